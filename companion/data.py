@@ -1,0 +1,161 @@
+"""Data sets that need no download (but MNIST), and what is done to data before a fit.
+
+Each set is a float32 matrix, one row a data point. Everything random takes a seed.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from sklearn import datasets
+from torch import Tensor
+
+from companion.validation import require_count, require_data, require_positive
+
+__all__ = ["binarise", "digits", "mnist", "moons", "pinwheel", "split"]
+
+
+def digits() -> tuple[Float[Tensor, "1797 64"], Int64[Tensor, " 1797"]]:
+    """Return 1,797 handwritten digits of 8 × 8 pixels in [0, 1], and their labels.
+
+    Source: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
+    Learning Repository, 1998, https://doi.org/10.24432/C50P49; bundled with scikit-learn.
+
+    >>> x, label = digits()
+    >>> x.shape, float(x.min()), float(x.max())
+    (torch.Size([1797, 64]), 0.0, 1.0)
+    """
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    return torch.tensor(pixels / 16, dtype=torch.float32), torch.tensor(labels, dtype=torch.int64)
+
+
+def mnist(cache: Path | None = None) -> tuple[Float[Tensor, "N 784"], Int64[Tensor, " N"]]:
+    """Return the 70,000 MNIST digits of 28 × 28 pixels in [0, 1], and their labels.
+
+    Downloads once, through scikit-learn, into `cache`; needs the extra ``scale``.
+
+    Args:
+        cache: Folder; None is scikit-learn's own.
+
+    Raises:
+        OSError: There is no network and no cached copy.
+
+    Source: Y. LeCun, C. Cortes and C. Burges, "The MNIST Database", 1998.
+    """
+    found = datasets.fetch_openml("mnist_784", version=1, as_frame=False, data_home=cache)
+    pixels = torch.tensor(found.data / 255, dtype=torch.float32)
+    return pixels, torch.tensor(found.target.astype(np.int64))
+
+
+def moons(num: int, *, noise: float = 0.08, seed: int = 0) -> Float[Tensor, "num 2"]:
+    """Return points on two interleaved half circles, each coordinate with mean 0 and variance 1.
+
+    Args:
+        num: Number of points.
+        noise: Standard deviation of the noise, before standardisation.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: num is below 2 or noise not positive.
+    """
+    require_count(num, "num", minimum=2)
+    points, _ = datasets.make_moons(num, noise=require_positive(noise, "noise"), random_state=seed)
+    return _standardise(points)
+
+
+def pinwheel(
+    num: int, *, arms: int = 5, noise: float = 0.3, seed: int = 0
+) -> Float[Tensor, "num 2"]:
+    """Return points on the bent arms of a pinwheel, each coordinate with mean 0 and variance 1.
+
+    Args:
+        num: Number of points.
+        arms: Number of arms.
+        noise: Standard deviation along an arm; across it is a sixth of that.
+        seed: Of the draw.
+
+    Raises:
+        ValueError: num is below 2, arms below 1, or noise not positive.
+
+    Source: M. J. Johnson et al., "Composing Graphical Models with Neural Networks for Structured
+    Representations and Fast Inference", NeurIPS 2016, https://arxiv.org/abs/1603.06277.
+    """
+    require_count(num, "num", minimum=2)
+    require_count(arms, "arms")
+    require_positive(noise, "noise")
+    rng = np.random.default_rng(seed)
+    radius = 1 + noise * rng.standard_normal(num)
+    across = noise / 6 * rng.standard_normal(num)
+    angle = 2 * np.pi * rng.integers(arms, size=num) / arms + 0.25 * np.exp(radius)
+    along, turn = (
+        np.stack([np.cos(angle), np.sin(angle)]),
+        np.stack([-np.sin(angle), np.cos(angle)]),
+    )
+    return _standardise((radius * along + across * turn).T)
+
+
+def split(
+    x: Tensor, *others: Tensor, held_out: float = 0.2, seed: int = 0
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Split rows at random into two parts, aligned tensors in the same way.
+
+    Args:
+        x: First tensor, N rows.
+        others: More tensors of N rows, such as labels.
+        held_out: Share of the rows in the second part, between 0 and 1.
+        seed: Of the permutation.
+
+    Returns:
+        ((x, *others) to train on, (x, *others) held out).
+
+    Raises:
+        ValueError: The tensors differ in length, held_out is not between 0 and 1, or a part
+            would be empty.
+
+    >>> (train,), (test,) = split(torch.arange(10.0)[:, None])
+    >>> train.shape, test.shape
+    (torch.Size([8, 1]), torch.Size([2, 1]))
+    """
+    if not 0 < held_out < 1:
+        raise ValueError(f"held_out must lie between 0 and 1, got {held_out}; 0.2 keeps a fifth")
+    if any(len(other) != len(x) for other in others):
+        raise ValueError(
+            f"others must have as many rows as x, {len(x)}, got {[len(o) for o in others]}"
+        )
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    size = round(len(x) * held_out)
+    if not 0 < size < len(x):
+        raise ValueError(f"held_out = {held_out} of {len(x)} rows leaves a part empty")
+    test, train = order[:size], order[size:]
+    return tuple(t[train] for t in (x, *others)), tuple(t[test] for t in (x, *others))
+
+
+def binarise(x: Float[Tensor, "N D"], seed: int = 0) -> Float[Tensor, "N D"]:
+    """Draw each pixel: 1 with probability x, else 0.
+
+    Args:
+        x: Grey levels in [0, 1], (N, D).
+        seed: Of the draw.
+
+    Returns:
+        Binary pixels as floats, (N, D).
+
+    Raises:
+        ValueError: x has entries outside [0, 1], or is no finite matrix.
+
+    >>> binarise(torch.tensor([[0.0, 1.0]]))
+    tensor([[0., 1.]])
+    """
+    require_data(x)
+    if x.min() < 0 or x.max() > 1:
+        raise ValueError(
+            f"x must lie in [0, 1], got values from {x.min().item():.4g} to "
+            f"{x.max().item():.4g}; rescale first, e.g. x / x.max()"
+        )
+    return torch.bernoulli(x, generator=torch.Generator(x.device).manual_seed(seed))
+
+
+def _standardise(points: np.ndarray) -> Tensor:
+    """Return the points with mean 0 and variance 1 in each coordinate, as float32."""
+    return torch.tensor((points - points.mean(0)) / points.std(0), dtype=torch.float32)

@@ -1,0 +1,301 @@
+"""Models with every integral known: the truth that estimates are compared with.
+
+`LinearGaussian` and `DiscreteModel` know p(x), p(z | x), the ELBO of any q and its gap in closed
+form. `log_marginal_quadrature` integrates any decoder over a latent space of one or two
+dimensions. Work in float64 where an identity must hold to rounding.
+"""
+
+import math
+from itertools import product
+from typing import Final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+from companion.conditionals import GaussianConditional, LinearGaussianConditional, StandardNormal
+from companion.models import VAE
+from companion.validation import require_count, require_data, require_positive
+
+__all__ = ["DiscreteModel", "LinearGaussian", "latent_grid", "log_marginal_quadrature"]
+
+
+class LinearGaussian:
+    r"""Probabilistic PCA: z ~ N(0, I), x | z ~ N(W z + b, σ² I).
+
+    Everything about it is Gaussian and known:
+
+        p(x)     = N(b, W Wᵀ + σ² I)
+        p(z | x) = N(Σ Wᵀ (x − b) / σ², Σ),   Σ = (I + Wᵀ W / σ²)⁻¹
+
+    Args:
+        weight: W, (D, d).
+        bias: b, (D,).
+        scale: Standard deviation σ > 0 of the noise on x.
+
+    Raises:
+        ValueError: The shapes disagree, or scale is not positive.
+
+    Reference: M. E. Tipping and C. M. Bishop, "Probabilistic Principal Component Analysis",
+    Journal of the Royal Statistical Society B 61(3), 1999,
+    https://doi.org/10.1111/1467-9868.00196.
+
+    >>> exact = LinearGaussian(torch.tensor([[2.0], [0.0]]), torch.zeros(2), scale=1.0)
+    >>> exact.marginal().covariance_matrix
+    tensor([[5., 0.],
+            [0., 1.]])
+    """
+
+    def __init__(
+        self, weight: Float[Tensor, "D d"], bias: Float[Tensor, " D"], scale: float
+    ) -> None:
+        if weight.dim() != 2 or bias.shape != weight.shape[:1]:
+            raise ValueError(
+                f"weight (D, d) and bias (D,) disagree: got {tuple(weight.shape)} and "
+                f"{tuple(bias.shape)}"
+            )
+        self.weight: Final = weight
+        self.bias: Final = bias
+        self.scale: Final = require_positive(scale, "scale")
+        eye = torch.eye(weight.shape[1], dtype=weight.dtype)
+        self._posterior_covariance = torch.linalg.inv(eye + weight.mT @ weight / scale**2)
+
+    def prior(self) -> Distribution:
+        """Return p(z) = N(0, I): event (d,)."""
+        zeros = self.weight.new_zeros(self.weight.shape[1])
+        return Independent(Normal(zeros, torch.ones_like(zeros)), 1)
+
+    def likelihood(self, z: Float[Tensor, "*batch d"]) -> Distribution:
+        """Return p(x | z) = N(W z + b, σ² I): batch (…), event (D,)."""
+        mean = z @ self.weight.mT + self.bias
+        return Independent(Normal(mean, torch.full_like(mean, self.scale)), 1)
+
+    def marginal(self) -> MultivariateNormal:
+        """Return p(x) = N(b, W Wᵀ + σ² I): event (D,)."""
+        noise = self.scale**2 * torch.eye(len(self.bias), dtype=self.bias.dtype)
+        return MultivariateNormal(self.bias, self.weight @ self.weight.mT + noise)
+
+    def posterior(self, x: Float[Tensor, "B D"]) -> MultivariateNormal:
+        """Return p(z | x) for each row of x: batch (B,), event (d,)."""
+        require_data(x, features=len(self.bias))
+        covariance = self._posterior_covariance
+        mean = (x - self.bias) @ self.weight @ covariance / self.scale**2
+        return MultivariateNormal(mean, covariance)
+
+    def log_marginal(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+        """Return log p(x) in nats, (B,)."""
+        return self.marginal().log_prob(require_data(x, features=len(self.bias)))
+
+    def elbo(self, x: Float[Tensor, "B D"], q: Distribution) -> Float[Tensor, " B"]:
+        r"""Return the exact ELBO of a Gaussian q(z | x), in nats, (B,).
+
+            E_q[log p(x | z)] = −D/2 log 2πσ² − (‖x − W m − b‖² + tr(W S Wᵀ)) / 2σ²
+            −KL(q ‖ p(z))     = −½ (tr S + ‖m‖² − d − log det S)
+
+        Args:
+            x: Data, (B, D).
+            q: N(m, S) with batch (B,) or (), event (d,): a ``MultivariateNormal`` or an
+                ``Independent`` ``Normal``.
+
+        Raises:
+            TypeError: q is no Gaussian.
+        """
+        require_data(x, features=len(self.bias))
+        covariance = _covariance(q)
+        residual = x - q.mean @ self.weight.mT - self.bias
+        spread = ((self.weight @ covariance) * self.weight).sum((-2, -1))
+        log_norm = len(self.bias) * math.log(2 * math.pi * self.scale**2)
+        reconstruction = -0.5 * (log_norm + (residual.square().sum(-1) + spread) / self.scale**2)
+        trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
+        d = self.weight.shape[1]
+        kl = 0.5 * (trace + q.mean.square().sum(-1) - d - torch.logdet(covariance))
+        return reconstruction - kl
+
+    def vae(self, encoder: nn.Module | None = None) -> VAE:
+        """Return this model as a `VAE`, with the given encoder or else the exact posterior.
+
+        Its decoder holds W and b as parameters, so that it can also be trained.
+        """
+        size, d = self.weight.shape
+        net = nn.Linear(d, size, dtype=self.weight.dtype)
+        with torch.no_grad():
+            net.weight.copy_(self.weight)
+            net.bias.copy_(self.bias)
+        if encoder is None:
+            gain = self._posterior_covariance @ self.weight.mT / self.scale**2
+            encoder = LinearGaussianConditional(gain, -gain @ self.bias, self._posterior_covariance)
+        decoder = GaussianConditional(net, scale=self.scale)
+        return VAE(encoder, decoder, StandardNormal(d)).to(self.weight.dtype)
+
+
+class DiscreteModel:
+    r"""A model of two finite variables, given by its tables: every integral is a sum.
+
+    z takes values 0 … Z − 1 and x takes values 0 … X − 1. An encoder is a table too: row x of q
+    holds q(z | x).
+
+    Args:
+        prior: p(z), (Z,).
+        likelihood: p(x | z), (Z, X); each row sums to one.
+
+    Raises:
+        ValueError: A table has the wrong shape, negative entries, or rows that do not sum to one.
+
+    >>> model = DiscreteModel(torch.tensor([0.5, 0.5]), torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
+    >>> model.log_marginal().exp()
+    tensor([0.5500, 0.4500])
+    """
+
+    def __init__(self, prior: Float[Tensor, " Z"], likelihood: Float[Tensor, "Z X"]) -> None:
+        if prior.dim() != 1 or likelihood.dim() != 2 or len(prior) != len(likelihood):
+            raise ValueError(
+                f"prior (Z,) and likelihood (Z, X) disagree: got {tuple(prior.shape)} and "
+                f"{tuple(likelihood.shape)}"
+            )
+        self.prior: Final = _require_rows(prior, "prior")
+        self.likelihood: Final = _require_rows(likelihood, "likelihood")
+
+    def log_joint(self) -> Float[Tensor, "X Z"]:
+        """Return log p(x, z), one row for each x."""
+        return (self.prior.log()[:, None] + self.likelihood.log()).mT
+
+    def log_marginal(self) -> Float[Tensor, " X"]:
+        """Return log p(x) = log Σ_z p(x, z), for each x."""
+        return self.log_joint().logsumexp(-1)
+
+    def posterior(self) -> Float[Tensor, "X Z"]:
+        """Return p(z | x) = p(x, z) / p(x), one row for each x."""
+        return self.log_joint().softmax(-1)
+
+    def reconstruction(self, q: Float[Tensor, "X Z"]) -> Float[Tensor, " X"]:
+        """Return E_q[log p(x | z)] for each x, in nats."""
+        return torch.xlogy(self._encoder(q), self.likelihood.mT).sum(-1)
+
+    def rate(self, q: Float[Tensor, "X Z"]) -> Float[Tensor, " X"]:
+        """Return KL(q(z | x) ‖ p(z)) for each x, in nats."""
+        return _kl(self._encoder(q), self.prior)
+
+    def elbo(self, q: Float[Tensor, "X Z"]) -> Float[Tensor, " X"]:
+        """Return Σ_z q(z | x) log[p(x, z) / q(z | x)] for each x, in nats."""
+        return self.reconstruction(q) - self.rate(q)
+
+    def gap(self, q: Float[Tensor, "X Z"]) -> Float[Tensor, " X"]:
+        """Return KL(q(z | x) ‖ p(z | x)) for each x, in nats."""
+        return _kl(self._encoder(q), self.posterior())
+
+    def iwae_bound(self, q: Float[Tensor, "X Z"], num_samples: int) -> Float[Tensor, " X"]:
+        r"""Return E[log 1/K Σ_k p(x, z_k) / q(z_k | x)] exactly, by going through all Z^K draws.
+
+        Args:
+            q: Encoder table, (X, Z).
+            num_samples: K.
+
+        Raises:
+            ValueError: Z^K is above a million.
+        """
+        require_count(num_samples, "num_samples")
+        q = self._encoder(q)
+        if len(self.prior) ** num_samples > 1_000_000:
+            raise ValueError(
+                f"num_samples = {num_samples} needs {len(self.prior)}^{num_samples} terms; "
+                f"pass fewer samples or a model with fewer values of z"
+            )
+        draws = torch.tensor(list(product(range(len(self.prior)), repeat=num_samples)))
+        probability = q[:, draws].prod(-1)
+        # A draw of probability zero has an infinite weight; it must count as nothing.
+        log_weight = torch.where(q > 0, self.log_joint() - q.log(), -math.inf)
+        bound = log_weight[:, draws].logsumexp(-1) - math.log(num_samples)
+        return torch.where(probability > 0, probability * bound, 0.0).sum(-1)
+
+    def _encoder(self, q: Tensor) -> Tensor:
+        """Return q after a check that it is an encoder's table for this model."""
+        expected = self.likelihood.mT.shape
+        if q.shape != expected:
+            raise ValueError(
+                f"q must have shape {tuple(expected)}, one row q(z | x) for each x, got "
+                f"{tuple(q.shape)}; a table of p(x | z) has its axes the other way round"
+            )
+        return _require_rows(q, "q")
+
+
+def latent_grid(
+    d: int, num_points: int = 2001, bound: float = 10.0, dtype: torch.dtype = torch.float64
+) -> tuple[Float[Tensor, "N d"], float]:
+    """Return a regular grid over [−bound, bound]^d and the logarithm of its cell's volume.
+
+    A sum over the grid times the cell is the trapezoid rule for a function that vanishes at the
+    edges, whose error then falls faster than any power of the step.
+
+    Args:
+        d: Latent dimension, 1 or 2.
+        num_points: Points along each axis.
+        bound: Half-width, in standard deviations of the prior.
+        dtype: Of the grid.
+
+    Raises:
+        ValueError: d is neither 1 nor 2, num_points below 2, or bound not positive.
+    """
+    if d not in (1, 2):
+        raise ValueError(f"d must be 1 or 2, got {d}; a grid in {d} dimensions is too large")
+    require_count(num_points, "num_points", minimum=2)
+    axis = torch.linspace(-1, 1, num_points, dtype=dtype) * require_positive(bound, "bound")
+    grid = torch.cartesian_prod(*[axis] * d).reshape(-1, d)
+    return grid, d * math.log(2 * bound / (num_points - 1))
+
+
+@torch.no_grad()
+def log_marginal_quadrature(
+    model: VAE, x: Float[Tensor, "B D"], num_points: int = 2001, bound: float = 10.0
+) -> Float[Tensor, " B"]:
+    """Integrate p(x | z) p(z) over a grid of a latent space of one or two dimensions.
+
+    The encoder plays no part. Make sure that the grid is fine beside the posterior's width and
+    reaches its tails: double `num_points` and `bound`, and see the answer stay.
+
+    Args:
+        model: A VAE with d ≤ 2.
+        x: Data, (B, D).
+        num_points: Points along each latent axis.
+        bound: Half-width of the grid.
+
+    Returns:
+        log p(x) in nats, (B,).
+
+    Raises:
+        ValueError: d > 2, or a bad grid; and for bad data.
+    """
+    require_data(x, features=model.features)
+    prior = model.prior()
+    grid, log_cell = latent_grid(prior.event_shape[0], num_points, bound, x.dtype)
+    log_joint = model.decoder(grid[:, None]).log_prob(x) + prior.log_prob(grid)[:, None]
+    return log_joint.logsumexp(0) + log_cell
+
+
+def _covariance(q: Distribution) -> Tensor:
+    """Return the covariance matrix of a Gaussian."""
+    if isinstance(q, MultivariateNormal):
+        return q.covariance_matrix
+    if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
+        return torch.diag_embed(q.variance)
+    raise TypeError(
+        f"q must be a MultivariateNormal or Independent Normal, got {type(q).__name__}; "
+        "for another q estimate with companion.objectives.elbo"
+    )
+
+
+def _kl(q: Tensor, p: Tensor) -> Tensor:
+    """Return Σ q log(q / p) along the last axis, with 0 log 0 = 0."""
+    return (torch.xlogy(q, q) - torch.xlogy(q, p)).sum(-1)
+
+
+def _require_rows(table: Tensor, name: str) -> Tensor:
+    """Return a table whose rows are distributions."""
+    ones = torch.ones(table.shape[:-1], dtype=table.dtype)
+    if not (table >= 0).all() or not torch.allclose(table.sum(-1), ones):
+        raise ValueError(
+            f"{name} must hold probabilities, each row summing to one; its rows sum to "
+            f"{table.sum(-1).tolist()} and its least entry is {table.min().item()}: divide by "
+            f"{name}.sum(-1, keepdim=True)"
+        )
+    return table

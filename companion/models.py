@@ -1,0 +1,205 @@
+"""Models of data x with latent variables z, and the one record they all return: the `Trace`.
+
+A latent-variable model is a prior p(z), a decoder p(x | z) and an encoder q(z | x), each a
+conditional (see `companion.conditionals`). One pass of inference draws z from the encoder, K
+times for each of B data points, and keeps every distribution it met on the way. Objectives and
+diagnostics are plain functions of that record.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Final, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from companion.validation import require_count, require_data
+
+__all__ = ["VAE", "Autoencoder", "LatentVariableModel", "Trace"]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One pass of inference: B data points, K samples of L latent levels.
+
+    Attributes:
+        x: The data, (B, D).
+        z: The samples z_1 … z_L, each (K, B, d_l).
+        q: Their distributions q(z_1 | x), q(z_2 | z_1), …: L of them.
+        p: The model's distributions p(x | z_1), p(z_1 | z_2), …, p(z_L): L + 1 of them.
+    """
+
+    x: Tensor
+    z: tuple[Tensor, ...]
+    q: tuple[Distribution, ...]
+    p: tuple[Distribution, ...]
+
+    @property
+    def reconstruction(self) -> Float[Tensor, "K B"]:
+        """log p(x | z_1), in nats."""
+        return self.p[0].log_prob(self.x)
+
+    @property
+    def rates(self) -> Float[Tensor, "L K B"]:
+        """log q_l(z_l) − log p_l(z_l), level by level, in nats."""
+        levels = zip(self.z, self.q, self.p[1:], strict=True)
+        return torch.stack([q.log_prob(z) - p.log_prob(z) for z, q, p in levels])
+
+    @property
+    def log_weight(self) -> Float[Tensor, "K B"]:
+        """log w = log p(x, z_1 … z_L) − log q(z_1 … z_L | x), in nats: what every bound averages."""
+        return self.reconstruction - self.rates.sum(0)
+
+
+class LatentVariableModel(nn.Module, ABC):
+    """What the objectives ask of a model: a trace of inference, and samples of x."""
+
+    @abstractmethod
+    def trace(self, x: Float[Tensor, "B D"], num_samples: int = 1) -> Trace:
+        """Draw the latents of each row of x `num_samples` times from the encoder."""
+
+    @abstractmethod
+    def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
+        """Draw x by ancestral sampling: latents from the top down, then x."""
+
+
+@final
+class Autoencoder(nn.Module):
+    """Two deterministic maps fitted to reconstruction alone: x -> code z -> mean of p(x | z).
+
+    There is no prior, and nothing is drawn on the way: the same x gives the same code and the
+    same output.
+
+    Args:
+        encoder: Network from x (…, D) to the code (…, d).
+        decoder: Conditional p(x | z). Its log-density scores the reconstruction; for a Gaussian
+            of fixed scale that is the squared error up to a factor and a constant.
+
+    >>> from companion.conditionals import GaussianConditional, mlp
+    >>> model = Autoencoder(mlp(64, 2), GaussianConditional(mlp(2, 64), scale=0.1))
+    >>> model(torch.zeros(5, 64)).shape
+    torch.Size([5, 64])
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder: Final = encoder
+        self.decoder: Final = decoder
+
+    def encode(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
+        """Return the code of each row of x."""
+        code: Tensor = self.encoder(require_data(x))
+        return code
+
+    def decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
+        """Return the decoder's mean for each code."""
+        distribution: Distribution = self.decoder(z)
+        return distribution.mean
+
+    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Return the reconstruction of each row of x."""
+        return self.decode(self.encode(x))
+
+
+@final
+class VAE(LatentVariableModel):
+    r"""Variational autoencoder: prior p(z), decoder p(x | z), encoder q(z | x).
+
+    The model of the data is p(x) = ∫ p(x | z) p(z) dz; the encoder approximates the posterior
+    p(z | x).
+
+    Args:
+        encoder: Conditional from x (…, D) to a distribution of z with ``rsample``.
+        decoder: Conditional from z (…, d) to a distribution of x.
+        prior: Module without arguments whose forward returns p(z).
+
+    Raises:
+        ValueError: The sizes of encoder, decoder and prior disagree.
+
+    Reference: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    https://arxiv.org/abs/1312.6114.
+
+    >>> from companion.conditionals import BernoulliConditional, GaussianConditional
+    >>> from companion.conditionals import StandardNormal, mlp
+    >>> vae = VAE(
+    ...     encoder=GaussianConditional(mlp(64, 32, 2 * 3)),
+    ...     decoder=BernoulliConditional(mlp(3, 32, 64)),
+    ...     prior=StandardNormal(3),
+    ... )
+    >>> vae.trace(torch.zeros(5, 64), num_samples=7).log_weight.shape
+    torch.Size([7, 5])
+    """
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module) -> None:
+        super().__init__()
+        self.encoder: Final = encoder
+        self.decoder: Final = decoder
+        self.prior: Final = prior
+        latent = prior().event_shape[0]
+        self.features: Final = _output_size(decoder, latent, "decoder", "the prior's z")
+        encoded = _output_size(encoder, self.features, "encoder", "the decoder's x")
+        if encoded != latent:
+            raise ValueError(
+                f"encoder and prior disagree: encoder gives z of size {encoded}, prior of size "
+                f"{latent}; make the encoder's network return 2 * {latent} numbers (mean and "
+                f"log-variance), or change the prior"
+            )
+
+    def trace(self, x: Float[Tensor, "B D"], num_samples: int = 1) -> Trace:
+        """Draw z from q(z | x) `num_samples` times for each row of x, reparameterised.
+
+        Raises:
+            ValueError: x is no finite (B, D) matrix, holds values that p(x | z) cannot produce
+                (grey pixels under a Bernoulli), or num_samples is below 1.
+            TypeError: x is no floating-point tensor, or num_samples is no whole number.
+        """
+        require_data(x, features=self.features)
+        require_count(num_samples, "num_samples")
+        q = self.encoder(x)
+        z = q.rsample((num_samples,))
+        likelihood = self.decoder(z)
+        _require_support(x, likelihood)
+        return Trace(x=x, z=(z,), q=(q,), p=(likelihood, self.prior()))
+
+    def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
+        """Draw z ~ p(z), then x ~ p(x | z): (num_samples, D), without gradient.
+
+        Raises:
+            ValueError: num_samples is below 1.
+            TypeError: num_samples is no whole number.
+        """
+        require_count(num_samples, "num_samples")
+        with torch.no_grad():
+            x: Tensor = self.decoder(self.prior().sample((num_samples,))).sample()
+        return x
+
+
+def _output_size(conditional: nn.Module, size: int, name: str, given: str) -> int:
+    """Return the event size of `conditional` for an input of `size`, found by one dry run."""
+    weights = (t for t in (*conditional.parameters(), *conditional.buffers()))
+    like = next((t for t in weights if t.is_floating_point()), torch.empty(()))
+    try:
+        with torch.no_grad():
+            distribution = conditional(torch.zeros(1, size, dtype=like.dtype, device=like.device))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} does not accept {given}, which has size {size}: give its network {size} "
+            f"inputs (torch says: {error})"
+        ) from None
+    event: int = distribution.event_shape[0]
+    return event
+
+
+def _require_support(x: Tensor, likelihood: Distribution) -> None:
+    """Raise unless p(x | z) can produce each entry of x."""
+    inside = likelihood.support.check(x)
+    if not inside.all():
+        row = int((~inside).nonzero()[0][-1])
+        raise ValueError(
+            f"x must be data that the decoder's {type(likelihood).__name__} can produce "
+            f"({likelihood.support}), but x[{row}] is not: its values run from "
+            f"{x[row].min().item():.4g} to {x[row].max().item():.4g}; for a Bernoulli decoder "
+            f"make grey pixels 0 or 1 first with companion.data.binarise(x)"
+        )

@@ -1,0 +1,164 @@
+"""Objectives: plain functions of a model and data that return nats per data point, shape (B,).
+
+All are lower bounds or estimates of log p(x), to be maximised. They sum over pixels and latent
+units and average over nothing but the samples of z; `companion.train.fit` averages over data.
+
+With z_1 … z_K drawn from q(z | x) and log w_k = log p(x, z_k) − log q(z_k | x):
+
+    elbo       = 1/K Σ_k log w_k            estimates  E_q[log w]              ≤ log p(x)
+    iwae_bound = log 1/K Σ_k w_k            estimates  E_q[log 1/K Σ_k w_k]    ≤ log p(x)
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from companion.models import Autoencoder, LatentVariableModel
+from companion.validation import require_count, require_data
+
+__all__ = ["beta_elbo", "elbo", "iwae_bound", "log_marginal", "log_reconstruction"]
+
+
+def elbo(
+    model: LatentVariableModel, x: Float[Tensor, "B D"], num_samples: int = 1
+) -> Float[Tensor, " B"]:
+    r"""Evidence lower bound, estimated with samples: 1/K Σ_k [log p(x, z_k) − log q(z_k | x)].
+
+    Unbiased for L(x) = E_q[log p(x | z)] − KL(q(z | x) ‖ p(z)) ≤ log p(x), with a gradient for
+    encoder and decoder.
+
+    Args:
+        model: Any latent-variable model.
+        x: Data, (B, D).
+        num_samples: K, draws of z for each data point.
+
+    Returns:
+        Nats per data point, (B,).
+
+    Raises:
+        ValueError, TypeError: Those of ``model.trace``.
+
+    Reference: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    equation 6, https://arxiv.org/abs/1312.6114.
+
+    >>> from companion.exact import LinearGaussian
+    >>> exact = LinearGaussian(torch.ones(3, 1), torch.zeros(3), scale=0.5)
+    >>> x = torch.ones(1, 3)
+    >>> torch.allclose(elbo(exact.vae(), x), exact.log_marginal(x))   # q is the posterior
+    True
+    """
+    return model.trace(x, num_samples).log_weight.mean(0)
+
+
+def beta_elbo(
+    model: LatentVariableModel, x: Float[Tensor, "B D"], beta: float, num_samples: int = 1
+) -> Float[Tensor, " B"]:
+    r"""Reconstruction less β times the rate: 1/K Σ_k [log p(x | z_k) − β Σ_l rate_l].
+
+    β = 1 is the ELBO, β = 0 is reconstruction alone. For β ≥ 1 its expectation is a lower bound
+    on log p(x); for β < 1 it need not be.
+
+    Args:
+        model: Any latent-variable model.
+        x: Data, (B, D).
+        beta: Weight of the rate, β ≥ 0.
+        num_samples: K, draws of z for each data point.
+
+    Returns:
+        Nats per data point, (B,).
+
+    Raises:
+        ValueError: beta is negative or not finite; and those of ``model.trace``.
+
+    Reference: I. Higgins et al., "β-VAE: Learning Basic Visual Concepts with a Constrained
+    Variational Framework", ICLR 2017, https://openreview.net/forum?id=Sy2fzU9gl.
+    """
+    if not (math.isfinite(beta) and beta >= 0):
+        raise ValueError(f"beta must be a finite number of at least 0, got {beta}; 1 is the ELBO")
+    trace = model.trace(x, num_samples)
+    return (trace.reconstruction - beta * trace.rates.sum(0)).mean(0)
+
+
+def iwae_bound(
+    model: LatentVariableModel,
+    x: Float[Tensor, "B D"],
+    num_samples: int,
+    chunk_size: int | None = None,
+) -> Float[Tensor, " B"]:
+    r"""K-sample (importance-weighted) bound: log 1/K Σ_k w_k.
+
+    Its expectation is the ELBO for K = 1, does not decrease with K, and tends to log p(x) when
+    q(z | x) > 0 wherever p(x, z) > 0.
+
+    Args:
+        model: Any latent-variable model.
+        x: Data, (B, D).
+        num_samples: K, draws of z for each data point.
+        chunk_size: Draws held in memory at once; the last chunk may be shorter. None: all K.
+
+    Returns:
+        Nats per data point, (B,).
+
+    Raises:
+        ValueError: num_samples or chunk_size below 1; and those of ``model.trace``.
+        TypeError: one of them is no whole number.
+
+    Reference: Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
+    ICLR 2016, equation 8, https://arxiv.org/abs/1509.00519.
+    """
+    require_count(num_samples, "num_samples")
+    sums = [
+        model.trace(x, size).log_weight.logsumexp(0) for size in _chunks(num_samples, chunk_size)
+    ]
+    return torch.stack(sums).logsumexp(0) - math.log(num_samples)
+
+
+@torch.no_grad()
+def log_marginal(
+    model: LatentVariableModel,
+    x: Float[Tensor, "B D"],
+    num_samples: int = 1000,
+    chunk_size: int | None = None,
+) -> Float[Tensor, " B"]:
+    """Estimate log p(x) by importance sampling from the encoder, without gradient.
+
+    It is `iwae_bound` with many samples: on average too low, by less as K grows.
+
+    Args:
+        model: Any latent-variable model.
+        x: Data, (B, D).
+        num_samples: K, draws of z for each data point.
+        chunk_size: Draws held in memory at once. None: all K.
+
+    Returns:
+        Nats per data point, (B,).
+
+    Raises:
+        ValueError, TypeError: Those of `iwae_bound`.
+    """
+    return iwae_bound(model, x, num_samples, chunk_size)
+
+
+def log_reconstruction(model: Autoencoder, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+    """Score of an autoencoder's reconstruction: log p(x | z) at the code z of x.
+
+    It is no bound on anything: there is no prior, hence no p(x).
+
+    Args:
+        model: An autoencoder.
+        x: Data, (B, D).
+
+    Returns:
+        Nats per data point, (B,).
+    """
+    return model.decoder(model.encode(require_data(x))).log_prob(x)
+
+
+def _chunks(total: int, size: int | None) -> Iterator[int]:
+    """Yield chunk sizes that add up to exactly `total`."""
+    size = total if size is None else require_count(size, "chunk_size")
+    for start in range(0, total, size):
+        yield min(size, total - start)

@@ -1,0 +1,97 @@
+"""Checks of arguments: each raises an error that names the argument, its value and the remedy."""
+
+import math
+from numbers import Integral, Real
+
+import torch
+from torch import Tensor
+
+__all__ = ["require_choice", "require_count", "require_data", "require_positive"]
+
+
+def require_count(value: object, name: str, *, minimum: int = 1) -> int:
+    """Return `value` as an int if it is a whole number of at least `minimum`.
+
+    Raises:
+        TypeError: `value` is no whole number (a bool or a float such as 2.0 is none).
+        ValueError: `value` is below `minimum`.
+
+    >>> require_count(3, "num_samples")
+    3
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number, got {value!r}; pass an int such as 10")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}; pass a larger number")
+    return int(value)
+
+
+def require_positive(value: object, name: str) -> float:
+    """Return `value` as a float if it is a finite number above zero.
+
+    Raises:
+        TypeError: `value` is no real number.
+        ValueError: `value` is zero, negative, infinite or NaN.
+
+    >>> require_positive(0.5, "scale")
+    0.5
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}; pass a float such as 0.1")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and above zero, got {value}; pass e.g. 0.1")
+    return float(value)
+
+
+def require_choice(value: str, name: str, choices: list[str]) -> str:
+    """Return `value` if it is one of `choices`.
+
+    Raises:
+        ValueError: it is none of them; the message lists them.
+    """
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    return value
+
+
+def require_data(x: object, name: str = "x", *, features: int | None = None) -> Tensor:
+    """Return `x` if it is a finite floating-point matrix, one row a data point.
+
+    Args:
+        x: The data, (N, D).
+        name: What the caller calls it, for the message.
+        features: D, where it is known.
+
+    Raises:
+        TypeError: `x` is no tensor, or not of a floating-point dtype.
+        ValueError: `x` has not two axes, no rows, another D, or NaN or infinite entries.
+    """
+    if not isinstance(x, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(x).__name__}; convert it with "
+            f"torch.as_tensor({name}, dtype=torch.float32)"
+        )
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{name} must be floating point, got {x.dtype}; convert with {name}.float()"
+        )
+    if x.dim() != 2:
+        raise ValueError(
+            f"{name} must have shape (N, D), one row a data point, got {tuple(x.shape)}; "
+            f"use {name}[None] for one point, {name}.flatten(1) for images"
+        )
+    if features is not None and x.shape[1] != features:
+        raise ValueError(
+            f"{name} must have {features} columns, as the model's data have; got "
+            f"shape {tuple(x.shape)}: pass matching data or build the model with D = {x.shape[1]}"
+        )
+    if x.shape[0] == 0:
+        raise ValueError(f"{name} is empty, shape {tuple(x.shape)}; pass at least one row")
+    finite = torch.isfinite(x)
+    if not finite.all():
+        row, column = (~finite).nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} must be finite, but {name}[{row}, {column}] is {x[row, column].item()}; "
+            f"remove or impute such rows first"
+        )
+    return x
