@@ -81,17 +81,22 @@ class GaussianConditional(nn.Module):
         self.register_buffer("scale", fixed)
 
     def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
-        """Return the distribution of y for each row of `given`: batch (…), event (d,)."""
+        """Return the distribution of y for each row of `given`: batch (…), event (d,).
+
+        Raises:
+            FloatingPointError: The network returned NaN, or a log-variance so large or so small
+                that the scale is infinite or zero.
+        """
         out = self.net(given)
         if self.scale is not None:
-            return Independent(Normal(out, self.scale.expand_as(out)), 1)
+            return _independent(Normal, loc=out, scale=self.scale.expand_as(out))
         if out.shape[-1] % 2:
             raise ValueError(
                 f"net must return mean and log-variance side by side, an even number of outputs, "
                 f"got {out.shape[-1]}; give it 2 * d outputs, or pass a fixed scale"
             )
         mu, logvar = out.chunk(2, dim=-1)
-        return Independent(Normal(mu, torch.exp(0.5 * logvar)), 1)
+        return _independent(Normal, loc=mu, scale=torch.exp(0.5 * logvar))
 
 
 class BernoulliConditional(nn.Module):
@@ -111,7 +116,7 @@ class BernoulliConditional(nn.Module):
 
     def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
         """Return the distribution of the pixels for each row of `given`: batch (…), event (D,)."""
-        return Independent(Bernoulli(logits=self.net(given)), 1)
+        return _independent(Bernoulli, logits=self.net(given))
 
 
 class LinearGaussianConditional(nn.Module):
@@ -189,3 +194,14 @@ class StandardNormal(nn.Module):
     def forward(self) -> Distribution:
         """Return the distribution: no batch, event (d,)."""
         return Independent(Normal(self.mean, torch.ones_like(self.mean)), 1)
+
+
+def _independent(family: type[Distribution], **parameters: Tensor) -> Distribution:
+    """Return independent coordinates as one event, and say so where a network has diverged."""
+    try:
+        return Independent(family(**parameters), 1)
+    except ValueError:
+        raise FloatingPointError(
+            f"a network gave a {family.__name__} parameters that are NaN or out of range "
+            f"({', '.join(parameters)}); check its input and weights"
+        ) from None

@@ -49,7 +49,7 @@ class Trace:
 
     @property
     def log_weight(self) -> Float[Tensor, "K B"]:
-        """log w = log p(x, z_1 … z_L) − log q(z_1 … z_L | x), in nats: what every bound averages."""
+        """log w = log p(x, z_1 … z_L) − log q(z_1 … z_L | x), in nats: what bounds average."""
         return self.reconstruction - self.rates.sum(0)
 
 
@@ -194,12 +194,14 @@ def _output_size(conditional: nn.Module, size: int, name: str, given: str) -> in
 
 def _require_support(x: Tensor, likelihood: Distribution) -> None:
     """Raise unless p(x | z) can produce each entry of x."""
-    inside = likelihood.support.check(x)
+    support = likelihood.support
+    assert support is not None
+    inside = support.check(x)
     if not inside.all():
         row = int((~inside).nonzero()[0][-1])
+        family = getattr(likelihood, "base_dist", likelihood)
         raise ValueError(
-            f"x must be data that the decoder's {type(likelihood).__name__} can produce "
-            f"({likelihood.support}), but x[{row}] is not: its values run from "
-            f"{x[row].min().item():.4g} to {x[row].max().item():.4g}; for a Bernoulli decoder "
-            f"make grey pixels 0 or 1 first with companion.data.binarise(x)"
+            f"x must be data that the {type(family).__name__} decoder can produce, but x[{row}] "
+            f"is not: its values run from {x[row].min().item():.4g} to {x[row].max().item():.4g}; "
+            f"for a Bernoulli make grey pixels 0 or 1 first with companion.data.binarise(x)"
         )

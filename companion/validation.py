@@ -21,9 +21,10 @@ def require_count(value: object, name: str, *, minimum: int = 1) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, got {value!r}; pass an int such as 10")
-    if value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}; pass a larger number")
-    return int(value)
+    count = int(value)
+    if count < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {count}; pass a larger number")
+    return count
 
 
 def require_positive(value: object, name: str) -> float:
@@ -38,9 +39,10 @@ def require_positive(value: object, name: str) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number, got {value!r}; pass a float such as 0.1")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be finite and above zero, got {value}; pass e.g. 0.1")
-    return float(value)
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{name} must be finite and above zero, got {number}; pass e.g. 0.1")
+    return number
 
 
 def require_choice(value: str, name: str, choices: list[str]) -> str:
