@@ -9,7 +9,7 @@ an event of one axis, so that ``log_prob`` sums over pixels or latent units:
 """
 
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import torch
 from jaxtyping import Float
@@ -196,7 +196,7 @@ class StandardNormal(nn.Module):
         return Independent(Normal(self.mean, torch.ones_like(self.mean)), 1)
 
 
-def _independent(family: type[Distribution], **parameters: Tensor) -> Distribution:
+def _independent(family: Any, **parameters: Tensor) -> Distribution:
     """Return independent coordinates as one event, and say so where a network has diverged."""
     try:
         return Independent(family(**parameters), 1)
