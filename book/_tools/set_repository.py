@@ -1,0 +1,95 @@
+"""Tell the whole book where its repository is: ``make repository URL=https://github.com/OWNER/NAME``.
+
+Writes the address into ``_config.yml`` (links and launch buttons), into the setup cell of every
+chapter (what Colab installs), and into the README (badges). ``URL=none`` takes it out again.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import nbformat
+from setup_cell import setup_cell
+
+ROOT = Path(__file__).resolve().parents[2]
+ADDRESS = re.compile(r"https://github\.com/(?P<name>[A-Za-z0-9][\w-]*/[\w.-]*\w)")
+# What stands between these lines, in _config.yml and README.md, is ours to write.
+BEGIN, END = "begin: make repository", "end: make repository"
+
+CONFIG = """\
+repository:
+  url: {url}
+  branch: main
+launch_buttons:
+  notebook_interface: jupyterlab
+  colab_url: https://colab.research.google.com
+"""
+README = """\
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]\
+(https://colab.research.google.com/github/{name}/blob/main/book/01_big_picture.ipynb)
+[![CI]({url}/actions/workflows/ci.yml/badge.svg)]({url}/actions/workflows/ci.yml)
+"""
+
+
+def checked(address: str) -> str:
+    """The address without a slash or ``.git`` at its end; nothing for "none".
+
+    Raises:
+        ValueError: if it is no address of a repository on GitHub, from where alone Colab opens.
+    """
+    url = address.strip().removesuffix("/").removesuffix(".git")
+    if url == "none":
+        return ""
+    if not ADDRESS.fullmatch(url):
+        raise ValueError(
+            f"URL={address!r} is not the address of a repository on GitHub; "
+            "write make repository URL=https://github.com/OWNER/NAME"
+        )
+    return url
+
+
+def set_repository(root: Path, address: str) -> list[Path]:
+    """Write the address everywhere below ``root``; return the files that changed."""
+    url = checked(address)
+    name = url.removeprefix("https://github.com/")
+    new = {}
+    for file, text in (("_config.yml", CONFIG), ("README.md", README)):
+        path = root / file
+        block = text.format(url=url, name=name) if url else ""
+        new[path] = between_marks(path.read_text("utf-8"), block)
+    for path in sorted(root.glob("book/*.ipynb")):
+        notebook = nbformat.read(path, nbformat.NO_CONVERT)
+        for cell in notebook.cells:
+            if "setup" in cell.metadata.get("tags", []):
+                cell.source = setup_cell(url)
+        new[path] = nbformat.writes(notebook) + "\n"
+    changed = [path for path, text in new.items() if text != path.read_text("utf-8")]
+    for path in changed:
+        path.write_text(new[path], "utf-8")
+    return changed
+
+
+def between_marks(text: str, block: str) -> str:
+    """The text with what stands between the two marked lines replaced by the block."""
+    marks = re.compile(rf"(^.*{BEGIN}.*\n)(?:.*\n)*?(.*{END})", re.MULTILINE)
+    if len(marks.findall(text)) != 1:
+        raise ValueError(f"there must be one pair of lines with {BEGIN!r} and {END!r}")
+    return marks.sub(lambda match: match[1] + block + match[2], text)
+
+
+def main() -> int:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("url")
+    try:
+        changed = set_repository(ROOT, parser.parse_args().url)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    print("\n".join(f"changed {path.relative_to(ROOT)}" for path in changed) or "nothing to change")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

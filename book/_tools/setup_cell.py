@@ -1,0 +1,27 @@
+"""The setup cell, the same in all chapters. `make repository URL=…` fills in the address."""
+
+import re
+
+SETUP_CELL = """\
+from importlib.util import find_spec
+
+REPOSITORY = ""  # filled in everywhere by `make repository URL=https://github.com/OWNER/NAME`
+if find_spec("companion") is None:  # on Colab, say
+    if not REPOSITORY:
+        raise ModuleNotFoundError(
+            "The package `companion` is not installed. In a clone of the book run "
+            "`pip install -e .`; to open chapters on Colab, run "
+            "`make repository URL=https://github.com/OWNER/NAME` once and push the result."
+        )
+    %pip install -q "git+{REPOSITORY}"
+
+from companion import plots
+
+plots.setup(seed=0)  # random numbers, threads, the style of figures"""
+
+ADDRESS = re.compile(r'^REPOSITORY = ".*?"', re.MULTILINE)
+
+
+def setup_cell(repository: str = "") -> str:
+    """The cell's source for a repository at this address, or for one not yet published."""
+    return ADDRESS.sub(f'REPOSITORY = "{repository}"', SETUP_CELL)
