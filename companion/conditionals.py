@@ -77,7 +77,9 @@ class GaussianConditional(nn.Module):
     def __init__(self, net: nn.Module, scale: float | None = None) -> None:
         super().__init__()
         self.net: Final = net
-        fixed = None if scale is None else torch.tensor(require_positive(scale, "scale"))
+        # In the network's dtype: a float32 scale would cost a float64 model its last eight digits.
+        like = next(net.parameters(), torch.empty(()))
+        fixed = None if scale is None else like.new_tensor(require_positive(scale, "scale"))
         self.register_buffer("scale", fixed)
 
     def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
