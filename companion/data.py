@@ -3,6 +3,7 @@
 Each set is a float32 matrix, one row a data point. Everything random takes a seed.
 """
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,9 @@ from torch import Tensor
 
 from companion.validation import require_count, require_data, require_positive
 
-__all__ = ["binarise", "digits", "mnist", "moons", "pinwheel", "split"]
+__all__ = ["binarise", "digits", "draw_sprites", "mnist", "moons", "pinwheel", "split", "sprites"]
+
+SHAPES = ("disc", "square", "triangle")
 
 
 def digits() -> tuple[Float[Tensor, "1797 64"], Int64[Tensor, " 1797"]]:
@@ -95,6 +98,70 @@ def pinwheel(
     return _standardise((radius * along + across * turn).T)
 
 
+def sprites(
+    num: int, *, size: int = 16, seed: int = 0
+) -> tuple[Float[Tensor, "num pixels"], Float[Tensor, "num 4"]]:
+    """Draw pictures of one shape each, with independent known factors.
+
+    Args:
+        num: Number of pictures.
+        size: Pixels along a side, from 4 to 64.
+        seed: Of the factors.
+
+    Returns:
+        Pixels in [0, 1], (num, size²), and the factors as `draw_sprites` takes them, (num, 4):
+        shape uniform on 0, 1, 2; horizontal and vertical position uniform on [−0.5, 0.5]; radius
+        uniform on [0.2, 0.4].
+
+    Raises:
+        ValueError: num is below 1 or size out of range.
+
+    >>> x, factors = sprites(5, size=8)
+    >>> x.shape, factors.shape
+    (torch.Size([5, 64]), torch.Size([5, 4]))
+    """
+    generator = torch.Generator().manual_seed(seed)
+    shape = torch.randint(len(SHAPES), (require_count(num, "num"), 1), generator=generator)
+    uniform = torch.rand(num, 3, generator=generator)
+    factors = torch.cat([shape, uniform[:, :2] - 0.5, 0.2 + 0.2 * uniform[:, 2:]], dim=1)
+    return draw_sprites(factors, size=size), factors
+
+
+def draw_sprites(factors: Float[Tensor, "N 4"], *, size: int = 16) -> Float[Tensor, "N pixels"]:
+    """Draw the picture of each row of factors, with soft edges one pixel wide.
+
+    Args:
+        factors: Shape (0 disc, 1 square, 2 triangle), horizontal position (to the right), vertical
+            position (up), radius, in units where the picture spans [−1, 1]. Shapes of one radius
+            have one area.
+        size: Pixels along a side, from 4 to 64.
+
+    Returns:
+        Pixels in [0, 1], (N, size²), row by row from the top.
+
+    Raises:
+        ValueError: size is out of range, or a factor is.
+    """
+    require_data(factors, "factors", features=4)
+    if not 4 <= require_count(size, "size") <= 64:
+        raise ValueError(f"size must lie between 4 and 64, got {size}")
+    shape, radius = factors[:, 0], factors[:, 3]
+    if not torch.isin(shape, torch.arange(len(SHAPES), dtype=shape.dtype)).all():
+        raise ValueError(f"factors[:, 0] must be 0, 1 or 2 ({', '.join(SHAPES)}), got {shape}")
+    if not (radius > 0).all():
+        raise ValueError(f"factors[:, 3], the radius, must be above zero, got {radius.min()}")
+    axis = (torch.arange(size, dtype=factors.dtype) + 0.5) * 2 / size - 1
+    right = axis.repeat(size) - factors[:, 1:2]
+    up = -axis.repeat_interleave(size) - factors[:, 2:3]
+    # Signed distance to a convex outline: the largest of its distances to the edges' lines.
+    disc = torch.hypot(right, up) - radius[:, None]
+    square = torch.maximum(right.abs(), up.abs()) - radius[:, None] * math.sqrt(math.pi) / 2
+    slopes = torch.maximum(-up, (up + math.sqrt(3) * right.abs()) / 2)
+    triangle = slopes - radius[:, None] * math.sqrt(math.pi / 27**0.5)
+    distance = torch.stack([disc, square, triangle])[shape.long(), torch.arange(len(factors))]
+    return (0.5 - distance * size / 2).clamp(0, 1)
+
+
 def split(
     x: Tensor, *others: Tensor, held_out: float = 0.2, seed: int = 0
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -107,7 +174,7 @@ def split(
         seed: Of the permutation.
 
     Returns:
-        ((x, *others) to train on, (x, *others) held out).
+        Two tuples of all tensors in the order given: the rows to train on, the rows held out.
 
     Raises:
         ValueError: The tensors differ in length, held_out is not between 0 and 1, or a part

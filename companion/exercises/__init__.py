@@ -19,6 +19,8 @@ FILES: Final = {
     1: "big_picture",
     2: "model_setup",
     3: "elbo",
+    4: "information_view",
+    5: "gaussian_vae",
 }
 
 
