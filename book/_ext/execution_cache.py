@@ -5,6 +5,7 @@ therefore carries a hash of everything else that decides the outputs: the packag
 of what it stands on.
 """
 
+import functools
 import hashlib
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 
+@functools.cache
 def package_hash(root: Path) -> str:
-    """The hash of ``companion/`` and ``requirements.lock`` below the folder ``root``."""
+    """The hash of ``companion/`` and the lock file below ``root``, taken once in a build."""
     digest = hashlib.sha256()
     for path in [*sorted(root.glob("companion/**/*.py")), root / "requirements.lock"]:
         digest.update(path.relative_to(root).as_posix().encode())
