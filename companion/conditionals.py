@@ -16,7 +16,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
 
-from companion.validation import require_count, require_positive
+from companion.validation import (
+    require_count,
+    require_module,
+    require_positive,
+    require_tensor,
+)
 
 __all__ = [
     "BernoulliConditional",
@@ -76,7 +81,7 @@ class GaussianConditional(nn.Module):
 
     def __init__(self, net: nn.Module, scale: float | None = None) -> None:
         super().__init__()
-        self.net: Final = net
+        self.net: Final = require_module(net, "net", "build one with mlp(sizes)")
         # In the network's dtype: a float32 scale would cost a float64 model its last eight digits.
         like = next(net.parameters(), torch.empty(()))
         fixed = None if scale is None else like.new_tensor(require_positive(scale, "scale"))
@@ -86,10 +91,11 @@ class GaussianConditional(nn.Module):
         """Return the distribution of y for each row of `given`: batch (…), event (d,).
 
         Raises:
+            ValueError: `given` does not fit the network in size or dtype.
             FloatingPointError: The network returned NaN, or a log-variance so large or so small
                 that the scale is infinite or zero.
         """
-        out = self.net(given)
+        out = _apply(self.net, given)
         if self.scale is not None:
             return _independent(Normal, loc=out, scale=self.scale.expand_as(out))
         if out.shape[-1] % 2:
@@ -107,6 +113,9 @@ class BernoulliConditional(nn.Module):
     Args:
         net: Maps (…, size of u) to the logits, (…, D).
 
+    Raises:
+        TypeError: `net` is no module.
+
     >>> p = BernoulliConditional(mlp(3, 64))(torch.zeros(5, 3))
     >>> p.log_prob(torch.ones(5, 64)).shape
     torch.Size([5])
@@ -114,11 +123,16 @@ class BernoulliConditional(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net: Final = net
+        self.net: Final = require_module(net, "net", "build one with mlp(sizes)")
 
     def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
-        """Return the distribution of the pixels for each row of `given`: batch (…), event (D,)."""
-        return _independent(Bernoulli, logits=self.net(given))
+        """Return the distribution of the pixels for each row of `given`: batch (…), event (D,).
+
+        Raises:
+            ValueError: `given` does not fit the network in size or dtype.
+            FloatingPointError: The network returned NaN.
+        """
+        return _independent(Bernoulli, logits=_apply(self.net, given))
 
 
 class LinearGaussianConditional(nn.Module):
@@ -133,7 +147,8 @@ class LinearGaussianConditional(nn.Module):
         covariance: Σ, (d, d), symmetric and positive definite, in squared units of y.
 
     Raises:
-        ValueError: The shapes disagree, or Σ is not positive definite.
+        ValueError: The shapes disagree, an entry is not finite, or Σ is not positive definite.
+        TypeError: One of them is no floating-point tensor, or their dtypes differ.
 
     >>> p = LinearGaussianConditional(torch.ones(3, 2), torch.zeros(3), torch.eye(3))
     >>> p(torch.ones(5, 2)).mean[0]
@@ -151,8 +166,11 @@ class LinearGaussianConditional(nn.Module):
         covariance: Float[Tensor, "d d"],
     ) -> None:
         super().__init__()
+        require_tensor(weight, "weight", axes=2)
+        require_tensor(bias, "bias", axes=1, dtype=weight.dtype)
+        require_tensor(covariance, "covariance", axes=2, dtype=weight.dtype)
         d = weight.shape[0]
-        if weight.dim() != 2 or bias.shape != (d,) or covariance.shape != (d, d):
+        if bias.shape != (d,) or covariance.shape != (d, d):
             raise ValueError(
                 f"weight (d, u), bias (d,) and covariance (d, d) disagree: got "
                 f"{tuple(weight.shape)}, {tuple(bias.shape)}, {tuple(covariance.shape)}"
@@ -168,7 +186,16 @@ class LinearGaussianConditional(nn.Module):
         self.register_buffer("scale_tril", scale_tril)
 
     def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
-        """Return the distribution of y for each row of `given`: batch (…), event (d,)."""
+        """Return the distribution of y for each row of `given`: batch (…), event (d,).
+
+        Raises:
+            ValueError: `given` does not fit W in size or dtype.
+        """
+        if given.shape[-1] != self.weight.shape[1] or given.dtype != self.weight.dtype:
+            raise ValueError(
+                f"given must have {self.weight.shape[1]} columns of {self.weight.dtype}, as W has, "
+                f"got shape {tuple(given.shape)} and {given.dtype}; convert one of them"
+            )
         return MultivariateNormal(given @ self.weight.mT + self.bias, scale_tril=self.scale_tril)
 
 
@@ -196,6 +223,20 @@ class StandardNormal(nn.Module):
     def forward(self) -> Distribution:
         """Return the distribution: no batch, event (d,)."""
         return Independent(Normal(self.mean, torch.ones_like(self.mean)), 1)
+
+
+def _apply(net: nn.Module, given: Tensor) -> Tensor:
+    """Return net(given), and say what is wrong where torch would speak of mat1 and mat2."""
+    try:
+        out: Tensor = net(given)
+    except RuntimeError as error:
+        if "mat1 and mat2" not in str(error):
+            raise
+        raise ValueError(
+            f"given must fit the network, got shape {tuple(given.shape)} and {given.dtype} "
+            f"({error}); pass what its first layer takes, or build it for {given.shape[-1]} inputs"
+        ) from None
+    return out
 
 
 def _independent(family: Any, **parameters: Tensor) -> Distribution:

@@ -7,7 +7,9 @@ diagnostics are plain functions of that record.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, final
 
 import torch
@@ -15,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from companion.validation import require_count, require_data
+from companion.validation import require_count, require_data, require_module
 
 __all__ = ["VAE", "Autoencoder", "LatentVariableModel", "Trace"]
 
@@ -77,6 +79,9 @@ class Autoencoder(nn.Module):
         decoder: Conditional p(x | z). Its log-density scores the reconstruction; for a Gaussian
             of fixed scale that is the squared error up to a factor and a constant.
 
+    Raises:
+        TypeError: encoder or decoder is no module.
+
     >>> from companion.conditionals import GaussianConditional, mlp
     >>> model = Autoencoder(mlp(64, 2), GaussianConditional(mlp(2, 64), scale=0.1))
     >>> model(torch.zeros(5, 64)).shape
@@ -85,16 +90,32 @@ class Autoencoder(nn.Module):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
         super().__init__()
-        self.encoder: Final = encoder
-        self.decoder: Final = decoder
+        self.encoder: Final = require_module(encoder, "encoder", "build one with mlp(sizes)")
+        self.decoder: Final = require_module(decoder, "decoder", "e.g. BernoulliConditional(net)")
 
     def encode(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
-        """Return the code of each row of x."""
-        code: Tensor = self.encoder(require_data(x))
+        """Return the code of each row of x.
+
+        Raises:
+            ValueError: x is no finite matrix, or of another width than the encoder takes.
+            TypeError: x is no tensor, or of another dtype than the encoder's weights.
+        """
+        require_data(x, dtype=_dtype(self.encoder))
+        try:
+            code: Tensor = self.encoder(x)
+        except RuntimeError as error:
+            raise ValueError(
+                f"x must fit the encoder, got shape {tuple(x.shape)} ({error}); pass data of the "
+                f"width its first layer takes, or build it for {x.shape[1]} inputs"
+            ) from None
         return code
 
     def decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
-        """Return the decoder's mean for each code."""
+        """Return the decoder's mean for each code.
+
+        Raises:
+            ValueError: z does not fit the decoder in size or dtype.
+        """
         distribution: Distribution = self.decoder(z)
         return distribution.mean
 
@@ -116,7 +137,8 @@ class VAE(LatentVariableModel):
         prior: Module without arguments whose forward returns p(z).
 
     Raises:
-        ValueError: The sizes of encoder, decoder and prior disagree.
+        ValueError: The sizes of encoder, decoder and prior disagree, or q(z | x) has no rsample.
+        TypeError: One of them is no module, or encoder or decoder returns no distribution.
 
     Reference: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
     https://arxiv.org/abs/1312.6114.
@@ -134,12 +156,13 @@ class VAE(LatentVariableModel):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module) -> None:
         super().__init__()
-        self.encoder: Final = encoder
-        self.decoder: Final = decoder
-        self.prior: Final = prior
+        remedy = "e.g. GaussianConditional(net)"
+        self.encoder: Final = require_module(encoder, "encoder", remedy)
+        self.decoder: Final = require_module(decoder, "decoder", remedy)
+        self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(d)")
         latent = prior().event_shape[0]
         self.features: Final = _output_size(decoder, latent, "decoder", "the prior's z")
-        encoded = _output_size(encoder, self.features, "encoder", "the decoder's x")
+        encoded = _output_size(encoder, self.features, "encoder", "the decoder's x", rsample=True)
         if encoded != latent:
             raise ValueError(
                 f"encoder and prior disagree: encoder gives z of size {encoded}, prior of size "
@@ -153,9 +176,10 @@ class VAE(LatentVariableModel):
         Raises:
             ValueError: x is no finite (B, D) matrix, holds values that p(x | z) cannot produce
                 (grey pixels under a Bernoulli), or num_samples is below 1.
-            TypeError: x is no floating-point tensor, or num_samples is no whole number.
+            TypeError: x is no tensor of the dtype of the encoder's weights, or num_samples is no
+                whole number.
         """
-        require_data(x, features=self.features)
+        require_data(x, features=self.features, dtype=_dtype(self.encoder))
         require_count(num_samples, "num_samples")
         q = self.encoder(x)
         z = q.rsample((num_samples,))
@@ -176,18 +200,39 @@ class VAE(LatentVariableModel):
         return x
 
 
-def _output_size(conditional: nn.Module, size: int, name: str, given: str) -> int:
+def _weights(module: nn.Module) -> Iterator[Tensor]:
+    """Yield the floating-point parameters and buffers of a module."""
+    tensors = chain(module.parameters(), module.buffers())
+    return (tensor for tensor in tensors if tensor.is_floating_point())
+
+
+def _dtype(module: nn.Module) -> torch.dtype | None:
+    """Return the dtype of a module's weights, None if it has none."""
+    return next((tensor.dtype for tensor in _weights(module)), None)
+
+
+def _output_size(
+    conditional: nn.Module, size: int, name: str, given: str, *, rsample: bool = False
+) -> int:
     """Return the event size of `conditional` for an input of `size`, found by one dry run."""
-    weights = (t for t in (*conditional.parameters(), *conditional.buffers()))
-    like = next((t for t in weights if t.is_floating_point()), torch.empty(()))
+    like = next(_weights(conditional), torch.empty(()))
     try:
         with torch.no_grad():
             distribution = conditional(torch.zeros(1, size, dtype=like.dtype, device=like.device))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(
-            f"{name} does not accept {given}, which has size {size}: give its network {size} "
-            f"inputs (torch says: {error})"
+            f"{name} does not accept {given}, which has size {size}: {error}"
         ) from None
+    if not isinstance(distribution, Distribution):
+        raise TypeError(
+            f"{name} must return a torch.distributions object, got {type(distribution).__name__}; "
+            f"wrap its network, e.g. GaussianConditional(net)"
+        )
+    if rsample and not distribution.has_rsample:
+        raise ValueError(
+            f"{name} must draw z with rsample, and {distribution} has none; use e.g. "
+            f"GaussianConditional(net)"
+        )
     event: int = distribution.event_shape[0]
     return event
 

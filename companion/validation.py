@@ -4,9 +4,16 @@ import math
 from numbers import Integral, Real
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["require_choice", "require_count", "require_data", "require_positive"]
+__all__ = [
+    "require_choice",
+    "require_count",
+    "require_data",
+    "require_module",
+    "require_positive",
+    "require_tensor",
+]
 
 
 def require_count(value: object, name: str, *, minimum: int = 1) -> int:
@@ -56,44 +63,89 @@ def require_choice(value: str, name: str, choices: list[str]) -> str:
     return value
 
 
-def require_data(x: object, name: str = "x", *, features: int | None = None) -> Tensor:
+def require_module(value: object, name: str, remedy: str) -> nn.Module:
+    """Return `value` if it is a module.
+
+    Raises:
+        TypeError: it is something else, such as a function; the message ends with the remedy.
+    """
+    if not isinstance(value, nn.Module):
+        raise TypeError(f"{name} must be a torch.nn.Module, got {type(value).__name__}; {remedy}")
+    return value
+
+
+def require_tensor(
+    value: object, name: str, *, axes: int | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Return `value` if it is a tensor of finite floating-point numbers.
+
+    Args:
+        value: The tensor.
+        name: What the caller calls it, for the message.
+        axes: Number of axes, where it is known.
+        dtype: Its dtype, where it must go with another tensor's.
+
+    Raises:
+        TypeError: `value` is no tensor, or not of that or any floating-point dtype.
+        ValueError: `value` has another number of axes, no entries, or NaN or infinite ones.
+    """
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"{name} must be a torch.Tensor, got {type(value).__name__}; convert it with "
+            f"torch.as_tensor({name}, dtype={dtype or torch.float32})"
+        )
+    if not value.is_floating_point():
+        raise TypeError(
+            f"{name} must be floating point, got {value.dtype}; convert with {name}.float()"
+        )
+    if dtype is not None and value.dtype != dtype:
+        raise TypeError(
+            f"{name} must be {dtype} as the model is, got {value.dtype}; convert it with "
+            f"{name}.to({dtype}), or the model with model.to({value.dtype})"
+        )
+    if axes is not None and value.dim() != axes:
+        raise ValueError(
+            f"{name} must have {axes} axes, got shape {tuple(value.shape)}; reshape it"
+        )
+    if value.numel() == 0:
+        raise ValueError(f"{name} is empty, shape {tuple(value.shape)}; pass at least one row")
+    finite = torch.isfinite(value)
+    if not finite.all():
+        place = (~finite).nonzero()[0].tolist()
+        raise ValueError(
+            f"{name} must be finite, but {name}{place} is {value[tuple(place)].item()}; remove or "
+            f"impute such entries first"
+        )
+    return value
+
+
+def require_data(
+    x: object,
+    name: str = "x",
+    *,
+    features: int | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """Return `x` if it is a finite floating-point matrix, one row a data point.
 
     Args:
         x: The data, (N, D).
         name: What the caller calls it, for the message.
         features: D, where it is known.
+        dtype: Its dtype, where it must go with a model's.
 
     Raises:
-        TypeError: `x` is no tensor, or not of a floating-point dtype.
+        TypeError: `x` is no tensor, or not of that or any floating-point dtype.
         ValueError: `x` has not two axes, no rows, another D, or NaN or infinite entries.
     """
-    if not isinstance(x, Tensor):
-        raise TypeError(
-            f"{name} must be a torch.Tensor, got {type(x).__name__}; convert it with "
-            f"torch.as_tensor({name}, dtype=torch.float32)"
-        )
-    if not x.is_floating_point():
-        raise TypeError(
-            f"{name} must be floating point, got {x.dtype}; convert with {name}.float()"
-        )
-    if x.dim() != 2:
+    if isinstance(x, Tensor) and x.dim() != 2:
         raise ValueError(
             f"{name} must have shape (N, D), one row a data point, got {tuple(x.shape)}; "
             f"use {name}[None] for one point, {name}.flatten(1) for images"
         )
-    if features is not None and x.shape[1] != features:
+    if isinstance(x, Tensor) and features is not None and x.shape[1] != features:
         raise ValueError(
-            f"{name} must have {features} columns, as the model's data have; got "
-            f"shape {tuple(x.shape)}: pass matching data or build the model with D = {x.shape[1]}"
+            f"{name} must have {features} columns, got shape {tuple(x.shape)}; pass data of that "
+            f"width, or build the model with D = {x.shape[1]}"
         )
-    if x.shape[0] == 0:
-        raise ValueError(f"{name} is empty, shape {tuple(x.shape)}; pass at least one row")
-    finite = torch.isfinite(x)
-    if not finite.all():
-        row, column = (~finite).nonzero()[0].tolist()
-        raise ValueError(
-            f"{name} must be finite, but {name}[{row}, {column}] is {x[row, column].item()}; "
-            f"remove or impute such rows first"
-        )
-    return x
+    return require_tensor(x, name, dtype=dtype)
