@@ -1,12 +1,228 @@
-"""Diagnostics: what a model's samples and codes look like, in numbers."""
+"""Diagnostics: what a model's samples and codes look like, in numbers.
+
+Those of information follow one decomposition, with q(z) = 1/N Σ_n q(z | x_n) the aggregated
+posterior and all means over the data:
+
+    E[ELBO] = E[log p(x | z)] − I_q(x; z) − KL(q(z) ‖ p(z))
+"""
+
+import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from companion.validation import require_data
+from companion.models import LatentVariableModel, Trace
+from companion.validation import require_count, require_data, require_positive
 
-__all__ = ["nearest_distance", "two_sample_distance"]
+__all__ = [
+    "Estimate",
+    "Surgery",
+    "active_units",
+    "effective_sample_size",
+    "elbo_surgery",
+    "log_aggregate",
+    "mutual_information",
+    "nearest_distance",
+    "sharpness",
+    "two_sample_distance",
+    "unit_rates",
+]
+
+
+class Estimate(NamedTuple):
+    """A mean over data points and its standard error, both in the same units."""
+
+    mean: float
+    standard_error: float
+
+
+class Surgery(NamedTuple):
+    """The parts of an averaged ELBO, in nats: reconstruction − mutual information − marginal KL."""
+
+    reconstruction: Estimate
+    mutual_information: Estimate
+    marginal_kl: Estimate
+
+
+@torch.no_grad()
+def unit_rates(model: LatentVariableModel, x: Float[Tensor, "N D"]) -> Float[Tensor, " d"]:
+    r"""Return KL(q(z_j | x) ‖ p(z_j)) of each latent unit j, averaged over x, in closed form.
+
+    A unit whose rate is zero has collapsed: its posterior is the prior for every x.
+
+    Args:
+        model: A model with one latent level, with Gaussian encoder and prior of independent units.
+        x: Data, (N, D).
+
+    Returns:
+        Nats per unit, (d,).
+
+    Raises:
+        ValueError: The model has several levels, or units that are not independent Gaussians.
+    """
+    trace = _one_level(model.trace(x))
+    q, prior = trace.q[0], trace.p[1]
+    if not (_factorised_gaussian(q) and _factorised_gaussian(prior)):
+        raise ValueError(f"model must have independent Gaussian units, got {q} and {prior}")
+    return kl_divergence(q.base_dist, prior.base_dist).mean(0)  # type: ignore[attr-defined]
+
+
+@torch.no_grad()
+def active_units(
+    model: LatentVariableModel, x: Float[Tensor, "N D"], threshold: float = 0.01
+) -> Bool[Tensor, " d"]:
+    r"""Tell which latent units follow the data: Var_x(E_q[z_j | x]) > threshold.
+
+    Args:
+        model: Any model; its first level is looked at.
+        x: Data, (N, D), N ≥ 2.
+        threshold: In squared units of z.
+
+    Raises:
+        ValueError: threshold is not positive, or x has one row.
+
+    Reference: Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
+    ICLR 2016, section 5.2, https://arxiv.org/abs/1509.00519.
+    """
+    require_positive(threshold, "threshold")
+    if len(x) < 2:
+        raise ValueError(f"x must have two rows or more, got {len(x)}: one has no variance")
+    return model.trace(x).q[0].mean.var(dim=0) > threshold
+
+
+@torch.no_grad()
+def log_aggregate(
+    q: Distribution, z: Float[Tensor, "M d"], chunk_size: int = 1024
+) -> Float[Tensor, " M"]:
+    r"""Return the log-density of the aggregated posterior: log 1/N Σ_n q(z | x_n).
+
+    Args:
+        q: The encoder's distributions of N data points: batch (N,), event (d,).
+        z: Where, (M, d).
+        chunk_size: Rows of z at once; memory is N · chunk_size · d numbers.
+
+    Returns:
+        Nats, (M,).
+
+    Raises:
+        ValueError: q has no batch of one axis, z another size, or chunk_size is below 1.
+    """
+    if len(q.batch_shape) != 1:
+        raise ValueError(f"q must have batch (N,), one for each data point, got {q.batch_shape}")
+    require_data(z, "z", features=q.event_shape[0])
+    chunks = z.split(require_count(chunk_size, "chunk_size"))
+    sums = [q.log_prob(chunk[:, None]).logsumexp(1) for chunk in chunks]
+    return torch.cat(sums) - math.log(q.batch_shape[0])
+
+
+@torch.no_grad()
+def mutual_information(
+    model: LatentVariableModel,
+    x: Float[Tensor, "N D"],
+    num_samples: int = 1,
+    chunk_size: int = 1024,
+) -> Estimate:
+    r"""Estimate I_q(x; z_1) = E[log q(z_1 | x) − log q(z_1)] for x uniform on the rows given.
+
+    The aggregated posterior is the exact mixture over all N rows, so the estimate is unbiased for
+    those rows, and never above log N but for sampling noise. Rows that are a sample of a larger
+    population, such as a minibatch, give too little: no N points can tell more than log N apart.
+
+    Args:
+        model: Any model; its first level is looked at.
+        x: Data, (N, D).
+        num_samples: Draws of z for each row.
+        chunk_size: As in `log_aggregate`.
+
+    Returns:
+        Mean and standard error over rows, in nats.
+
+    Raises:
+        ValueError: Those of ``model.trace`` and `log_aggregate`.
+
+    Reference: M. D. Hoffman and M. J. Johnson, "ELBO Surgery: Yet Another Way to Carve Up the
+    Variational Evidence Lower Bound", NeurIPS workshop, 2016,
+    https://approximateinference.org/2016/accepted/HoffmanJohnson2016.pdf.
+    """
+    trace = model.trace(x, num_samples)
+    q, z = trace.q[0], trace.z[0]
+    log_q = q.log_prob(z)
+    log_aggregated = log_aggregate(q, z.flatten(0, 1), chunk_size).reshape(log_q.shape)
+    return _estimate(log_q - log_aggregated)
+
+
+@torch.no_grad()
+def elbo_surgery(
+    model: LatentVariableModel,
+    x: Float[Tensor, "N D"],
+    num_samples: int = 1,
+    chunk_size: int = 1024,
+) -> Surgery:
+    r"""Estimate the three parts of the averaged ELBO with the same draws.
+
+        E[ELBO] = E[log p(x | z)] − I_q(x; z) − KL(q(z) ‖ p(z))
+
+    Args:
+        model: A model with one latent level.
+        x: Data, (N, D).
+        num_samples: Draws of z for each row.
+        chunk_size: As in `log_aggregate`.
+
+    Returns:
+        Each part with its standard error over rows, in nats.
+
+    Raises:
+        ValueError: The model has several levels; and those of ``model.trace``.
+
+    Reference: As `mutual_information`.
+    """
+    trace = _one_level(model.trace(x, num_samples))
+    q, z = trace.q[0], trace.z[0]
+    log_aggregated = log_aggregate(q, z.flatten(0, 1), chunk_size).reshape(z.shape[:2])
+    return Surgery(
+        reconstruction=_estimate(trace.reconstruction),
+        mutual_information=_estimate(q.log_prob(z) - log_aggregated),
+        marginal_kl=_estimate(log_aggregated - trace.p[1].log_prob(z)),
+    )
+
+
+def effective_sample_size(log_weight: Float[Tensor, "K B"]) -> Float[Tensor, " B"]:
+    r"""Return how many equally weighted draws the weights are worth: (Σ_k w_k)² / Σ_k w_k².
+
+    It is K for constant weights, as under the exact posterior, and 1 when one draw has all weight.
+
+    Args:
+        log_weight: As in `companion.models.Trace`, (K, B).
+
+    >>> effective_sample_size(torch.zeros(5, 1))
+    tensor([5.])
+    """
+    return torch.exp(2 * log_weight.logsumexp(0) - (2 * log_weight).logsumexp(0))
+
+
+def sharpness(x: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
+    """Return the mean squared difference between neighbouring pixels of square images.
+
+    Averaging pictures lowers it; noise raises it, so compare means of decoders, not noisy samples.
+
+    Args:
+        x: Pixels, (N, D), D a square number.
+
+    Raises:
+        ValueError: D is no square number.
+
+    >>> sharpness(torch.tensor([[0.0, 1.0, 0.0, 1.0]]))
+    tensor([0.5000])
+    """
+    side = math.isqrt(require_data(x).shape[1])
+    if side * side != x.shape[1]:
+        raise ValueError(f"x must hold square images, got {x.shape[1]} pixels in a row")
+    image = x.reshape(-1, side, side)
+    down, across = image.diff(dim=1), image.diff(dim=2)
+    return torch.cat([down.flatten(1), across.flatten(1)], dim=1).square().mean(1)
 
 
 def two_sample_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
@@ -35,7 +251,7 @@ def two_sample_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Flo
     tensor(2.)
     """
     require_data(x, "x")
-    require_data(y, "y", features=x.shape[1])
+    require_data(y, "y", features=x.shape[1], dtype=x.dtype)
     if min(len(x), len(y)) < 2:
         raise ValueError(f"x and y need two rows or more each, got {len(x)} and {len(y)}")
     within = sum(torch.cdist(s, s).sum() / (len(s) * (len(s) - 1)) for s in (x, y))
@@ -56,4 +272,23 @@ def nearest_distance(x: Float[Tensor, "N D"], data: Float[Tensor, "M D"]) -> Flo
     tensor([2.])
     """
     require_data(x, "x")
-    return torch.cdist(x, require_data(data, "data", features=x.shape[1])).min(dim=1).values
+    require_data(data, "data", features=x.shape[1], dtype=x.dtype)
+    return torch.cdist(x, data).min(dim=1).values
+
+
+def _estimate(values: Float[Tensor, "K N"]) -> Estimate:
+    """Return the mean over draws and rows, with the standard error over rows."""
+    rows = values.mean(0)
+    return Estimate(rows.mean().item(), (rows.std() / math.sqrt(len(rows))).item())
+
+
+def _factorised_gaussian(distribution: Distribution) -> bool:
+    """Tell whether the units are independent Gaussians."""
+    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
+
+
+def _one_level(trace: Trace) -> Trace:
+    """Return the trace if it has one latent level."""
+    if len(trace.z) != 1:
+        raise ValueError(f"model must have one latent level, got {len(trace.z)}")
+    return trace
