@@ -63,7 +63,9 @@ def moons(num: int, *, noise: float = 0.08, seed: int = 0) -> Float[Tensor, "num
         ValueError: num is below 2 or noise not positive.
     """
     require_count(num, "num", minimum=2)
-    points, _ = datasets.make_moons(num, noise=require_positive(noise, "noise"), random_state=seed)
+    points, _ = datasets.make_moons(
+        num, noise=require_positive(noise, "noise"), random_state=_seed(seed)
+    )
     return _standardise(points)
 
 
@@ -87,7 +89,7 @@ def pinwheel(
     require_count(num, "num", minimum=2)
     require_count(arms, "arms")
     require_positive(noise, "noise")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_seed(seed))
     radius = 1 + noise * rng.standard_normal(num)
     across = noise / 6 * rng.standard_normal(num)
     angle = 2 * np.pi * rng.integers(arms, size=num) / arms + 0.25 * np.exp(radius)
@@ -120,7 +122,7 @@ def sprites(
     >>> x.shape, factors.shape
     (torch.Size([5, 64]), torch.Size([5, 4]))
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(_seed(seed))
     shape = torch.randint(len(SHAPES), (require_count(num, "num"), 1), generator=generator)
     uniform = torch.rand(num, 3, generator=generator)
     factors = torch.cat([shape, uniform[:, :2] - 0.5, 0.2 + 0.2 * uniform[:, 2:]], dim=1)
@@ -184,13 +186,13 @@ def split(
     >>> train.shape, test.shape
     (torch.Size([8, 1]), torch.Size([2, 1]))
     """
-    if not 0 < held_out < 1:
+    if require_positive(held_out, "held_out") >= 1:
         raise ValueError(f"held_out must lie between 0 and 1, got {held_out}; 0.2 keeps a fifth")
     if any(len(other) != len(x) for other in others):
         raise ValueError(
             f"others must have as many rows as x, {len(x)}, got {[len(o) for o in others]}"
         )
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(_seed(seed)))
     size = round(len(x) * held_out)
     if not 0 < size < len(x):
         raise ValueError(f"held_out = {held_out} of {len(x)} rows leaves a part empty")
@@ -220,7 +222,12 @@ def binarise(x: Float[Tensor, "N D"], seed: int = 0) -> Float[Tensor, "N D"]:
             f"x must lie in [0, 1], got values from {x.min().item():.4g} to "
             f"{x.max().item():.4g}; rescale first, e.g. x / x.max()"
         )
-    return torch.bernoulli(x, generator=torch.Generator(x.device).manual_seed(seed))
+    return torch.bernoulli(x, generator=torch.Generator(x.device).manual_seed(_seed(seed)))
+
+
+def _seed(seed: int) -> int:
+    """Return a seed that numpy and torch both take."""
+    return require_count(seed, "seed", minimum=0)
 
 
 def _standardise(points: np.ndarray) -> Tensor:

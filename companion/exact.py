@@ -16,9 +16,11 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from companion.conditionals import GaussianConditional, LinearGaussianConditional, StandardNormal
 from companion.models import VAE
-from companion.validation import require_count, require_data, require_positive
+from companion.validation import require_count, require_data, require_positive, require_tensor
 
 __all__ = ["DiscreteModel", "LinearGaussian", "latent_grid", "log_marginal_quadrature"]
+
+GRID_NUMBERS: Final = 2**22
 
 
 class LinearGaussian:
@@ -35,7 +37,8 @@ class LinearGaussian:
         scale: Standard deviation σ > 0 of the noise on x.
 
     Raises:
-        ValueError: The shapes disagree, or scale is not positive.
+        ValueError: The shapes disagree, an entry is not finite, or scale is not positive.
+        TypeError: weight or bias is no floating-point tensor, or their dtypes differ.
 
     Reference: M. E. Tipping and C. M. Bishop, "Probabilistic Principal Component Analysis",
     Journal of the Royal Statistical Society B 61(3), 1999,
@@ -50,7 +53,9 @@ class LinearGaussian:
     def __init__(
         self, weight: Float[Tensor, "D d"], bias: Float[Tensor, " D"], scale: float
     ) -> None:
-        if weight.dim() != 2 or bias.shape != weight.shape[:1]:
+        require_tensor(weight, "weight", axes=2)
+        require_tensor(bias, "bias", axes=1, dtype=weight.dtype)
+        if bias.shape != weight.shape[:1]:
             raise ValueError(
                 f"weight (D, d) and bias (D,) disagree: got {tuple(weight.shape)} and "
                 f"{tuple(bias.shape)}"
@@ -67,25 +72,44 @@ class LinearGaussian:
         return Independent(Normal(zeros, torch.ones_like(zeros)), 1)
 
     def likelihood(self, z: Float[Tensor, "*batch d"]) -> Distribution:
-        """Return p(x | z) = N(W z + b, σ² I): batch (…), event (D,)."""
+        """Return p(x | z) = N(W z + b, σ² I): batch (…), event (D,).
+
+        Raises:
+            ValueError: z has another size than W has columns.
+            TypeError: z is no tensor of W's dtype.
+        """
+        require_tensor(z, "z", dtype=self.weight.dtype)
+        d = self.weight.shape[1]
+        if z.shape[-1:] != (d,):
+            raise ValueError(f"z must have {d} columns, as W has, got shape {tuple(z.shape)}")
         mean = z @ self.weight.mT + self.bias
         return Independent(Normal(mean, torch.full_like(mean, self.scale)), 1)
 
     def marginal(self) -> MultivariateNormal:
-        """Return p(x) = N(b, W Wᵀ + σ² I): event (D,)."""
+        """Return p(x) = N(b, W Wᵀ + σ² I): event (D,).
+
+        Raises:
+            ValueError: σ² is lost beside W Wᵀ in this dtype, so that the covariance is singular.
+        """
         noise = self.scale**2 * torch.eye(len(self.bias), dtype=self.bias.dtype)
-        return MultivariateNormal(self.bias, self.weight @ self.weight.mT + noise)
+        covariance = self.weight @ self.weight.mT + noise
+        if torch.linalg.cholesky_ex(covariance).info:
+            raise ValueError(
+                f"scale = {self.scale} is too small beside W for {self.weight.dtype}; pass weight "
+                f"and bias in torch.float64, or a larger scale"
+            )
+        return MultivariateNormal(self.bias, covariance)
 
     def posterior(self, x: Float[Tensor, "B D"]) -> MultivariateNormal:
         """Return p(z | x) for each row of x: batch (B,), event (d,)."""
-        require_data(x, features=len(self.bias))
+        self._data(x)
         covariance = self._posterior_covariance
         mean = (x - self.bias) @ self.weight @ covariance / self.scale**2
         return MultivariateNormal(mean, covariance)
 
     def log_marginal(self, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
         """Return log p(x) in nats, (B,)."""
-        return self.marginal().log_prob(require_data(x, features=len(self.bias)))
+        return self.marginal().log_prob(self._data(x))
 
     def elbo(self, x: Float[Tensor, "B D"], q: Distribution) -> Float[Tensor, " B"]:
         r"""Return the exact ELBO of a Gaussian q(z | x), in nats, (B,).
@@ -99,16 +123,22 @@ class LinearGaussian:
                 ``Independent`` ``Normal``.
 
         Raises:
+            ValueError: q has another shape.
             TypeError: q is no Gaussian.
         """
-        require_data(x, features=len(self.bias))
+        self._data(x)
         covariance = _covariance(q)
+        d = self.weight.shape[1]
+        if q.event_shape != (d,) or q.batch_shape not in ((), (len(x),)):
+            raise ValueError(
+                f"q must have batch ({len(x)},), as x has, and event ({d},), got batch "
+                f"{tuple(q.batch_shape)} and event {tuple(q.event_shape)}"
+            )
         residual = x - q.mean @ self.weight.mT - self.bias
         spread = ((self.weight @ covariance) * self.weight).sum((-2, -1))
         log_norm = len(self.bias) * math.log(2 * math.pi * self.scale**2)
         reconstruction = -0.5 * (log_norm + (residual.square().sum(-1) + spread) / self.scale**2)
         trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
-        d = self.weight.shape[1]
         kl = 0.5 * (trace + q.mean.square().sum(-1) - d - torch.logdet(covariance))
         return reconstruction - kl
 
@@ -128,6 +158,10 @@ class LinearGaussian:
         decoder = GaussianConditional(net, scale=self.scale)
         return VAE(encoder, decoder, StandardNormal(d)).to(self.weight.dtype)
 
+    def _data(self, x: Tensor) -> Tensor:
+        """Return x after a check that it is data of this model."""
+        return require_data(x, features=len(self.bias), dtype=self.weight.dtype)
+
 
 class DiscreteModel:
     r"""A model of two finite variables, given by its tables: every integral is a sum.
@@ -141,6 +175,7 @@ class DiscreteModel:
 
     Raises:
         ValueError: A table has the wrong shape, negative entries, or rows that do not sum to one.
+        TypeError: A table is no floating-point tensor.
 
     >>> model = DiscreteModel(torch.tensor([0.5, 0.5]), torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
     >>> model.log_marginal().exp()
@@ -148,7 +183,9 @@ class DiscreteModel:
     """
 
     def __init__(self, prior: Float[Tensor, " Z"], likelihood: Float[Tensor, "Z X"]) -> None:
-        if prior.dim() != 1 or likelihood.dim() != 2 or len(prior) != len(likelihood):
+        require_tensor(prior, "prior", axes=1)
+        require_tensor(likelihood, "likelihood", axes=2)
+        if len(prior) != len(likelihood):
             raise ValueError(
                 f"prior (Z,) and likelihood (Z, X) disagree: got {tuple(prior.shape)} and "
                 f"{tuple(likelihood.shape)}"
@@ -210,6 +247,7 @@ class DiscreteModel:
 
     def _encoder(self, q: Tensor) -> Tensor:
         """Return q after a check that it is an encoder's table for this model."""
+        require_tensor(q, "q")
         expected = self.likelihood.mT.shape
         if q.shape != expected:
             raise ValueError(
@@ -268,8 +306,12 @@ def log_marginal_quadrature(
     require_data(x, features=model.features)
     prior = model.prior()
     grid, log_cell = latent_grid(prior.event_shape[0], num_points, bound, x.dtype)
-    log_joint = model.decoder(grid[:, None]).log_prob(x) + prior.log_prob(grid)[:, None]
-    return log_joint.logsumexp(0) + log_cell
+    # A fine grid in two dimensions, times B data points of D pixels, does not fit in memory.
+    sums = [
+        (model.decoder(z[:, None]).log_prob(x) + prior.log_prob(z)[:, None]).logsumexp(0)
+        for z in grid.split(max(1, GRID_NUMBERS // x.numel()))
+    ]
+    return torch.stack(sums).logsumexp(0) + log_cell
 
 
 def _covariance(q: Distribution) -> Tensor:
@@ -292,7 +334,7 @@ def _kl(q: Tensor, p: Tensor) -> Tensor:
 def _require_rows(table: Tensor, name: str) -> Tensor:
     """Return a table whose rows are distributions."""
     ones = torch.ones(table.shape[:-1], dtype=table.dtype)
-    if not (table >= 0).all() or not torch.allclose(table.sum(-1), ones):
+    if table.min() < 0 or not torch.allclose(table.sum(-1), ones):
         raise ValueError(
             f"{name} must hold probabilities, each row summing to one; its rows sum to "
             f"{table.sum(-1).tolist()} and its least entry is {table.min().item()}: divide by "

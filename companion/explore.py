@@ -46,7 +46,7 @@ def explore(
 
     Raises:
         ValueError: No control, a control without values, or a label for an unknown control.
-        TypeError: draw cannot be called.
+        TypeError: draw cannot be called, or a control is no sequence.
 
     >>> explore(lambda beta: None, labels={"beta": "β"}, beta=[0.1, 1, 4]).num_frames
     3
@@ -72,6 +72,10 @@ class Explorer:
                 "controls is empty; name at least one, e.g. explore(draw, beta=[1, 4])"
             )
         for name, values in controls.items():
+            if not hasattr(values, "__len__"):
+                raise TypeError(
+                    f"{name} must be a sequence of values such as [0.1, 1], got {values!r}"
+                )
             require_count(len(values), f"number of values of {name}")
         unknown = set(labels) - set(controls)
         if unknown:
@@ -144,6 +148,8 @@ def _render(figure: Any, size: int) -> bytes:
     """Return the figure as a PNG `size` dots to the inch, and close it."""
     from matplotlib import pyplot as plt
 
+    if not hasattr(figure, "savefig"):
+        raise TypeError(f"draw must return a matplotlib Figure, got {type(figure).__name__}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=size)
     plt.close(figure)

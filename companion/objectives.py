@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from companion.models import Autoencoder, LatentVariableModel
-from companion.validation import require_count, require_data
+from companion.models import Autoencoder, LatentVariableModel, Trace
+from companion.validation import require_count, require_data, require_nonnegative
 
 __all__ = [
     "beta_elbo",
@@ -59,7 +59,7 @@ def elbo(
     >>> torch.allclose(elbo(exact.vae(), x), exact.log_marginal(x))   # q is the posterior
     True
     """
-    return model.trace(x, num_samples).log_weight.mean(0)
+    return _trace(model, x, num_samples).log_weight.mean(0)
 
 
 def elbo_analytic(
@@ -85,7 +85,7 @@ def elbo_analytic(
     Reference: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
     equation 7, https://arxiv.org/abs/1312.6114.
     """
-    trace = model.trace(x, num_samples)
+    trace = _trace(model, x, num_samples)
     if len(trace.z) != 1:
         raise ValueError(
             f"model must have one latent level, got {len(trace.z)}; use companion.objectives.elbo"
@@ -154,13 +154,14 @@ def beta_elbo(
 
     Raises:
         ValueError: beta is negative or not finite; and those of ``model.trace``.
+        TypeError: beta is no number.
 
     Reference: I. Higgins et al., "β-VAE: Learning Basic Visual Concepts with a Constrained
     Variational Framework", ICLR 2017, https://openreview.net/forum?id=Sy2fzU9gl.
     """
-    if not isinstance(beta, Tensor) and not (math.isfinite(beta) and beta >= 0):
-        raise ValueError(f"beta must be a finite number of at least 0, got {beta}; 1 is the ELBO")
-    trace = model.trace(x, num_samples)
+    if not isinstance(beta, Tensor):
+        require_nonnegative(beta, "beta")
+    trace = _trace(model, x, num_samples)
     return (trace.reconstruction - beta * trace.rates.sum(0)).mean(0)
 
 
@@ -193,7 +194,7 @@ def iwae_bound(
     """
     require_count(num_samples, "num_samples")
     sums = [
-        model.trace(x, size).log_weight.logsumexp(0) for size in _chunks(num_samples, chunk_size)
+        _trace(model, x, size).log_weight.logsumexp(0) for size in _chunks(num_samples, chunk_size)
     ]
     return torch.stack(sums).logsumexp(0) - math.log(num_samples)
 
@@ -235,8 +236,26 @@ def log_reconstruction(model: Autoencoder, x: Float[Tensor, "B D"]) -> Float[Ten
 
     Returns:
         Nats per data point, (B,).
+
+    Raises:
+        TypeError: The model is no autoencoder.
+        ValueError: The decoder gives another width than x has; and those of ``model.encode``.
     """
-    return model.decoder(model.encode(require_data(x))).log_prob(x)
+    if not isinstance(model, Autoencoder):
+        raise TypeError(f"model must be an Autoencoder, got {type(model).__name__}; a VAE has elbo")
+    likelihood = model.decoder(model.encode(x))
+    require_data(x, features=likelihood.event_shape[0])
+    return likelihood.log_prob(x)
+
+
+def _trace(model: LatentVariableModel, x: Tensor, num_samples: int) -> Trace:
+    """Return the model's trace of x, and say so where something else is no such model."""
+    if not hasattr(model, "trace"):
+        raise TypeError(
+            f"model must be a LatentVariableModel such as a VAE, got {type(model).__name__}; an "
+            f"Autoencoder is scored by log_reconstruction, an exact model has methods of its own"
+        )
+    return model.trace(x, num_samples)
 
 
 def _chunks(total: int, size: int | None) -> Iterator[int]:

@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from companion.models import LatentVariableModel
 from companion.objectives import elbo
-from companion.validation import require_count, require_data, require_positive
+from companion.validation import require_count, require_data, require_module, require_positive
 
 __all__ = [
     "History",
@@ -81,7 +81,8 @@ def fit(
 
     Raises:
         ValueError: x is empty or not finite, epochs is negative, batch_size below 1, lr not
-            positive, or the objective returns another shape than (B,).
+            positive, or the objective returns another shape than (B,), or no gradient.
+        TypeError: model is no module with parameters, or the objective returns no tensor.
         FloatingPointError: The objective or the weights became NaN or infinite. The message
             names epoch and step; the model goes back to its weights from before that epoch.
 
@@ -91,7 +92,10 @@ def fit(
     require_data(x)
     require_count(epochs, "epochs", minimum=0)
     require_count(batch_size, "batch_size")
-    optimizer = torch.optim.Adam(model.parameters(), lr=require_positive(lr, "lr"))
+    parameters = list(require_module(model, "model", "e.g. a VAE").parameters())
+    if not parameters:
+        raise ValueError("model must have parameters to fit, got none; all it holds are constants")
+    optimizer = torch.optim.Adam(parameters, lr=require_positive(lr, "lr"))
     history = History()
     start = time.perf_counter()
     with (
@@ -228,10 +232,19 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
 def _total(values: Tensor, size: int) -> float:
     """Return the sum of a batch's objective after a check that it is one finite number a row."""
+    if not isinstance(values, Tensor):
+        raise TypeError(
+            f"objective must return a tensor of shape ({size},), got {type(values).__name__}"
+        )
     if values.shape != (size,):
         raise ValueError(
             f"objective must return one number for each of the {size} rows, shape ({size},), got "
             f"{tuple(values.shape)}; sum over pixels and latent units, not over the batch"
+        )
+    if not values.requires_grad:
+        raise ValueError(
+            "objective must return values with a gradient, got none; log_marginal, for one, is for "
+            "evaluation: train with iwae_bound"
         )
     total = values.detach().sum().item()
     if not math.isfinite(total):

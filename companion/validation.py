@@ -11,6 +11,7 @@ __all__ = [
     "require_count",
     "require_data",
     "require_module",
+    "require_nonnegative",
     "require_positive",
     "require_tensor",
 ]
@@ -49,6 +50,24 @@ def require_positive(value: object, name: str) -> float:
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{name} must be finite and above zero, got {number}; pass e.g. 0.1")
+    return number
+
+
+def require_nonnegative(value: object, name: str) -> float:
+    """Return `value` as a float if it is a finite number of at least zero.
+
+    Raises:
+        TypeError: `value` is no real number.
+        ValueError: `value` is negative, infinite or NaN.
+
+    >>> require_nonnegative(0, "beta")
+    0.0
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {value!r}; pass a float such as 0.1")
+    number = float(value)
+    if not (math.isfinite(number) and number >= 0):
+        raise ValueError(f"{name} must be finite and at least zero, got {number}; pass e.g. 1.0")
     return number
 
 
@@ -100,8 +119,8 @@ def require_tensor(
         )
     if dtype is not None and value.dtype != dtype:
         raise TypeError(
-            f"{name} must be {dtype} as the model is, got {value.dtype}; convert it with "
-            f"{name}.to({dtype}), or the model with model.to({value.dtype})"
+            f"{name} must be {dtype}, as what it meets is, got {value.dtype}; convert it with "
+            f"{name}.to({dtype}), or the other (a model too) with .to({value.dtype})"
         )
     if axes is not None and value.dim() != axes:
         raise ValueError(
