@@ -1,8 +1,9 @@
 """Models with every integral known: the truth that estimates are compared with.
 
 `LinearGaussian` and `DiscreteModel` know p(x), p(z | x), the ELBO of any q and its gap in closed
-form. `log_marginal_quadrature` integrates any decoder over a latent space of one or two
-dimensions. Work in float64 where an identity must hold to rounding.
+form. `log_marginal_quadrature` and `elbo_quadrature` integrate any decoder over a latent space of
+one or two dimensions; `arch` is a nonlinear model to try them on. Work in float64 where an
+identity must hold to rounding.
 """
 
 import math
@@ -14,11 +15,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from companion.conditionals import GaussianConditional, LinearGaussianConditional, StandardNormal
+from companion.conditionals import (
+    GaussianConditional,
+    LinearGaussianConditional,
+    StandardNormal,
+    mlp,
+)
 from companion.models import VAE
 from companion.validation import require_count, require_data, require_positive, require_tensor
 
-__all__ = ["DiscreteModel", "LinearGaussian", "latent_grid", "log_marginal_quadrature"]
+__all__ = [
+    "DiscreteModel",
+    "LinearGaussian",
+    "arch",
+    "elbo_quadrature",
+    "latent_grid",
+    "log_marginal_quadrature",
+]
 
 GRID_NUMBERS: Final = 2**22
 
@@ -257,6 +270,39 @@ class DiscreteModel:
         return _require_rows(q, "q")
 
 
+def arch(scale: float = 0.4, encoder: nn.Module | None = None) -> VAE:
+    r"""Return a model whose decoder mean runs along an arch in the plane as z grows.
+
+        z ~ N(0, 1),   x | z ~ N(μ(z), σ² I),
+        μ(z) = (1.2 tanh z, 1.5 [tanh(z + 1.2) − tanh(z − 1.2)] − 1)
+
+    The decoder is a network with three tanh units, so p(x) has no closed form; the one latent unit
+    leaves it to `log_marginal_quadrature`. Points between the arch's legs have two kinds of z that
+    explain them: their posterior has two peaks.
+
+    Args:
+        scale: Standard deviation σ > 0 of the noise on x.
+        encoder: Conditional from x (…, 2) to z (…, 1); None is a small untrained network.
+
+    Returns:
+        The model in float64.
+
+    Raises:
+        ValueError: scale is not positive, or the encoder has other sizes.
+
+    >>> arch().decoder(torch.zeros(1, 1, dtype=torch.float64)).mean.detach()
+    tensor([[0.0000, 1.5010]], dtype=torch.float64)
+    """
+    net = nn.Sequential(nn.Linear(1, 3), nn.Tanh(), nn.Linear(3, 2)).double()
+    values = ([[1.0]] * 3, [0.0, 1.2, -1.2], [[1.2, 0.0, 0.0], [0.0, 1.5, -1.5]], [0.0, -1.0])
+    with torch.no_grad():
+        for parameter, value in zip(net.parameters(), values, strict=True):
+            parameter.copy_(torch.tensor(value, dtype=torch.float64))
+    if encoder is None:
+        encoder = GaussianConditional(mlp(2, 16, 2))
+    return VAE(encoder, GaussianConditional(net, scale=scale), StandardNormal(1)).double()
+
+
 def latent_grid(
     d: int, num_points: int = 2001, bound: float = 10.0, dtype: torch.dtype = torch.float64
 ) -> tuple[Float[Tensor, "N d"], float]:
@@ -312,6 +358,47 @@ def log_marginal_quadrature(
         for z in grid.split(max(1, GRID_NUMBERS // x.numel()))
     ]
     return torch.stack(sums).logsumexp(0) + log_cell
+
+
+def elbo_quadrature(
+    model: VAE,
+    x: Float[Tensor, "B D"],
+    q: Distribution,
+    num_points: int = 201,
+    bound: float = 8.0,
+) -> Float[Tensor, "*batch B"]:
+    r"""Integrate E_q[log p(x | z) + log p(z) − log q(z)] over a grid: the ELBO without noise.
+
+    The grid is that of ε ~ N(0, I) in z = m + s ⊙ ε, so it follows q wherever q is. The result
+    has a gradient for the parameters of q.
+
+    Args:
+        model: A VAE with d ≤ 2; its encoder plays no part.
+        x: Data, (B, D).
+        q: ``Independent`` ``Normal`` with batch (B,) or (…, B), event (d,).
+        num_points: Points along each latent axis.
+        bound: Half-width of the grid, in standard deviations of q.
+
+    Returns:
+        The ELBO in nats, of the batch shape of q.
+
+    Raises:
+        TypeError: q is no Gaussian with diagonal covariance.
+        ValueError: d > 2, or a bad grid; and for bad data.
+    """
+    require_data(x, features=model.features)
+    if not (isinstance(q, Independent) and isinstance(q.base_dist, Normal)):
+        raise TypeError(
+            f"q must be an Independent Normal, got {type(q).__name__}; for another q estimate "
+            "with companion.objectives.elbo"
+        )
+    d = q.event_shape[0]
+    grid, log_cell = latent_grid(d, num_points, bound, x.dtype)
+    noise = Normal(torch.zeros_like(grid), torch.ones_like(grid))
+    weight = (noise.log_prob(grid).sum(-1) + log_cell).exp()
+    z = q.mean + q.stddev * grid.reshape(-1, *[1] * len(q.batch_shape), d)
+    log_weight = model.decoder(z).log_prob(x) + model.prior().log_prob(z) - q.log_prob(z)
+    return torch.tensordot(weight, log_weight, dims=1)
 
 
 def _covariance(q: Distribution) -> Tensor:
