@@ -13,7 +13,13 @@ from typing import Final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import (
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from companion.conditionals import (
     GaussianConditional,
@@ -29,6 +35,7 @@ __all__ = [
     "LinearGaussian",
     "arch",
     "elbo_quadrature",
+    "gaussian_joint",
     "latent_grid",
     "log_marginal_quadrature",
 ]
@@ -154,6 +161,18 @@ class LinearGaussian:
         trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
         kl = 0.5 * (trace + q.mean.square().sum(-1) - d - torch.logdet(covariance))
         return reconstruction - kl
+
+    def gap(self, x: Float[Tensor, "B D"], q: Distribution) -> Float[Tensor, " B"]:
+        """Return KL(q(z | x) ‖ p(z | x)) of a Gaussian q, for each row of x, in nats.
+
+        Args:
+            x: Data, (B, D).
+            q: As `elbo` takes it.
+
+        Raises:
+            TypeError: q is no Gaussian.
+        """
+        return kl_divergence(MultivariateNormal(q.mean, _covariance(q)), self.posterior(x))
 
     def vae(self, encoder: nn.Module | None = None) -> VAE:
         """Return this model as a `VAE`, with the given encoder or else the exact posterior.
@@ -301,6 +320,37 @@ def arch(scale: float = 0.4, encoder: nn.Module | None = None) -> VAE:
     if encoder is None:
         encoder = GaussianConditional(mlp(2, 16, 2))
     return VAE(encoder, GaussianConditional(net, scale=scale), StandardNormal(1)).double()
+
+
+def gaussian_joint(
+    marginal: MultivariateNormal, conditional: LinearGaussianConditional
+) -> MultivariateNormal:
+    r"""Return the joint of (u, v) where u ~ N(m, C) and v | u ~ N(W u + b, Σ).
+
+        mean (m, W m + b),   covariance ( C     C Wᵀ       )
+                                        ( W C   W C Wᵀ + Σ )
+
+    Args:
+        marginal: Of u, event (k,).
+        conditional: Of v given u.
+
+    Raises:
+        ValueError: u has another size than W has columns.
+
+    >>> u = MultivariateNormal(torch.zeros(1), torch.eye(1))
+    >>> v = LinearGaussianConditional(torch.tensor([[2.0]]), torch.ones(1), 0.5 * torch.eye(1))
+    >>> gaussian_joint(u, v).covariance_matrix
+    tensor([[1.0000, 2.0000],
+            [2.0000, 4.5000]])
+    """
+    given, weight = marginal.covariance_matrix, conditional.weight
+    v = conditional(marginal.mean)
+    cross = given @ weight.mT
+    noise = conditional.scale_tril @ conditional.scale_tril.mT
+    covariance = torch.cat(
+        [torch.cat([given, cross], -1), torch.cat([cross.mT, weight @ cross + noise], -1)]
+    )
+    return MultivariateNormal(torch.cat([marginal.mean, v.mean]), covariance)
 
 
 def latent_grid(
