@@ -92,8 +92,8 @@ class GaussianConditional(nn.Module):
 
         Raises:
             ValueError: `given` does not fit the network in size or dtype.
-            FloatingPointError: The network returned NaN, or a log-variance so large or so small
-                that the scale is infinite or zero.
+            FloatingPointError: The network returned NaN, or a log-variance so small that the scale
+                is zero.
         """
         out = _apply(self.net, given)
         if self.scale is not None:

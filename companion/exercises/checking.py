@@ -64,13 +64,27 @@ class Exercise:
             return NOT_ATTEMPTED
         if not callable(answer):
             return f"✗ This check takes a function; it got {type(answer).__name__}."
+        returned: list[Any] = []
+        inside = False
+
+        def watched(*inputs: Any, **named: Any) -> Any:
+            nonlocal inside
+            inside = True
+            returned.append(answer(*inputs, **named))
+            inside = False
+            return returned[-1]
+
         try:
-            results = self._run(answer)
+            results = self._run(watched)
         except NotImplementedError:
             return NOT_ATTEMPTED
-        except Exception as error:
-            return f"✗ Your function stopped with {type(error).__name__}: {_first_line(error)}"
-        if all(result is None or result is ... for result in results):
+        except (Exception, SystemExit) as error:
+            what = f"{type(error).__name__}: {_short(error)}"
+            if inside:
+                return f"✗ Your function stopped with {what}"
+            if not _blank(returned):
+                return f"✗ The check cannot use the {type(returned[-1]).__name__} returned. {what}"
+        if _blank(returned):
             return NOT_ATTEMPTED
         expected = self._run(self.solution)
         if self._same(results, expected):
@@ -118,7 +132,7 @@ class Prediction:
 
     def verdict(self, answer: object) -> str:
         """Return the line that `__call__` prints."""
-        if answer is None or answer is ... or answer == "":
+        if answer is None or answer is ... or (isinstance(answer, str) and not answer.strip()):
             return NOT_ATTEMPTED
         if self._matches(answer, self.answer):
             return f"✓ Correct. {self.because}"
@@ -128,7 +142,7 @@ class Prediction:
         if isinstance(self.answer, str):
             words = sorted({self.answer, *map(str, self.mistakes)})
             return f"✗ Answer with one of: {', '.join(words)}."
-        return f"✗ Not {answer!r}. Run the code above and compare, or work it out once more."
+        return f"✗ Not {_short(answer)}. Run the code above and compare, or work it out once more."
 
     def _matches(self, answer: object, other: float | str) -> bool:
         """Tell whether the reader's answer is `other`."""
@@ -136,18 +150,15 @@ class Prediction:
             return isinstance(answer, str) and answer.strip().lower() == other.lower()
         try:
             number = float(answer)  # type: ignore[arg-type]
-        except (TypeError, ValueError, RuntimeError):
+        except Exception:  # whatever the reader passed: it is no number
             return False
         return abs(number - other) <= max(self.tolerance, 1e-9)
 
 
 def _close(result: Any, expected: Any, tolerance: float) -> bool:
     """Compare one result with one right result, in shape and value."""
-    try:
-        got, right = _tensor(result), _tensor(expected)
-    except (TypeError, ValueError, RuntimeError):
-        return False
-    if got.shape != right.shape:
+    got, right = _tensor(result), _tensor(expected)
+    if got is None or right is None or got.shape != right.shape:
         return False
     # Of the finite entries alone: an infinite span would make everything close.
     finite = right[torch.isfinite(right)].abs()
@@ -155,18 +166,29 @@ def _close(result: Any, expected: Any, tolerance: float) -> bool:
     return torch.allclose(got, right, rtol=0.0, atol=tolerance * span, equal_nan=True)
 
 
-def _tensor(value: Any) -> Tensor:
-    """Return a number or tensor as float64, without gradient."""
-    return torch.as_tensor(value).detach().to(torch.float64)
+def _tensor(value: Any) -> Tensor | None:
+    """Return a real number, tensor or list of them as float64 without gradient, else None."""
+    try:
+        tensor = torch.as_tensor(value).detach()
+        return None if tensor.is_complex() else tensor.to_dense().to(torch.float64)
+    except Exception:  # whatever the reader's function returned: it is no tensor
+        return None
+
+
+def _blank(returned: Sequence[Any]) -> bool:
+    """Tell whether a function has returned nothing but the placeholder of its stub."""
+    return bool(returned) and all(value is None or value is ... for value in returned)
 
 
 def _describe(results: Sequence[Any], expected: Sequence[Any], tolerance: float) -> str:
     """Say how far a wrong answer that is in no catalogue is from the right one."""
     for result, right in zip(results, expected, strict=False):
-        try:
-            got, want = _tensor(result), _tensor(right)
-        except (TypeError, ValueError, RuntimeError):
-            return f"✗ Your function should return a tensor; it returned {type(result).__name__}."
+        got, want = _tensor(result), _tensor(right)
+        if got is None or want is None:
+            return (
+                f"✗ Your function should return a tensor of real numbers; it returned "
+                f"{type(result).__name__}."
+            )
         if got.shape != want.shape:
             return (
                 f"✗ The result has shape {tuple(got.shape)}; {tuple(want.shape)} is expected for "
@@ -183,6 +205,10 @@ def _describe(results: Sequence[Any], expected: Sequence[Any], tolerance: float)
     return f"✗ The check expects {len(expected)} results, your function gave {len(results)}."
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first line of an error's message, short enough to read."""
-    return (str(error).splitlines() or ["(no message)"])[0][:160]
+def _short(value: object) -> str:
+    """Return the first line of an error's message or an answer, short enough to read."""
+    try:
+        text = str(value) if isinstance(value, BaseException) else repr(value)
+    except Exception:
+        text = f"a {type(value).__name__}"
+    return (text.strip().splitlines() or ["(no message)"])[0][:160]
