@@ -4,6 +4,10 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
+from toys import PIXELS, POINTS, SAMPLES, UNITS, bits, gaussians, normal
+
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -11,9 +15,6 @@ from companion.conditionals import (
     StandardNormal,
     mlp,
 )
-from torch import nn
-from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
-from toys import PIXELS, POINTS, SAMPLES, UNITS, bits, gaussians, normal
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -70,7 +71,9 @@ def test_bernoulli_takes_logits(given):
 def test_bernoulli_keeps_its_digits_at_large_logits():
     # Catches: log(sigmoid) computed by way of a probability that has rounded to 0 or 1.
     logits = torch.tensor([[-60.0, 60.0]], dtype=torch.float64)
-    value = BernoulliConditional(nn.Identity())(logits).log_prob(torch.tensor([[1.0, 0.0]]).double())
+    value = BernoulliConditional(nn.Identity())(logits).log_prob(
+        torch.tensor([[1.0, 0.0]]).double()
+    )
     assert value.item() == pytest.approx(-120, abs=1e-9)
 
 

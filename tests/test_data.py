@@ -6,6 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from sklearn import datasets
+from toys import generator
+
 from companion.data import (
     binarise,
     digits,
@@ -16,8 +19,6 @@ from companion.data import (
     split,
     sprites,
 )
-from sklearn import datasets
-from toys import generator
 
 
 def test_digits_are_scikit_learns():
@@ -65,7 +66,9 @@ def test_pinwheel_has_its_arms():
     x = pinwheel(4000, noise=0.2)
 
     def turned(angle):
-        turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        turn = torch.tensor(
+            [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+        )
         return torch.cdist(x @ turn, x).min(1).values.mean()
 
     assert turned(math.pi / 5) > 2 * turned(2 * math.pi / 5)

@@ -4,9 +4,6 @@ import math
 
 import pytest
 import torch
-from companion.conditionals import BernoulliConditional, GaussianConditional, StandardNormal, mlp
-from companion.exact import DiscreteModel, LinearGaussian, latent_grid, log_marginal_quadrature
-from companion.models import VAE
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 from toys import (
     PIXELS,
@@ -21,9 +18,12 @@ from toys import (
     normal,
 )
 
+from companion.conditionals import BernoulliConditional, GaussianConditional, StandardNormal, mlp
+from companion.exact import DiscreteModel, LinearGaussian, latent_grid, log_marginal_quadrature
+from companion.models import VAE
+
 X = normal(POINTS, PIXELS, seed=21)
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
-
 
 
 def test_joint_density_factorises_both_ways():
@@ -72,9 +72,7 @@ def test_linear_gaussian_as_a_vae_is_the_same_model():
     torch.testing.assert_close(
         vae.decoder(z).log_prob(X), exact.likelihood(z).log_prob(X), rtol=1e-14, atol=1e-13
     )
-    torch.testing.assert_close(
-        vae.encoder(X).log_prob(z), exact.posterior(X).log_prob(z), **CLOSE
-    )
+    torch.testing.assert_close(vae.encoder(X).log_prob(z), exact.posterior(X).log_prob(z), **CLOSE)
     assert {p.shape for p in vae.parameters()} == {(PIXELS, UNITS), (PIXELS,)}
 
 
@@ -198,9 +196,7 @@ def test_float32_models_work_too():
 
 
 def test_quadrature_of_float32_models():
-    vae = VAE(
-        GaussianConditional(mlp(4, 2)), BernoulliConditional(mlp(1, 4)), StandardNormal(1)
-    )
+    vae = VAE(GaussianConditional(mlp(4, 2)), BernoulliConditional(mlp(1, 4)), StandardNormal(1))
     value = log_marginal_quadrature(vae, bits(POINTS, 4).float())
     assert value.shape == (POINTS,)
     assert value.isfinite().all()

@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.models import VAE, Autoencoder, LatentVariableModel, Trace
 from torch.distributions import Independent, Normal
 from toys import (
     PIXELS,
@@ -16,6 +14,9 @@ from toys import (
     linear_gaussian,
     normal,
 )
+
+from companion.conditionals import GaussianConditional, StandardNormal, mlp
+from companion.models import VAE, Autoencoder, LatentVariableModel, Trace
 
 
 def test_trace_shapes():

@@ -6,17 +6,6 @@ from itertools import product
 import mpmath
 import pytest
 import torch
-from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.models import VAE, Autoencoder, LatentVariableModel, Trace
-from companion.objectives import (
-    beta_elbo,
-    elbo,
-    elbo_analytic,
-    gaussian_kl,
-    iwae_bound,
-    log_marginal,
-    log_reconstruction,
-)
 from torch.distributions import Normal, kl_divergence
 from toys import (
     PIXELS,
@@ -30,6 +19,18 @@ from toys import (
     gaussian_vae,
     linear_gaussian,
     normal,
+)
+
+from companion.conditionals import GaussianConditional, StandardNormal, mlp
+from companion.models import VAE, Autoencoder, LatentVariableModel, Trace
+from companion.objectives import (
+    beta_elbo,
+    elbo,
+    elbo_analytic,
+    gaussian_kl,
+    iwae_bound,
+    log_marginal,
+    log_reconstruction,
 )
 
 X = normal(POINTS, PIXELS, seed=11)
@@ -55,7 +56,9 @@ def test_iwae_bound_is_the_log_mean_weight():
         for b in range(POINTS)
     ]
     bound = seeded(iwae_bound, vae, X, SAMPLES)
-    torch.testing.assert_close(bound, torch.tensor(by_hand, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        bound, torch.tensor(by_hand, dtype=torch.float64), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_one_sample_bounds_agree():
@@ -90,7 +93,9 @@ def test_expectations_by_enumeration(num_samples):
         by_hand.append(total)
     fake = Enumerated(model, q, num_samples)
     exact = fake.mean(iwae_bound(fake, fake.x, num_samples))
-    torch.testing.assert_close(exact, torch.tensor(by_hand, dtype=torch.float64), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        exact, torch.tensor(by_hand, dtype=torch.float64), rtol=1e-12, atol=1e-13
+    )
     torch.testing.assert_close(exact, model.iwae_bound(q, num_samples), rtol=1e-12, atol=1e-13)
 
     fake = Enumerated(model, q, num_samples)
@@ -293,7 +298,9 @@ def test_objectives_do_not_depend_on_eval_mode():
 def test_reconstruction_of_an_autoencoder():
     # Catches: pixels averaged; the normaliser dropped.
     torch.manual_seed(0)
-    ae = Autoencoder(mlp(PIXELS, UNITS), GaussianConditional(mlp(UNITS, PIXELS), scale=0.3)).double()
+    ae = Autoencoder(
+        mlp(PIXELS, UNITS), GaussianConditional(mlp(UNITS, PIXELS), scale=0.3)
+    ).double()
     error = (X - ae(X)).square().sum(1)
     sigma = float(ae.decoder.scale)
     by_hand = -error / (2 * sigma**2) - PIXELS / 2 * math.log(2 * math.pi * sigma**2)

@@ -7,6 +7,9 @@ from itertools import product
 from typing import final
 
 import torch
+from torch import Tensor
+from torch.distributions import Categorical, Distribution, Independent, MultivariateNormal
+
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -15,8 +18,6 @@ from companion.conditionals import (
 )
 from companion.exact import DiscreteModel, LinearGaussian
 from companion.models import VAE, LatentVariableModel, Trace
-from torch import Tensor
-from torch.distributions import Categorical, Distribution, Independent, MultivariateNormal
 
 POINTS, PIXELS, UNITS, SAMPLES = 5, 4, 3, 7
 """B, D, d and K of the random models."""
