@@ -38,6 +38,7 @@ __all__ = [
     "gaussian_joint",
     "latent_grid",
     "log_marginal_quadrature",
+    "optimal_linear_vae",
 ]
 
 GRID_NUMBERS: Final = 2**22
@@ -193,6 +194,55 @@ class LinearGaussian:
     def _data(self, x: Tensor) -> Tensor:
         """Return x after a check that it is data of this model."""
         return require_data(x, features=len(self.bias), dtype=self.weight.dtype)
+
+
+def optimal_linear_vae(
+    x: Float[Tensor, "N D"], d: int, *, scale: float, beta: float = 1.0
+) -> tuple[LinearGaussian, LinearGaussianConditional]:
+    r"""Return the linear decoder and the encoder that together maximise the mean β-ELBO of x.
+
+    For a decoder of fixed scale σ, weighting the KL by β moves decoder and encoder as a noise
+    variance of βσ² would. With λ_j, u_j the eigenvalues and eigenvectors of the covariance of x
+    (divisor N), largest first:
+
+        b = mean of x,   W = [u_1 … u_d] diag √max(0, λ_j − βσ²)
+        q(z | x) = posterior of z ~ N(0, I), x | z ~ N(W z + b, βσ² I)
+
+    No other encoder, linear or not, does better. The mean rate of unit j over the data is
+    max(0, ½ log λ_j / βσ²).
+
+    Args:
+        x: Data, (N, D).
+        d: Number of latent units, at most D.
+        scale: Standard deviation σ > 0 of the decoder's noise.
+        beta: Weight β > 0 of the KL term; 1 is the ELBO, and then q is the exact posterior.
+
+    Returns:
+        The model p(z) p(x | z), and its encoder.
+
+    Raises:
+        ValueError: d is below 1 or above D, scale or beta is not positive, or x is bad data.
+        TypeError: d is no whole number.
+
+    Reference: J. Lucas et al., "Don't Blame the ELBO! A Linear VAE Perspective on Posterior
+    Collapse", NeurIPS 2019, https://arxiv.org/abs/1911.02469.
+
+    >>> x = torch.tensor([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    >>> exact, encoder = optimal_linear_vae(x, 1, scale=1.0)
+    >>> exact.weight.abs()              # λ = 2 and ½
+    tensor([[1.],
+            [0.]])
+    """
+    require_data(x)
+    if require_count(d, "d") > x.shape[1]:
+        raise ValueError(f"d must be at most the {x.shape[1]} columns of x, got {d}")
+    noise = math.sqrt(require_positive(beta, "beta")) * require_positive(scale, "scale")
+    values, vectors = torch.linalg.eigh(torch.cov(x.mT, correction=0))
+    top = (values.flip(0)[:d] - noise**2).clamp(min=0).sqrt()
+    weight, bias = vectors.flip(1)[:, :d] * top, x.mean(0)
+    encoder = LinearGaussian(weight, bias, noise).vae().encoder
+    assert isinstance(encoder, LinearGaussianConditional)
+    return LinearGaussian(weight, bias, scale), encoder
 
 
 class DiscreteModel:
