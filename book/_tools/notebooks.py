@@ -7,7 +7,8 @@
     notebooks.py verify book/*.ipynb             fails where `strip` would change something
 
 The text is MyST Markdown. `update` starts a chapter that does not exist yet; the cells of one that
-does keep their identifiers and outputs.
+does keep their identifiers and outputs. The cell tagged `setup` need not be written out: `update`
+and `run` put the text that all chapters share into it.
 """
 
 import argparse
@@ -20,6 +21,7 @@ import jupytext  # type: ignore[import-untyped]
 import nbformat
 from jupytext.combine import combine_inputs_with_outputs  # type: ignore[import-untyped]
 from nbclient import NotebookClient
+from setup_cell import TAGS, repository_of, setup_cell
 from traitlets.config import Config
 
 BOOK = Path(__file__).resolve().parents[1]
@@ -45,21 +47,32 @@ def update(path: Path) -> None:
     if target.is_file():
         notebook = combine_inputs_with_outputs(notebook, jupytext.read(target), fmt="md:myst")
     notebook.metadata = METADATA
+    share_setup(notebook)
     nbformat.write(nbformat.from_dict(notebook), target)
     print(target)
+
+
+def share_setup(notebook: nbformat.NotebookNode) -> None:
+    """Give the cell tagged ``setup`` the source and the tags that it has in every chapter."""
+    for cell in notebook.cells:
+        if "setup" in cell.metadata.get("tags", []):
+            cell.source = setup_cell(repository_of(BOOK.parent))
+            cell.metadata["tags"] = TAGS
 
 
 def run(path: Path) -> None:
     """Execute a chapter from top to bottom, in place, and strip it."""
     notebook = nbformat.read(path, nbformat.NO_CONVERT)
-    notebook.metadata = nbformat.from_dict(METADATA)
+    share_setup(notebook)
     start = time.perf_counter()
     NotebookClient(
         notebook,
         timeout=600,
+        kernel_name="python3",
         resources={"metadata": {"path": path.parent}},
         config=Config({"KernelManager": {"transport_encryption": "auto"}}),
     ).execute()
+    notebook.metadata = nbformat.from_dict(METADATA)
     nbformat.write(notebook, path)
     strip([path])
     print(f"{path.name}: {time.perf_counter() - start:.0f} s")

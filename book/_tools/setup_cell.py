@@ -1,7 +1,11 @@
 """The setup cell, the same in all chapters. `make repository URL=…` fills in the address."""
 
 import re
+from pathlib import Path
 
+import yaml
+
+TAGS = ["setup", "hide-input"]
 SETUP_CELL = """\
 from importlib.util import find_spec
 
@@ -20,6 +24,12 @@ from companion import plots
 plots.setup(seed=0)  # random numbers, threads, the style of figures"""
 
 ADDRESS = re.compile(r'^REPOSITORY = ".*?"', re.MULTILINE)
+
+
+def repository_of(root: Path) -> str:
+    """The address in ``_config.yml``, or nothing while the book is not published."""
+    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    return str(config.get("repository", {}).get("url", ""))
 
 
 def setup_cell(repository: str = "") -> str:
