@@ -4,6 +4,6 @@ import torch
 from jaxtyping import install_import_hook
 
 # Before the package is imported for the first time, by a test or by pytest's doctests.
-install_import_hook("companion", "beartype.beartype")
+install_import_hook("companion", "typecheck.check")
 
 torch.set_num_threads(1)

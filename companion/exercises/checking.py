@@ -90,7 +90,7 @@ class Exercise:
         if self._same(results, expected):
             return "✓ Correct."
         for mistake in self.mistakes:
-            if self._same(results, self._run(mistake.wrong)):
+            if self._shares(results, mistake.wrong):
                 return f"✗ This looks like: {mistake.name}. {mistake.hint}"
         return _describe(results, expected, self.tolerance)
 
@@ -99,6 +99,13 @@ class Exercise:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return list(self.probe(function))
+
+    def _shares(self, results: Sequence[Any], wrong: Callable[..., Any]) -> bool:
+        """Tell whether a wrong answer gives these results; one that stops gives none."""
+        try:
+            return self._same(results, self._run(wrong))
+        except Exception:
+            return False
 
     def _same(self, results: Sequence[Any], expected: Sequence[Any]) -> bool:
         """Tell whether all results agree in shape and, to the tolerance, in value."""
