@@ -1,1 +1,629 @@
-"""Exercises of chapter 5."""
+"""Exercises of chapter 5: the terms of the Gaussian VAE's objective, each with its constants."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+from torch.nn.functional import logsigmoid
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+LOG_TWO_PI = math.log(2 * math.pi)
+
+Decoder = Callable[[Tensor], Tensor]
+Encoder = Callable[[Tensor], tuple[Tensor, Tensor]]
+LogLikelihood = Callable[[Tensor], Tensor]
+
+
+def _normal(*shape: int) -> Tensor:
+    """Return standard Gaussian numbers in float64, from the generator as it stands."""
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+# --- predictions ---------------------------------------------------------------------------------
+
+implied_scale = Prediction(
+    name="implied_scale",
+    answer=math.sqrt(32),
+    because="‖x − μ‖²/64 is ‖x − μ‖²/2σ² with σ² = 32: noise far wider than the pixels' range.",
+    mistakes={
+        32.0: "this is the variance σ². What is the standard deviation?",
+        8.0: "set 1/64 equal to 1/(2σ²), not to 1/σ².",
+        64.0: "set 1/64 equal to 1/(2σ²), and solve for σ.",
+        1.0: "σ = 1 belongs to half the sum of squares. Here the squares are averaged over pixels.",
+        math.sqrt(0.5): "this belongs to the plain sum of squares. Here they are averaged.",
+    },
+    tolerance=0.02,
+)
+
+beta_scale = Prediction(
+    name="beta_scale",
+    answer=0.2,
+    because="The minimisers are those of weight 1 with the variance βσ² = 4 · 0.01 = 0.04.",
+    mistakes={
+        0.4: "β multiplies the variance. What does that do to the standard deviation?",
+        0.04: "this is the variance βσ². What is the standard deviation?",
+        0.05: "divide the whole objective by β: does 1/2σ² become larger or smaller?",
+        0.025: "divide the whole objective by β: does 1/2σ² become larger or smaller?",
+        0.1: "σ = 0.1 with weight 1 puts a quarter of the weight on the KL term.",
+    },
+    tolerance=1e-6,
+)
+
+# --- the KL in closed form -----------------------------------------------------------------------
+
+
+def _closed_form_kl(mu: Tensor, logvar: Tensor) -> Tensor:
+    return 0.5 * (mu.square() + torch.expm1(logvar) - logvar).sum(-1)
+
+
+def _probe_kl(function: Callable[..., Any]) -> Sequence[Any]:
+    return [function(_normal(5, 3), _normal(5, 3)), function(_normal(2, 7), _normal(2, 7))]
+
+
+closed_form_kl = Exercise(
+    name="closed_form_kl",
+    solution=_closed_form_kl,
+    probe=_probe_kl,
+    mistakes=(
+        Mistake(
+            "an average over the latent units",
+            "The density of z is a product over units. What does its logarithm do?",
+            lambda mu, logvar: _closed_form_kl(mu, logvar) / mu.shape[-1],
+        ),
+        Mistake(
+            "the sign turned",
+            "A KL divergence is never negative. Try μ = 2, log σ² = 0: it should be 2 nats.",
+            lambda mu, logvar: -_closed_form_kl(mu, logvar),
+        ),
+        Mistake(
+            "the factor ½ missing",
+            "Where does the Gaussian's exponent put its ½? Try μ = 2, log σ² = 0.",
+            lambda mu, logvar: 2 * _closed_form_kl(mu, logvar),
+        ),
+        Mistake(
+            "the log-variance taken for log σ",
+            "logvar is log σ², so that σ² is exp(logvar) and needs no further square.",
+            lambda mu, logvar: _closed_form_kl(mu, 2 * logvar),
+        ),
+        Mistake(
+            "the log-variance in place of the variance",
+            "The formula holds both log σ² and σ². Which of the two does the encoder return?",
+            lambda mu, logvar: 0.5 * (mu.square() - 1).sum(-1),
+        ),
+        Mistake(
+            "a sum over the data points as well",
+            "The result should hold one number for each data point: sum over the last axis alone.",
+            lambda mu, logvar: _closed_form_kl(mu, logvar).sum(),
+        ),
+    ),
+)
+
+# --- a clamped encoder ---------------------------------------------------------------------------
+
+
+def _clamped_encoder(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    logvar = logvar.clamp(-4, 4)
+    return mu + torch.exp(0.5 * logvar) * eps, _closed_form_kl(mu, logvar)
+
+
+def _clamped_wrongly(sample: bool, rate: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return an encoder that clamps the log-variance in one of the two places only."""
+
+    def answer(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+        clamped = logvar.clamp(-4, 4)
+        z = mu + torch.exp(0.5 * (clamped if sample else logvar)) * eps
+        return z, _closed_form_kl(mu, clamped if rate else logvar)
+
+    return answer
+
+
+def _variance_times_noise(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    logvar = logvar.clamp(-4, 4)
+    return mu + torch.exp(logvar) * eps, _closed_form_kl(mu, logvar)
+
+
+def _one_clamp_of_sigma(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    sigma = torch.exp(0.5 * logvar).clamp(-4, 4)
+    return mu + sigma * eps, _closed_form_kl(mu, 2 * sigma.log())
+
+
+def _mean_for_sample(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
+    return mu, _closed_form_kl(mu, logvar.clamp(-4, 4))
+
+
+def _probe_clamped(function: Callable[..., Any]) -> Sequence[Any]:
+    # Spread so wide that about half of the log-variances lie outside the limits.
+    z, kl = function(_normal(5, 3), 6 * _normal(5, 3), _normal(5, 3))
+    return [z, kl]
+
+
+clamped_encoder = Exercise(
+    name="clamped_encoder",
+    solution=_clamped_encoder,
+    probe=_probe_clamped,
+    mistakes=(
+        Mistake(
+            "a sample from the clamped log-variance, a KL from the unclamped one",
+            "The sample and its price must come from one and the same q(z | x).",
+            _clamped_wrongly(sample=True, rate=False),
+        ),
+        Mistake(
+            "a KL from the clamped log-variance, a sample from the unclamped one",
+            "The sample and its price must come from one and the same q(z | x).",
+            _clamped_wrongly(sample=False, rate=True),
+        ),
+        Mistake(
+            "no clamp",
+            "The log-variance must stay between −4 and 4 before anything is made of it.",
+            _clamped_wrongly(sample=False, rate=False),
+        ),
+        Mistake(
+            "the noise multiplied by the variance",
+            "z = μ + σ ε. What is σ when the encoder returns log σ²?",
+            _variance_times_noise,
+        ),
+        Mistake(
+            "the limits put on σ instead of log σ²",
+            "Clamp what the encoder returns, then take the exponential.",
+            _one_clamp_of_sigma,
+        ),
+        Mistake(
+            "the mean in place of a sample",
+            "z should move with ε. What multiplies it?",
+            _mean_for_sample,
+        ),
+    ),
+)
+
+# --- the ELBO of a data set in batches -----------------------------------------------------------
+
+
+def _elbo_rows(
+    x: Tensor, eps: Tensor, encode: Encoder, decode: Decoder, sigma: float, **wrong: bool
+) -> Tensor:
+    """Return the ELBO of each row; a keyword names a term to get wrong."""
+    mu, logvar = encode(x)
+    z = mu if wrong.get("mean") else mu + torch.exp(0.5 * logvar) * eps
+    squares = (x - decode(z)).square()
+    error = squares.mean(-1) if wrong.get("averaged") else squares.sum(-1)
+    variance = sigma if wrong.get("variance") else sigma**2
+    constant = math.log(variance) + (0.0 if wrong.get("no_pi") else LOG_TWO_PI)
+    if wrong.get("no_constant"):
+        constant = 0.0
+    reconstruction = -error / (2 * variance) - 0.5 * x.shape[-1] * constant
+    return reconstruction - _closed_form_kl(mu, logvar)
+
+
+def _mean_elbo(
+    batches: Sequence[Tensor],
+    noise: Sequence[Tensor],
+    encode: Encoder,
+    decode: Decoder,
+    sigma: float,
+    **wrong: bool,
+) -> Tensor:
+    rows = [
+        _elbo_rows(x, eps, encode, decode, sigma, **wrong)
+        for x, eps in zip(batches, noise, strict=True)
+    ]
+    if wrong.get("batch_means"):
+        return torch.stack([values.mean() for values in rows]).mean()
+    return torch.cat(rows[:1] if wrong.get("first") else rows).mean()
+
+
+def _elbo_wrong(**wrong: bool) -> Callable[..., Tensor]:
+    """Return the mean ELBO with the named mistakes."""
+
+    def answer(
+        batches: Sequence[Tensor],
+        noise: Sequence[Tensor],
+        encode: Encoder,
+        decode: Decoder,
+        sigma: float,
+    ) -> Tensor:
+        return _mean_elbo(batches, noise, encode, decode, sigma, **wrong)
+
+    return answer
+
+
+def _probe_mean_elbo(function: Callable[..., Any]) -> Sequence[Any]:
+    to_mu, to_logvar, back = _normal(7, 3), 0.3 * _normal(7, 3), _normal(3, 7)
+
+    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
+        return x @ to_mu, x @ to_logvar
+
+    def decode(z: Tensor) -> Tensor:
+        return torch.tanh(z @ back)
+
+    # The last batch is short and unlike the others, as in any data set that is not divisible.
+    batches = [_normal(5, 7), _normal(5, 7), 3 + _normal(2, 7)]
+    noise = [_normal(len(x), 3) for x in batches]
+    return [function(batches, noise, encode, decode, 0.3)]
+
+
+mean_elbo = Exercise(
+    name="mean_elbo",
+    solution=_mean_elbo,
+    probe=_probe_mean_elbo,
+    mistakes=(
+        Mistake(
+            "the mean of batch means",
+            "The last batch is short: each of its points then counts more than the others.",
+            _elbo_wrong(batch_means=True),
+        ),
+        Mistake(
+            "only the first batch",
+            "Where does your loop end, and where does it return?",
+            _elbo_wrong(first=True),
+        ),
+        Mistake(
+            "minus the ELBO",
+            "This is the loss. The ELBO is a lower bound on log p(x), and is to be maximised.",
+            lambda *inputs: -_mean_elbo(*inputs),
+        ),
+        Mistake(
+            "the posterior's mean in place of a sample",
+            "The bound is an expectation over q. A decoded mean scores better and is no bound.",
+            _elbo_wrong(mean=True),
+        ),
+        Mistake(
+            "squares averaged over pixels",
+            "log p(x | z) is a sum over pixels. An average gives the KL an undeclared weight D.",
+            _elbo_wrong(averaged=True),
+        ),
+        Mistake(
+            "2π dropped",
+            "Which constant makes a Gaussian density integrate to one?",
+            _elbo_wrong(no_pi=True),
+        ),
+        Mistake(
+            "the constant C dropped",
+            "Without −D/2 log 2πσ² the number is a loss with its sign turned, not an ELBO.",
+            _elbo_wrong(no_constant=True),
+        ),
+        Mistake(
+            "σ taken for the variance",
+            "sigma is a standard deviation. What stands under the squares?",
+            _elbo_wrong(variance=True),
+        ),
+    ),
+)
+
+# --- a sample that lets the gradient through -----------------------------------------------------
+
+
+def _reconstruction_term(
+    q: Distribution, log_likelihood: LogLikelihood, num_samples: int
+) -> Tensor:
+    return log_likelihood(q.rsample((num_samples,))).mean(0)
+
+
+def _frozen_scale(q: Distribution, log_likelihood: LogLikelihood, num_samples: int) -> Tensor:
+    noise = torch.randn(num_samples, *q.mean.shape, dtype=q.mean.dtype)
+    return log_likelihood(q.mean + q.stddev.detach() * noise).mean(0)
+
+
+def _probe_reconstruction(function: Callable[..., Any]) -> Sequence[Any]:
+    mu = torch.tensor([[0.5, -1.0], [1.5, 0.2], [-0.7, 0.8]]).double().requires_grad_()
+    sigma = torch.tensor([[0.6, 1.1], [0.9, 0.7], [1.2, 0.5]]).double().requires_grad_()
+    weight = torch.tensor([[1.0, -0.5, 0.3, 0.0], [0.2, 1.0, 0.0, -0.8]]).double()
+    x = torch.tensor([[1.0, 0.5, -1.0, 0.3], [0.2, -1.5, 0.4, 1.0], [-0.6, 0.1, 0.9, -0.2]])
+
+    def log_likelihood(z: Tensor) -> Tensor:
+        return Independent(Normal(z @ weight, torch.ones(4).double()), 1).log_prob(x.double())
+
+    value = function(Independent(Normal(mu, sigma), 1), log_likelihood, 20_000)
+    gradients: Sequence[Tensor | None] = [None, None]
+    if isinstance(value, Tensor) and value.requires_grad:
+        gradients = torch.autograd.grad(value.sum(), [mu, sigma], allow_unused=True)
+    # No gradient at all is a result too, and one that a mistake is known by.
+    zeros = torch.zeros(3, 2)
+    return [value, *(zeros if gradient is None else gradient for gradient in gradients)]
+
+
+reconstruction_term = Exercise(
+    name="reconstruction_term",
+    solution=_reconstruction_term,
+    probe=_probe_reconstruction,
+    tolerance=0.08,  # sampled: the noise of 20,000 draws is about 0.015
+    mistakes=(
+        Mistake(
+            "sample() in place of rsample()",
+            "The value is right, but the encoder gets no gradient: z no longer depends on μ and σ.",
+            lambda q, f, num: f(q.sample((num,))).mean(0),
+        ),
+        Mistake(
+            "the mean of q in place of samples",
+            "The expectation of a function is not the function of the expectation.",
+            lambda q, f, num: f(q.mean),
+        ),
+        Mistake(
+            "a sum over the samples",
+            "An expectation is estimated by an average: which axis holds the samples?",
+            lambda q, f, num: f(q.rsample((num,))).sum(0),
+        ),
+        Mistake(
+            "no gradient through σ",
+            "The gradient reaches μ but not σ. Is the noise multiplied by a detached number?",
+            _frozen_scale,
+        ),
+        Mistake(
+            "an average over the data points as well",
+            "The result should hold one number for each data point.",
+            lambda q, f, num: f(q.rsample((num,))).mean(),
+        ),
+    ),
+)
+
+# --- binary pixels -------------------------------------------------------------------------------
+
+
+def _binary_reconstruction(x: Tensor, logits: Tensor, u: Tensor) -> Tensor:
+    return _minus_bce((u < x).to(x.dtype), logits)
+
+
+def _minus_bce(x: Tensor, logits: Tensor) -> Tensor:
+    return (x * logsigmoid(logits) + (1 - x) * logsigmoid(-logits)).sum(-1)
+
+
+def _probe_binary(function: Callable[..., Any]) -> Sequence[Any]:
+    x, u = torch.rand(5, 7, dtype=torch.float64), torch.rand(5, 7, dtype=torch.float64)
+    return [function(x, 2 * _normal(5, 7), u)]
+
+
+binary_reconstruction = Exercise(
+    name="binary_reconstruction",
+    solution=_binary_reconstruction,
+    probe=_probe_binary,
+    mistakes=(
+        Mistake(
+            "cross-entropy of the grey pixels",
+            "A Bernoulli gives probability to 0 and 1 alone. Draw the binary picture first.",
+            lambda x, logits, u: _minus_bce(x, logits),
+        ),
+        Mistake(
+            "a threshold at one half",
+            "A pixel of grey level x should be 1 with probability x: compare it with u.",
+            lambda x, logits, u: _minus_bce((x > 0.5).double(), logits),
+        ),
+        Mistake(
+            "black and white exchanged",
+            "A pixel of grey level 1 should always become 1. Which way round is your comparison?",
+            lambda x, logits, u: _minus_bce((u > x).double(), logits),
+        ),
+        Mistake(
+            "the loss, with the opposite sign",
+            "The cross-entropy is minus the log-likelihood.",
+            lambda x, logits, u: -_binary_reconstruction(x, logits, u),
+        ),
+        Mistake(
+            "an average over pixels",
+            "The log-likelihood of a picture is the sum over its pixels.",
+            lambda x, logits, u: _binary_reconstruction(x, logits, u) / x.shape[-1],
+        ),
+        Mistake(
+            "probabilities taken for logits",
+            "The sigmoid is applied twice: which of your functions takes logits already?",
+            lambda x, logits, u: _binary_reconstruction(x, logits.sigmoid(), u),
+        ),
+    ),
+)
+
+# --- a learned scale -----------------------------------------------------------------------------
+
+
+def _learned_scale(x: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
+    return _scaled(x, mean, log_sigma) - x.shape[-1] * (log_sigma + 0.5 * LOG_TWO_PI)
+
+
+def _scaled(x: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
+    return -0.5 * ((x - mean) * torch.exp(-log_sigma)).square().sum(-1)
+
+
+def _probe_scale(function: Callable[..., Any]) -> Sequence[Any]:
+    return [
+        function(_normal(5, 7), _normal(5, 7), torch.tensor(log_sigma, dtype=torch.float64))
+        for log_sigma in (-1.3, 0.4)
+    ]
+
+
+learned_scale = Exercise(
+    name="learned_scale",
+    solution=_learned_scale,
+    probe=_probe_scale,
+    mistakes=(
+        Mistake(
+            "the log-normaliser dropped",
+            "It is constant only while σ is. What keeps a learned σ from growing for ever?",
+            _scaled,
+        ),
+        Mistake(
+            "log σ counted once instead of once for each pixel",
+            "Each of the D pixels brings a normaliser of its own.",
+            lambda x, mean, log_sigma: (
+                _scaled(x, mean, log_sigma) - log_sigma - 0.5 * x.shape[-1] * LOG_TWO_PI
+            ),
+        ),
+        Mistake(
+            "log σ taken for log σ²",
+            "exp(log_sigma) is the standard deviation, so the squares are divided by its square.",
+            lambda x, mean, log_sigma: _learned_scale(x, mean, 0.5 * log_sigma),
+        ),
+        Mistake(
+            "2π dropped",
+            "Which constant makes a Gaussian density integrate to one?",
+            lambda x, mean, log_sigma: _scaled(x, mean, log_sigma) - x.shape[-1] * log_sigma,
+        ),
+        Mistake(
+            "an average over pixels",
+            "log p(x | z) is a sum over pixels.",
+            lambda x, mean, log_sigma: _learned_scale(x, mean, log_sigma) / x.shape[-1],
+        ),
+        Mistake(
+            "the sign of the normaliser turned",
+            "A wide density is a low one: should a larger σ add or take away?",
+            lambda x, mean, log_sigma: (
+                2 * _scaled(x, mean, log_sigma) - _learned_scale(x, mean, log_sigma)
+            ),
+        ),
+    ),
+)
+
+# --- log p(x) in chunks --------------------------------------------------------------------------
+
+Draw = Callable[[int], Tensor]
+
+
+def _chunks(draw: Draw, num_samples: int, chunk_size: int) -> Iterator[Tensor]:
+    for start in range(0, num_samples, chunk_size):
+        yield draw(min(chunk_size, num_samples - start))
+
+
+def _weights(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
+    return torch.cat(list(_chunks(draw, num_samples, chunk_size)))
+
+
+def _log_mean_exp(log_weight: Tensor) -> Tensor:
+    return log_weight.logsumexp(0) - math.log(len(log_weight))
+
+
+def _log_marginal_in_chunks(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
+    return _log_mean_exp(_weights(draw, num_samples, chunk_size))
+
+
+def _of_weights(function: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return an answer that draws all weights rightly and then does `function`."""
+    return lambda *inputs: function(_weights(*inputs))
+
+
+def _whole_chunks(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
+    sums = [draw(chunk_size).logsumexp(0) for _ in range(num_samples // chunk_size)]
+    return torch.stack(sums).logsumexp(0) - math.log(num_samples)
+
+
+def _mean_of_chunks(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
+    chunks = _chunks(draw, num_samples, chunk_size)
+    return torch.stack([_log_mean_exp(weights) for weights in chunks]).mean(0)
+
+
+def _probe_chunks(function: Callable[..., Any]) -> Sequence[Any]:
+    results = []
+    for num_samples, chunk_size in ((11, 4), (8, 3)):
+        # Far below zero, so that exp() of a weight is zero in floating point.
+        table = iter(2 * _normal(40, 6) - 900)
+
+        def draw(count: int, table: Iterator[Tensor] = table) -> Tensor:
+            return torch.stack([next(table) for _ in range(count)])
+
+        results.append(function(draw, num_samples, chunk_size))
+    return results
+
+
+log_marginal_in_chunks = Exercise(
+    name="log_marginal_in_chunks",
+    solution=_log_marginal_in_chunks,
+    probe=_probe_chunks,
+    mistakes=(
+        Mistake(
+            "whole chunks only, divided by the K that was asked for",
+            "11 draws in chunks of 4 are 4 + 4 + 3. Is the last, short chunk drawn?",
+            _whole_chunks,
+        ),
+        Mistake(
+            "the mean of the chunks' bounds",
+            "Each chunk is a looser bound. Add the weights of all chunks, then take one logarithm.",
+            _mean_of_chunks,
+        ),
+        Mistake(
+            "the surrogate Σ w̃ log w reported as the bound",
+            "Its gradient is the bound's, its value is up to log K too high.",
+            _of_weights(lambda lw: (lw.softmax(0) * lw).sum(0)),
+        ),
+        Mistake(
+            "importance weights from the positive loss",
+            "With −log w in the exponent the worst samples count most. Which sign has the weight?",
+            _of_weights(lambda lw: -_log_mean_exp(-lw)),
+        ),
+        Mistake(
+            "minus log p(x)",
+            "This is a loss. log_marginal estimates log p(x) itself.",
+            _of_weights(lambda lw: -_log_mean_exp(lw)),
+        ),
+        Mistake(
+            "no log K",
+            "p(x) is estimated by the mean of the weights, not by their sum.",
+            _of_weights(lambda lw: lw.logsumexp(0)),
+        ),
+        Mistake(
+            "the ELBO",
+            "The mean of log w is the ELBO. Here the mean comes before the logarithm.",
+            _of_weights(lambda lw: lw.mean(0)),
+        ),
+        Mistake(
+            "an exponential before the logarithm",
+            "exp(−900) is zero in floating point and its logarithm −∞. torch.logsumexp avoids it.",
+            _of_weights(lambda lw: lw.exp().mean(0).log()),
+        ),
+        Mistake(
+            "logsumexp over the data points",
+            "log_weight is (K, B): which axis holds the samples?",
+            _of_weights(lambda lw: lw.logsumexp(1) - math.log(lw.shape[1])),
+        ),
+    ),
+)
+
+# --- the mass of exp(−BCE) -----------------------------------------------------------------------
+
+
+def _grey_mass(lam: Tensor) -> Tensor:
+    # Near one half the quotient is 0/0; it is ½ (1 − u²/12 …) with u = logit λ.
+    near = (lam - 0.5).abs() < 1e-4
+    safe = torch.where(near, 0.25, lam)
+    return torch.where(near, 0.5 - (2 * lam - 1).square() / 6, _quotient(safe))
+
+
+def _quotient(lam: Tensor) -> Tensor:
+    return (2 * lam - 1) / torch.logit(lam)
+
+
+def _probe_mass(function: Callable[..., Any]) -> Sequence[Any]:
+    lam = torch.tensor([0.01, 0.2, 0.35, 0.62, 0.9, 0.97], dtype=torch.float64)
+    return [function(lam), function(torch.tensor([0.5], dtype=torch.float64))]
+
+
+grey_mass = Exercise(
+    name="grey_mass",
+    solution=_grey_mass,
+    probe=_probe_mass,
+    mistakes=(
+        Mistake(
+            "exp(−BCE) taken for a density",
+            "Its two values at x = 0 and x = 1 add up to one. What is its integral in between?",
+            torch.ones_like,
+        ),
+        Mistake(
+            "the reciprocal",
+            "This is the factor that would turn exp(−BCE) into a density. The mass is below one.",
+            lambda lam: 1 / _grey_mass(lam),
+        ),
+        Mistake(
+            "0/0 at λ = ½",
+            "At λ = ½ the curve is flat: what is its area? Treat that value apart.",
+            _quotient,
+        ),
+        Mistake(
+            "the height at x = ½ in place of the area",
+            "The curve bends. Integrate exp(x log λ + (1 − x) log(1 − λ)) over x from 0 to 1.",
+            lambda lam: (lam * (1 - lam)).sqrt(),
+        ),
+        Mistake(
+            "the trapezoid of the two ends",
+            "(λ + (1 − λ))/2 is ½ for all λ: the curve between the ends is convex, so it is less.",
+            lambda lam: torch.full_like(lam, 0.5),
+        ),
+    ),
+)
