@@ -311,8 +311,8 @@ def two_sample_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Flo
     require_data(y, "y", features=x.shape[1], dtype=x.dtype)
     if min(len(x), len(y)) < 2:
         raise ValueError(f"x and y need two rows or more each, got {len(x)} and {len(y)}")
-    within = sum(torch.cdist(s, s).sum() / (len(s) * (len(s) - 1)) for s in (x, y))
-    return 2 * torch.cdist(x, y).mean() - within
+    within = sum(_distances(s, s).sum() / (len(s) * (len(s) - 1)) for s in (x, y))
+    return 2 * _distances(x, y).mean() - within
 
 
 def nearest_distance(x: Float[Tensor, "N D"], data: Float[Tensor, "M D"]) -> Float[Tensor, " N"]:
@@ -330,7 +330,13 @@ def nearest_distance(x: Float[Tensor, "N D"], data: Float[Tensor, "M D"]) -> Flo
     """
     require_data(x, "x")
     require_data(data, "data", features=x.shape[1], dtype=x.dtype)
-    return torch.cdist(x, data).min(dim=1).values
+    return _distances(x, data).min(dim=1).values
+
+
+def _distances(x: Tensor, y: Tensor) -> Tensor:
+    """Return the distances of all pairs, (N, M), zero for equal points."""
+    # The faster way by a matrix product leaves equal points 1e-3 apart in float32.
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _estimate(values: Float[Tensor, "K N"]) -> Estimate:

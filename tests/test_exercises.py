@@ -4,7 +4,6 @@ The tests over `EXERCISES` and `PREDICTIONS` run on every exercise of every chap
 """
 
 import math
-import random
 import warnings
 
 import numpy as np
@@ -161,12 +160,12 @@ def test_a_check_leaves_no_trace(exercise):
     # Catches a probe that moves the reader's random numbers or torch's settings.
     torch.manual_seed(12)
     state = (torch.get_rng_state(), torch.get_default_dtype(), torch.is_grad_enabled())
-    numbers = (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    numbers = np.random.get_state()[1].tolist()  # noqa: NPY002
     exercise.verdict(exercise.solution)
     exercise.verdict(exercise.mistakes[0].wrong)
     assert torch.equal(state[0], torch.get_rng_state())
     assert state[1:] == (torch.get_default_dtype(), torch.is_grad_enabled())
-    assert numbers == (random.getstate(), np.random.get_state()[1].tolist())  # noqa: NPY002
+    assert numbers == np.random.get_state()[1].tolist()  # noqa: NPY002
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)
