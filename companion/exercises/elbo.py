@@ -1,1 +1,434 @@
-"""Exercises of chapter 3."""
+"""Exercises of chapter 3: the bound, its gap, and the bound from several samples."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+# --- Exercise 1: constant weights -----------------------------------------------------------------
+
+constant_weights = Prediction(
+    name="constant_weights",
+    answer=math.log(4),
+    because=(
+        "Every weight is p(x, z) / q(z | x) = p(x) · 0.25, so the ELBO is log p(x) − log 4: "
+        "constant weights show a tight bound only where q misses nothing."
+    ),
+    mistakes={
+        0.0: "constant weights make Jensen lose nothing, but log E_q[w] is then log p(x) of the "
+        "part that q covers. What does the first line of the proof integrate over?",
+        -math.log(4): "a gap below zero would put the ELBO above log p(x).",
+        2.0: "that is the gap in bits; the book counts in nats.",
+        0.25: "that is the covered probability itself; where does the logarithm go?",
+        0.75: "that is the missing probability; the gap is E_q[log q / posterior].",
+        -math.log(0.75): "weigh the ratio q / posterior where q is, not where it is not.",
+    },
+    tolerance=0.006,
+)
+
+# --- Exercise 2: the ELBO from samples ------------------------------------------------------------
+
+Density = Callable[[Tensor], Tensor]
+
+
+def _elbo_from_samples(z: Tensor, log_joint: Density, log_q: Density) -> Tensor:
+    return (log_joint(z) - log_q(z)).mean(0)
+
+
+def _at_the_mean(z: Tensor, log_joint: Density, log_q: Density) -> Tensor:
+    mean = z.mean(0, keepdim=True)
+    return (log_joint(mean) - log_q(mean))[0]
+
+
+def _probe_elbo(function: Callable[..., Any]) -> Sequence[Any]:
+    """Samples of pairwise-distinct sizes: K = 7 draws for B = 5 points, d = 3; then 4, 6, 2."""
+    results = []
+    for samples, points, units in ((7, 5, 3), (4, 6, 2)):
+        mean = torch.randn(points, units, dtype=torch.float64)
+        scale = 0.5 + torch.rand(points, units, dtype=torch.float64)
+        z = mean + scale * torch.randn(samples, points, units, dtype=torch.float64)
+        q = Normal(mean, scale)
+        prior = Normal(torch.zeros_like(mean), torch.ones_like(mean))
+
+        def log_joint(z: Tensor, prior: Normal = prior) -> Tensor:
+            # A curved decoder: its log-density at the mean is not the mean of its log-density.
+            likelihood = -0.5 * (z.square().sum(-1) - 1).square()
+            return prior.log_prob(z).sum(-1) + likelihood
+
+        def log_q(z: Tensor, q: Normal = q) -> Tensor:
+            return q.log_prob(z).sum(-1)
+
+        results.append(function(z, log_joint, log_q))
+    return results
+
+
+elbo_from_samples = Exercise(
+    name="elbo_from_samples",
+    solution=_elbo_from_samples,
+    probe=_probe_elbo,
+    mistakes=(
+        Mistake(
+            "minus the ELBO",
+            "It is a loss that is minimised; the bound itself is log p(x, z) − log q(z | x).",
+            lambda z, log_joint, log_q: -_elbo_from_samples(z, log_joint, log_q),
+        ),
+        Mistake(
+            "log q(z | x) added instead of subtracted",
+            "q stands in the denominator of the weight.",
+            lambda z, log_joint, log_q: (log_joint(z) + log_q(z)).mean(0),
+        ),
+        Mistake(
+            "a sum over the samples instead of their mean",
+            "An expectation is estimated by an average; does your number grow with K?",
+            lambda z, log_joint, log_q: (log_joint(z) - log_q(z)).sum(0),
+        ),
+        Mistake(
+            "the density of q left out",
+            "What you average is log p(x, z) alone: which part of log w is missing?",
+            lambda z, log_joint, log_q: log_joint(z).mean(0),
+        ),
+        Mistake(
+            "the mean of z plugged in",
+            "The logarithm of the weight at the average z is not the average of the logarithm.",
+            _at_the_mean,
+        ),
+        Mistake(
+            "an average over the data points",
+            "z has shape (K, B, d): which axis holds the samples of one x?",
+            lambda z, log_joint, log_q: (log_joint(z) - log_q(z)).mean(1),
+        ),
+        Mistake(
+            "an average over samples and data points",
+            "Each x has an ELBO of its own: (B,) numbers are asked for.",
+            lambda z, log_joint, log_q: (log_joint(z) - log_q(z)).mean(),
+        ),
+        Mistake(
+            "the logarithm of the mean weight",
+            "That is the K-sample bound. In the ELBO the logarithm is inside the average.",
+            lambda z, log_joint, log_q: (
+                (log_joint(z) - log_q(z)).logsumexp(0) - math.log(z.shape[0])
+            ),
+        ),
+    ),
+)
+
+# --- Exercise 3: KL between tables ----------------------------------------------------------------
+
+
+def _kl(q: Tensor, p: Tensor) -> Tensor:
+    return (torch.xlogy(q, q) - torch.xlogy(q, p)).sum(-1)
+
+
+def _tables(*shape: int) -> Tensor:
+    """Return random rows that sum to one, in float64."""
+    return torch.randn(*shape, dtype=torch.float64).softmax(-1)
+
+
+def _probe_kl(function: Callable[..., Any]) -> Sequence[Any]:
+    """Two tables without zeros, and one where q has zeros."""
+    q = _tables(4, 3)
+    q[1, 2] = q[3, 0] = 0.0
+    q = q / q.sum(-1, keepdim=True)
+    return [function(_tables(5, 3), _tables(5, 3)), function(q, _tables(4, 3))]
+
+
+kl_tables = Exercise(
+    name="kl_tables",
+    solution=_kl,
+    probe=_probe_kl,
+    mistakes=(
+        Mistake(
+            "the KL in the other direction",
+            "KL(q ‖ p) averages under q, its first argument.",
+            lambda q, p: _kl(p, q),
+        ),
+        Mistake(
+            "the wrong sign",
+            "A KL divergence is never below zero; q stands in the numerator.",
+            lambda q, p: -_kl(q, p),
+        ),
+        Mistake(
+            "the log-ratios summed without weights",
+            "Each log-ratio counts with the probability of its z under q.",
+            lambda q, p: (q.log() - p.log()).sum(-1),
+        ),
+        Mistake(
+            "a plain mean of the log-ratios",
+            "The average is taken under q, not with equal weights.",
+            lambda q, p: (q.log() - p.log()).mean(-1),
+        ),
+        Mistake(
+            "a mean over z instead of a sum",
+            "The weights q(z) already make the sum an average; divide by nothing.",
+            lambda q, p: _kl(q, p) / q.shape[-1],
+        ),
+        Mistake(
+            "one number for all rows",
+            "Each row is a distribution of its own: sum over the last axis only.",
+            lambda q, p: _kl(q, p).sum(),
+        ),
+        Mistake(
+            "the sum taken over the rows",
+            "z runs along the last axis.",
+            lambda q, p: (torch.xlogy(q, q) - torch.xlogy(q, p)).sum(0),
+        ),
+        Mistake(
+            "the entropy of q left out",
+            "That is the cross-entropy, −E_q[log p].",
+            lambda q, p: -torch.xlogy(q, p).sum(-1),
+        ),
+        Mistake(
+            "bits instead of nats",
+            "Use the natural logarithm.",
+            lambda q, p: _kl(q, p) / math.log(2),
+        ),
+        Mistake(
+            "zero times the logarithm of zero",
+            "It gives NaN where q is zero, but such a z counts as nothing: see torch.xlogy.",
+            lambda q, p: (q * (q.log() - p.log())).sum(-1),
+        ),
+    ),
+)
+
+# --- Exercise 4: the gap from tables --------------------------------------------------------------
+
+
+def _joint(prior: Tensor, likelihood: Tensor) -> Tensor:
+    """Return p(x, z), one row for each x."""
+    return (prior[:, None] * likelihood).mT
+
+
+def _gap(prior: Tensor, likelihood: Tensor, q: Tensor) -> Tensor:
+    joint = _joint(prior, likelihood)
+    return _kl(q, joint / joint.sum(-1, keepdim=True))
+
+
+def _tilted(prior: Tensor, likelihood: Tensor, q: Tensor) -> Tensor:
+    joint = _joint(prior, likelihood)
+    return _kl(joint / joint.sum(-1, keepdim=True), q)
+
+
+def _probe_gap(function: Callable[..., Any]) -> Sequence[Any]:
+    """Z = 3 and X = 5, then Z = 4 and X = 2."""
+    return [
+        function(_tables(latents), _tables(latents, values), _tables(values, latents))
+        for latents, values in ((3, 5), (4, 2))
+    ]
+
+
+gap_from_tables = Exercise(
+    name="gap_from_tables",
+    solution=_gap,
+    probe=_probe_gap,
+    mistakes=(
+        Mistake(
+            "minus the ELBO",
+            "You compare q with p(x, z), which sums to p(x), not to one: divide by p(x).",
+            lambda prior, likelihood, q: _kl(q, _joint(prior, likelihood)),
+        ),
+        Mistake(
+            "the KL to the prior",
+            "That is the second term of the ELBO; the gap compares q with the posterior.",
+            lambda prior, likelihood, q: _kl(q, prior),
+        ),
+        Mistake(
+            "the prior left out of the posterior",
+            "Bayes' rule has p(x | z) p(z) above the line.",
+            lambda prior, likelihood, q: _gap(torch.ones_like(prior), likelihood, q),
+        ),
+        Mistake(
+            "the KL in the other direction",
+            "The gap averages under q: KL(q ‖ posterior).",
+            _tilted,
+        ),
+        Mistake(
+            "the ELBO less log p(x)",
+            "The sign: the bound lies below, so the gap is log p(x) − ELBO.",
+            lambda prior, likelihood, q: -_gap(prior, likelihood, q),
+        ),
+        Mistake(
+            "log p(x) itself",
+            "The ELBO is still to be taken off.",
+            lambda prior, likelihood, q: _joint(prior, likelihood).sum(-1).log(),
+        ),
+        Mistake(
+            "the reconstruction term taken for the ELBO",
+            "The ELBO is the reconstruction term less the KL to the prior.",
+            lambda prior, likelihood, q: (
+                _joint(prior, likelihood).sum(-1).log() - torch.xlogy(q, likelihood.mT).sum(-1)
+            ),
+        ),
+    ),
+)
+
+# --- Exercise 5: the bound from K samples ---------------------------------------------------------
+
+
+def _k_sample_bound(log_w: Tensor) -> Tensor:
+    return log_w.logsumexp(0) - math.log(len(log_w))
+
+
+def _probe_bound(function: Callable[..., Any]) -> Sequence[Any]:
+    """K = 7 weights of B = 5 points; then 4 of 6, so small that exp underflows."""
+    return [
+        function(1.5 * torch.randn(7, 5, dtype=torch.float64)),
+        function(1.5 * torch.randn(4, 6, dtype=torch.float64) - 1500.0),
+    ]
+
+
+k_sample_bound = Exercise(
+    name="k_sample_bound",
+    solution=_k_sample_bound,
+    probe=_probe_bound,
+    mistakes=(
+        Mistake(
+            "the ELBO: a mean of logarithms",
+            "The K-sample bound averages the weights first and takes one logarithm.",
+            lambda log_w: log_w.mean(0),
+        ),
+        Mistake(
+            "log K not subtracted",
+            "A sum of K weights is K times their mean.",
+            lambda log_w: log_w.logsumexp(0),
+        ),
+        Mistake(
+            "K subtracted instead of log K",
+            "Dividing inside the logarithm subtracts log K outside it.",
+            lambda log_w: log_w.logsumexp(0) - len(log_w),
+        ),
+        Mistake(
+            "logsumexp over the data points",
+            "The weights of one x stand in one column: reduce over axis 0.",
+            lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1]),
+        ),
+        Mistake(
+            "samples along axis 0, but log of the batch size",
+            "Which of the two sizes is K?",
+            lambda log_w: log_w.logsumexp(0) - math.log(log_w.shape[1]),
+        ),
+        Mistake(
+            "the surrogate Σ w̃ log w",
+            "It has the bound's gradient for fixed w̃, not its value: it is up to log K too high.",
+            lambda log_w: (log_w.softmax(0) * log_w).sum(0),
+        ),
+        Mistake(
+            "weights made from the loss, +(−log w)",
+            "With the sign turned, the worst sample counts most.",
+            lambda log_w: (log_w.neg().softmax(0) * log_w).sum(0),
+        ),
+        Mistake(
+            "the harmonic mean of the weights",
+            "The sign is turned inside and outside: you average 1/w.",
+            lambda log_w: -_k_sample_bound(-log_w),
+        ),
+        Mistake(
+            "minus the bound",
+            "It is a loss that is minimised; the bound lies below log p(x).",
+            lambda log_w: -_k_sample_bound(log_w),
+        ),
+        Mistake(
+            "weights that underflow to zero",
+            "exp(−1500) is 0 in floating point: stay in logarithms with torch.logsumexp.",
+            lambda log_w: log_w.exp().mean(0).log(),
+        ),
+    ),
+)
+
+# --- Exercise 6: the same bound in chunks ---------------------------------------------------------
+
+Chunks = Sequence[Tensor]
+
+
+def _bound_in_chunks(chunks: Chunks) -> Tensor:
+    return _k_sample_bound(torch.cat(list(chunks)))
+
+
+def _whole_chunks(chunks: Chunks) -> list[Tensor]:
+    """Drop a last chunk that is shorter than the others."""
+    return [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
+
+
+def _chunks() -> Iterator[Chunks]:
+    """Yield K = 3 + 3 + 2 weights of B = 5 points, and K = 4 + 4 + 4 + 1 of 6."""
+    for samples, points, size in ((8, 5, 3), (13, 6, 4)):
+        yield (1.5 * torch.randn(samples, points, dtype=torch.float64) - 900.0).split(size)
+
+
+bound_in_chunks = Exercise(
+    name="bound_in_chunks",
+    solution=_bound_in_chunks,
+    probe=lambda function: [function(chunks) for chunks in _chunks()],
+    mistakes=(
+        Mistake(
+            "the mean of the chunks' bounds",
+            "Each chunk gives a bound for its own few samples: average weights, not logarithms.",
+            lambda chunks: torch.stack([_k_sample_bound(c) for c in chunks]).mean(0),
+        ),
+        Mistake(
+            "the logarithm of the mean of the chunks' mean weights",
+            "The last chunk is shorter: its mean stands for fewer samples.",
+            lambda chunks: _k_sample_bound(torch.stack([_k_sample_bound(c) for c in chunks])),
+        ),
+        Mistake(
+            "log K of whole chunks",
+            "The chunks differ in length: add their lengths.",
+            lambda chunks: (
+                torch.cat(list(chunks)).logsumexp(0) - math.log(len(chunks) * len(chunks[0]))
+            ),
+        ),
+        Mistake(
+            "the short chunk dropped, its samples still counted in log K",
+            "Samples that are not drawn must not be divided by: the result is no bound of K.",
+            lambda chunks: (
+                torch.cat(_whole_chunks(chunks)).logsumexp(0) - math.log(sum(map(len, chunks)))
+            ),
+        ),
+        Mistake(
+            "the short chunk dropped",
+            "The request was for all samples; use the last ones too.",
+            lambda chunks: _k_sample_bound(torch.cat(_whole_chunks(chunks))),
+        ),
+        Mistake(
+            "only the first chunk used",
+            "Does your function return inside its loop?",
+            lambda chunks: _k_sample_bound(chunks[0]),
+        ),
+        Mistake(
+            "only the last chunk used",
+            "Each turn of the loop overwrites what the turn before found.",
+            lambda chunks: _k_sample_bound(chunks[-1]),
+        ),
+        Mistake(
+            "log K not subtracted",
+            "A sum of K weights is K times their mean.",
+            lambda chunks: torch.cat(list(chunks)).logsumexp(0),
+        ),
+        Mistake(
+            "the ELBO: a mean of logarithms",
+            "The K-sample bound averages the weights first and takes one logarithm.",
+            lambda chunks: torch.cat(list(chunks)).mean(0),
+        ),
+    ),
+)
+
+# --- Exercise 7: the width of the best q ----------------------------------------------------------
+
+best_width = Prediction(
+    name="best_width",
+    answer="narrower",
+    because=(
+        "E_q[log q / posterior] punishes q for standing where the posterior is nearly zero, and "
+        "forgives it for leaving a tail or a second peak out."
+    ),
+    mistakes={
+        "wider": "move to a wide q and look at the gap: it pays for every z where the posterior is "
+        "nearly zero.",
+        "equal": "equal width would match the moments, which minimises the KL in the other "
+        "direction, KL(posterior ‖ q).",
+    },
+)
