@@ -350,7 +350,7 @@ def _bins(values: Float[Tensor, " N"], num_bins: int) -> NDArray[np.int64]:
     distinct, index = torch.unique(values, return_inverse=True)
     if len(distinct) > num_bins:
         edges = values.quantile(torch.linspace(0, 1, num_bins + 1, dtype=values.dtype)[1:-1])
-        index = torch.bucketize(values, edges)
+        index = torch.bucketize(values.contiguous(), edges)
     return index.numpy()
 
 

@@ -15,6 +15,7 @@ from companion.diagnostics import (
     elbo_surgery,
     log_aggregate,
     mutual_information,
+    mutual_information_gap,
     nearest_distance,
     sharpness,
     two_sample_distance,
@@ -286,3 +287,19 @@ def test_diagnostics_refuse_what_they_cannot_measure():
         active_units(vae, X, threshold=0.0)
     with pytest.raises(ValueError, match="square images, got 8"):
         sharpness(torch.zeros(2, 8))
+
+
+def test_mutual_information_gap_of_known_codes():
+    # One unit a factor: 1. Two units that tell equally much, or a code of noise: near 0.
+    torch.manual_seed(0)
+    factors = torch.stack([torch.randint(5, (6000,)), torch.randint(3, (6000,))], 1).double()
+    noise = torch.randn(6000, 1).double()
+    apart = torch.cat([factors + 0.01 * torch.randn(6000, 2), noise], 1)
+    assert (mutual_information_gap(apart, factors) > 0.9).all()
+    twice = torch.cat([apart[:, :2], factors + 0.01 * torch.randn(6000, 2)], 1)
+    assert (mutual_information_gap(twice, factors) < 0.05).all()
+    assert (mutual_information_gap(torch.randn(6000, 3), factors.float()) < 0.05).all()
+    # Half the information: the unit knows the factor's parity alone, and no other knows more.
+    factor = torch.randint(4, (6000, 1)).double()
+    found = mutual_information_gap(torch.cat([factor % 2, noise], 1), factor)
+    assert found.item() == pytest.approx(0.5, abs=0.03)

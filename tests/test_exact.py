@@ -18,8 +18,23 @@ from toys import (
     normal,
 )
 
-from companion.conditionals import BernoulliConditional, GaussianConditional, StandardNormal, mlp
-from companion.exact import DiscreteModel, LinearGaussian, latent_grid, log_marginal_quadrature
+from companion.conditionals import (
+    BernoulliConditional,
+    GaussianConditional,
+    LinearGaussianConditional,
+    StandardNormal,
+    mlp,
+)
+from companion.exact import (
+    DiscreteModel,
+    LinearGaussian,
+    arch,
+    elbo_quadrature,
+    gaussian_joint,
+    latent_grid,
+    log_marginal_quadrature,
+    optimal_linear_vae,
+)
 from companion.models import VAE
 
 X = normal(POINTS, PIXELS, seed=21)
@@ -200,3 +215,97 @@ def test_quadrature_of_float32_models():
     value = log_marginal_quadrature(vae, bits(POINTS, 4).float())
     assert value.shape == (POINTS,)
     assert value.isfinite().all()
+
+
+def test_gap_is_the_kl_to_the_posterior():
+    exact, q = linear_gaussian(1), gaussians(2)
+    torch.testing.assert_close(
+        exact.gap(X, q), kl_divergence(q, exact.posterior(X)), rtol=1e-12, atol=1e-12
+    )
+    diagonal = Independent(Normal(q.mean, q.variance.sqrt()), 1)
+    gap = exact.log_marginal(X) - exact.elbo(X, diagonal)
+    torch.testing.assert_close(exact.gap(X, diagonal), gap, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 3.0])
+def test_optimal_linear_vae_cannot_be_improved(beta):
+    # The exact mean β-ELBO has no slope there, and falls in every direction that is tried.
+    torch.manual_seed(0)
+    x = normal(40, PIXELS, seed=1) * torch.tensor([3.0, 1.5, 0.8, 0.1])
+    model, encoder = optimal_linear_vae(x, UNITS, scale=0.6, beta=beta)
+
+    def objective(weight, bias, gain, offset, log_scale):
+        decoder = LinearGaussian(weight, bias, 0.6)
+        covariance = torch.diag_embed((2 * log_scale).exp()).expand(len(x), -1, -1)
+        mean = x @ gain.mT + offset
+        q = MultivariateNormal(mean, covariance)
+        prior = MultivariateNormal(torch.zeros(UNITS).double(), torch.eye(UNITS).double())
+        rate = kl_divergence(q, prior)
+        return (decoder.elbo(x, q) + (1 - beta) * rate).mean()
+
+    # The optimal posterior is diagonal: the columns of W are orthogonal.
+    covariance = encoder.scale_tril @ encoder.scale_tril.mT
+    assert (covariance - covariance.diag().diag()).abs().max() < 1e-12
+    best = (model.weight, model.bias, encoder.weight, encoder.bias, covariance.diag().log() / 2)
+    best = tuple(part.clone().requires_grad_() for part in best)
+    value = objective(*best)
+    for gradient in torch.autograd.grad(value, best):
+        assert gradient.abs().max() < 1e-10
+    for seed in range(20):
+        for size in (0.01, 0.3):
+            moved = [p + size * normal(*p.shape, seed=seed + i) for i, p in enumerate(best)]
+            assert objective(*moved) < value
+
+
+def test_optimal_linear_vae_is_principal_components():
+    # At β = 1 the encoder is the posterior, rates are ½ log λ/σ², and small directions collapse.
+    x = normal(200, PIXELS, seed=1) * torch.tensor([3.0, 1.5, 0.8, 0.1])
+    model, encoder = optimal_linear_vae(x, UNITS, scale=1.0)
+    torch.testing.assert_close(encoder(x).mean, model.posterior(x).mean, rtol=1e-10, atol=1e-10)
+    values = torch.linalg.eigvalsh(torch.cov(x.mT, correction=0)).flip(0)
+    rates = kl_divergence(Normal(encoder(x).mean, encoder(x).stddev), Normal(0.0, 1.0)).mean(0)
+    expected = (0.5 * values[:UNITS].log()).clamp(min=0)
+    torch.testing.assert_close(rates, expected, rtol=1e-10, atol=1e-10)
+    assert expected[0] > 0.5
+    assert expected[2] == 0
+
+
+def test_joint_of_linear_gaussians():
+    # The joint density is the product of marginal and conditional, at any point.
+    u, weight, bias = gaussians(1, 1, 3), normal(2, 3, seed=2), normal(2, seed=3)
+    marginal = MultivariateNormal(u.mean[0], u.covariance_matrix[0])
+    conditional = LinearGaussianConditional(weight, bias, gaussians(4, 1, 2).covariance_matrix[0])
+    a, b = normal(POINTS, 3, seed=5), normal(POINTS, 2, seed=6)
+    joint = gaussian_joint(marginal, conditional)
+    product = marginal.log_prob(a) + conditional(a).log_prob(b)
+    torch.testing.assert_close(joint.log_prob(torch.cat([a, b], 1)), product, **CLOSE)
+
+
+def test_elbo_by_quadrature():
+    # Against the closed form, with a batch axis in front, and its gradient.
+    for units in (1, 2):
+        exact = linear_gaussian(5, pixels=3, units=units)
+        x = normal(POINTS, 3, seed=2)
+        mean = normal(2, POINTS, units, seed=3).requires_grad_()
+        scale = normal(2, POINTS, units, seed=4).exp()
+        found = elbo_quadrature(exact.vae(), x, Independent(Normal(mean, scale), 1))
+        truth = torch.stack(
+            [exact.elbo(x, Independent(Normal(mean[i], scale[i]), 1)) for i in range(2)]
+        )
+        torch.testing.assert_close(found, truth, rtol=1e-11, atol=1e-11)
+        slopes = [torch.autograd.grad(value.sum(), mean)[0] for value in (found, truth)]
+        torch.testing.assert_close(*slopes, rtol=1e-9, atol=1e-9)
+
+
+def test_arch_follows_its_formula_and_has_two_peaks():
+    z = torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None]
+    x1 = 1.2 * z.tanh()
+    x2 = 1.5 * ((z + 1.2).tanh() - (z - 1.2).tanh()) - 1
+    model = arch(scale=0.3)
+    torch.testing.assert_close(model.decoder(z).mean, torch.cat([x1, x2], 1), **CLOSE)
+    assert model.decoder(z).stddev.unique().item() == 0.3
+    # Between the legs: low density in the middle, two maxima beside it.
+    between = torch.tensor([[0.0, -0.8]], dtype=torch.float64)
+    joint = (model.decoder(z).log_prob(between) + model.prior().log_prob(z)).exp()
+    rise = joint.diff().sign()
+    assert (rise.diff() < 0).sum() == 2
