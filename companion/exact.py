@@ -85,7 +85,10 @@ class LinearGaussian:
         self.bias: Final = bias
         self.scale: Final = require_positive(scale, "scale")
         eye = torch.eye(weight.shape[1], dtype=weight.dtype)
-        self._posterior_covariance = torch.linalg.inv(eye + weight.mT @ weight / scale**2)
+        inverse = torch.linalg.inv_ex(eye + weight.mT @ weight / scale**2)
+        if inverse.info:
+            raise ValueError(self._scale_is_lost())
+        self._posterior_covariance = inverse.inverse
 
     def prior(self) -> Distribution:
         """Return p(z) = N(0, I): event (d,)."""
@@ -115,10 +118,7 @@ class LinearGaussian:
         noise = self.scale**2 * torch.eye(len(self.bias), dtype=self.bias.dtype)
         covariance = self.weight @ self.weight.mT + noise
         if torch.linalg.cholesky_ex(covariance).info:
-            raise ValueError(
-                f"scale = {self.scale} is too small beside W for {self.weight.dtype}; pass weight "
-                f"and bias in torch.float64, or a larger scale"
-            )
+            raise ValueError(self._scale_is_lost())
         return MultivariateNormal(self.bias, covariance)
 
     def posterior(self, x: Float[Tensor, "B D"]) -> MultivariateNormal:
@@ -190,6 +190,13 @@ class LinearGaussian:
             encoder = LinearGaussianConditional(gain, -gain @ self.bias, self._posterior_covariance)
         decoder = GaussianConditional(net, scale=self.scale)
         return VAE(encoder, decoder, StandardNormal(d)).to(self.weight.dtype)
+
+    def _scale_is_lost(self) -> str:
+        """Return what to say where σ² cannot be told from rounding errors of W Wᵀ."""
+        return (
+            f"scale = {self.scale} is too small beside W for {self.weight.dtype}; pass weight and "
+            f"bias in torch.float64, or a larger scale"
+        )
 
     def _data(self, x: Tensor) -> Tensor:
         """Return x after a check that it is data of this model."""
