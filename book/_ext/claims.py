@@ -92,7 +92,7 @@ def claims_of_chapter(path: Path) -> list[str]:
 def claims_of_tests(root: Path) -> dict[str, list[str]]:
     """For each claim the tests marked with it, as ``tests/test_elbo.py::test_tight``."""
     found: dict[str, list[str]] = {}
-    for path in sorted(root.glob("tests/test_*.py")):
+    for path in sorted(root.glob("tests/**/test_*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         for node in ast.walk(tree):
             if not isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -101,7 +101,9 @@ def claims_of_tests(root: Path) -> dict[str, list[str]]:
                 if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.claim":
                     for argument in mark.args:
                         name = str(ast.literal_eval(argument))
-                        found.setdefault(name, []).append(f"tests/{path.name}::{node.name}")
+                        found.setdefault(name, []).append(
+                            f"{path.relative_to(root).as_posix()}::{node.name}"
+                        )
     return found
 
 
@@ -122,7 +124,7 @@ class ClaimsDirective(SphinxDirective):
         shown = claims_of_chapter(notebook) if landed else []
         tests = claims_of_tests(root)
         dependencies = [root / "book" / "claims.yml", root / "_toc.yml", notebook]
-        for path in [*dependencies, *root.glob("tests/test_*.py")]:
+        for path in [*dependencies, *root.glob("tests/**/test_*.py")]:
             self.env.note_dependency(str(path))
 
         body = nodes.tbody()

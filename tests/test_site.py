@@ -1,0 +1,242 @@
+"""The built site as files: nothing missing, nothing from elsewhere, and failures that last."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from bs4 import BeautifulSoup, Tag
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+from claims import read_claims, toc_pages  # noqa: E402
+
+pytestmark = pytest.mark.site
+
+PAGES = toc_pages(ROOT)
+PAGE_BYTES = 2_500_000
+LOADED = ("src", "srcset", "poster", "data-src")
+# Elements whose href a browser fetches by itself; an <a> waits for a click.
+FETCHING_LINKS = {"stylesheet", "preload", "icon", "modulepreload", "prefetch", "preconnect"}
+
+each_page = pytest.mark.parametrize("page", PAGES)
+
+
+@cache
+def parsed(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text("utf-8"), "html.parser")
+
+
+def elements(path: Path, *names: str) -> list[Tag]:
+    return [found for found in parsed(path).find_all(names or True) if isinstance(found, Tag)]
+
+
+@each_page
+def test_page_exists_and_is_small(site: Path, page: str) -> None:
+    path = site / f"{page}.html"
+    assert path.is_file()
+    pictures = {unquote(str(img["src"])) for img in elements(path, "img")}
+    files = [path.parent / name for name in pictures if not name.startswith("data:")]
+    size = path.stat().st_size + sum(file.stat().st_size for file in files)
+    assert size <= PAGE_BYTES, f"{size:,} bytes with its pictures"
+
+
+def test_first_page_is_where_a_browser_looks(site: Path) -> None:
+    assert PAGES[0] in (site / "index.html").read_text("utf-8")
+
+
+def test_no_page_loads_from_another_host(site: Path) -> None:
+    outside = re.compile(r"^\s*(https?:)?//", re.I)
+    for path in site.rglob("*.html"):
+        for element in elements(path):
+            for attribute in LOADED:
+                assert not outside.match(str(element.get(attribute, ""))), f"{path}: {element}"
+            kinds = set(element.get_attribute_list("rel"))
+            if element.name == "link" and kinds & FETCHING_LINKS:
+                assert not outside.match(str(element["href"])), f"{path}: {element}"
+    for path in site.rglob("*.css"):
+        found = re.findall(
+            r"url\(\s*['\"]?(?:https?:)?//[^)]*|@import[^;]*//", path.read_text("utf-8")
+        )
+        assert not found, f"{path}: {found}"
+
+
+def test_links_and_anchors_resolve(site: Path) -> None:
+    missing = []
+    for page in PAGES:
+        path = site / f"{page}.html"
+        for link in elements(path, "a"):
+            address = urlsplit(str(link.get("href", "")))
+            if address.scheme or address.netloc:
+                continue
+            target = (path.parent / unquote(address.path)).resolve() if address.path else path
+            if not target.is_file():
+                missing.append(f"{page}: {link.get('href')}")
+            elif address.fragment and target.suffix == ".html":
+                name = unquote(address.fragment)
+                if parsed(target).find(id=name) is None:
+                    missing.append(f"{page}: {link.get('href')}")
+    assert not missing, "\n".join(missing)
+
+
+@each_page
+def test_pictures_have_alternative_text(site: Path, page: str) -> None:
+    for picture in elements(site / f"{page}.html", "img"):
+        alt = str(picture.get("alt", ""))
+        assert len(alt) > 10, str(picture)[:300]
+        assert "_images/" not in alt, (
+            f'metadata mystnb: {{image: {{alt: "…"}}}}: {str(picture)[:300]}'
+        )
+    for explorer in elements(site / f"{page}.html", "figure"):
+        for control in explorer.find_all("input"):
+            assert parsed(site / f"{page}.html").find("label", {"for": control["id"]})
+
+
+@each_page
+def test_page_holds_no_widget_and_no_error(site: Path, page: str) -> None:
+    text = (site / f"{page}.html").read_text("utf-8")
+    for forbidden in ("application/vnd.jupyter.widget", "require.js", "cell_output traceback"):
+        assert forbidden not in text
+
+
+def test_claims_link_to_the_cells_that_show_them(site: Path) -> None:
+    page = site / "book" / "claims.html"
+    for claim in read_claims(ROOT):
+        row = parsed(page).find(id=claim.row_anchor)
+        assert isinstance(row, Tag)
+        assert claim.id in row.get_text()
+        if f"book/{claim.chapter}" in PAGES:
+            link = row.find("a", string="see it checked")
+            assert isinstance(link, Tag), f"{claim.id} has no link to a cell"
+            cell = parsed(site / f"book/{claim.chapter}.html").find(id=claim.cell_anchor)
+            assert isinstance(cell, Tag)
+            assert "cell" in cell.get_attribute_list("class")
+        else:
+            assert "planned" in row.get_text()
+
+
+def test_package_page_lists_every_public_name(site: Path) -> None:
+    from importlib import import_module
+
+    page = parsed(site / "book" / "api.html")
+    for path in (ROOT / "companion").glob("*.py"):
+        if path.stem in ("__init__", "validation"):
+            continue
+        for name in import_module(f"companion.{path.stem}").__all__:
+            anchor = f"companion.{path.stem}.{name}"
+            assert page.find(id=anchor), f"book/api.md lacks {anchor}"
+
+
+# --- a build that fails, fails again --------------------------------------------------------------
+
+INDEX = """\
+---
+file_format: mystnb
+kernelspec: {name: python3, display_name: Python 3}
+---
+
+# Book
+
+<a id="eq-1-1"></a>
+
+$$
+\\begin{aligned}
+a &= b \\\\
+&= c
+\\end{aligned} \\tag{1.1}
+$$
+
+See [(1.1)](#eq-1-1).
+
+"""
+CELL = "```{code-cell} ipython3\nfrom companion import VALUE\nprint(VALUE)\n```\n"
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A tiny book with this book's configuration and tools; call it to build."""
+    for folder in ("_ext", "_tools"):
+        shutil.copytree(
+            ROOT / "book" / folder,
+            tmp_path / "book" / folder,
+            ignore=shutil.ignore_patterns("node_modules", "__pycache__"),
+        )
+    shutil.copytree(
+        ROOT / "book" / "_static",
+        tmp_path / "book" / "_static",
+        ignore=shutil.ignore_patterns("mathjax"),
+    )
+    shutil.copy(ROOT / "_config.yml", tmp_path)
+    (tmp_path / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/index\nparts:\n- caption: Part\n  chapters:\n"
+        "  - file: book/other\n"
+    )
+    (tmp_path / "book" / "other.md").write_text("# Other\n\nSee [(1.1)](index.md#eq-1-1).\n")
+    (tmp_path / "requirements.lock").write_text("")
+    (tmp_path / "companion").mkdir()
+    (tmp_path / "companion" / "__init__.py").write_text("VALUE = 41\n")
+
+    def run(index: str, value: int = 41) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "book" / "index.md").write_text(INDEX + index)
+        (tmp_path / "companion" / "__init__.py").write_text(f"VALUE = {value}\n")
+        return subprocess.run(
+            [sys.executable, "book/_tools/build.py"],
+            cwd=tmp_path,
+            env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        "[nowhere](nowhere.md)\n",
+        "```{code-cell} ipython3\n1 / 0\n```\n",
+        "```{code-cell} ipython3\nimport sys\nprint('oops', file=sys.stderr)\n```\n",
+    ],
+    ids=["link", "failing cell", "warning of a cell"],
+)
+def test_broken_book_fails_twice(
+    build: Callable[..., subprocess.CompletedProcess[str]], broken: str
+) -> None:
+    for _ in range(2):
+        made = build(broken)
+        assert made.returncode != 0, made.stdout + made.stderr
+        assert "The book was not built" in made.stderr
+
+
+def test_change_in_the_package_runs_the_chapters_again(
+    build: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    page = tmp_path / "_build" / "html" / "book" / "index.html"
+    first = build(CELL)
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "ran index.md" in first.stdout
+    assert "Built 2 pages" in first.stdout
+    assert ">41" in page.read_text("utf-8")
+    again = build(CELL)
+    assert again.returncode == 0, again.stderr
+    assert "ran" not in again.stdout
+    changed = build(CELL, value=42)
+    assert changed.returncode == 0, changed.stderr
+    assert "ran index.md" in changed.stdout
+    assert ">42" in page.read_text("utf-8")
+
+
+def test_page_that_is_listed_and_missing_fails(
+    build: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    (tmp_path / "book" / "other.md").unlink()
+    made = build("")
+    assert made.returncode != 0
+    assert "The book was not built" in made.stderr
