@@ -17,7 +17,8 @@ CHROMIUM := .venv/.chromium
 MATHJAX := book/_static/mathjax/.ready
 
 # Progress bars are for readers at a screen, and two threads are what the book is timed with.
-BATCH := TQDM_DISABLE=1 PYTHONHASHSEED=0
+# Threads that wait must not spin: several notebooks at once would otherwise run ten times slower.
+BATCH := TQDM_DISABLE=1 PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE
 
 .PHONY: help venv book test check lint unit notebooks site serve lab bench lock repository \
 	strip run-chapter clean
