@@ -52,6 +52,29 @@ class Unprintable:
     __hash__ = None
 
 
+ODD = [
+    "a string",
+    b"bytes",
+    {"a": 1},
+    object(),
+    Unprintable(),
+    [None, 1],
+    [[1, 2], [3]],
+    1j,
+    torch.tensor(1j),
+    torch.empty(0),
+    torch.full((2, 3, 5, 7), 1.5),
+    np.array(["x"]),
+    math.nan,
+    torch.tensor(math.nan),
+    10**400,
+    iter([1]),
+    torch.distributions.Normal(0.0, 1.0),
+    ValueError("returned, not raised"),
+]
+"""What a function may return that is no answer to anything."""
+
+
 # --- Every exercise of the book ------------------------------------------------------------------
 
 
@@ -107,27 +130,7 @@ def test_any_answer_gets_one_line(exercise):
         verdict = exercise.verdict(answer)
         assert one_line(verdict)
         assert verdict.startswith("✗ Your function stopped with ")
-    values = [
-        "a string",
-        b"bytes",
-        {"a": 1},
-        object(),
-        Unprintable(),
-        [None, 1],
-        [[1, 2], [3]],
-        1j,
-        torch.tensor(1j),
-        torch.empty(0),
-        torch.full((2, 3, 5, 7), 1.5),
-        np.array(["x"]),
-        math.nan,
-        torch.tensor(math.nan),
-        10**400,
-        iter([1]),
-        torch.distributions.Normal(0.0, 1.0),
-        ValueError("returned, not raised"),
-    ]
-    for value in values:
+    for value in ("a string", [None, 1], torch.empty(0), math.nan, object()):
         verdict = exercise.verdict(lambda *inputs, _value=value, **named: _value)
         assert one_line(verdict), value
         assert verdict.startswith("✗ "), value
@@ -135,6 +138,13 @@ def test_any_answer_gets_one_line(exercise):
         verdict = exercise.verdict(answer)
         assert one_line(verdict)
         assert "takes a function" in verdict
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_anything_returned_gets_one_line(value):
+    verdict = DOUBLE.verdict(lambda x: value)
+    assert one_line(verdict)
+    assert verdict.startswith("✗ ")
 
 
 @pytest.mark.parametrize("exercise", EXERCISES)

@@ -86,15 +86,37 @@ def state():
 """
 
 
-def changes(imports):
-    """Settings that the imports change in a fresh interpreter, and the drawing libraries loaded."""
+MODULES = sorted(path.stem for path in FILES if path.parent == PACKAGE)
+STAGES = {
+    "package": ["companion", *(f"companion.{m}" for m in MODULES if m != "plots")],
+    "figures": ["companion.plots"],
+    "exercises": [
+        f"companion.exercises.{path.stem}"
+        for path in sorted((PACKAGE / "exercises").glob("*.py"))
+        if path.stem != "__init__"
+    ],
+    "guard": ["pyro"],
+}
+
+
+@pytest.fixture(scope="module")
+def stages():
+    """For each stage of imports in one fresh interpreter: settings changed, libraries loaded."""
     script = f"""{STATE}
+from importlib import import_module
 import sklearn.datasets, tqdm.auto, jaxtyping, safetensors.torch
-before = state()
-{imports}
-after = state()
-loaded = [m for m in ("matplotlib", "ipywidgets", "IPython", "pyro", "zuko") if m in sys.modules]
-print(json.dumps([[k for k in before if before[k] != after[k]], loaded]))
+found = {{}}
+for stage, modules in {STAGES!r}.items():
+    before = state()
+    for module in modules:
+        import_module(module)
+    if stage == "guard":
+        torch.set_num_threads(1 + torch.get_num_threads())
+        torch.rand(1)
+    after = state()
+    loaded = [m for m in ("matplotlib", "ipywidgets", "IPython", "pyro") if m in sys.modules]
+    found[stage] = [[k for k in before if before[k] != after[k]], loaded]
+print(json.dumps(found))
 """
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False
@@ -104,30 +126,22 @@ print(json.dumps([[k for k in before if before[k] != after[k]], loaded]))
     return json.loads(run.stdout)
 
 
-def test_importing_changes_nothing():
+def test_importing_changes_nothing(stages):
     # Catches: a seed or a thread count set on import, argument validation switched off, and a
     # figure library in the way of those who only compute.
-    modules = sorted(RANK.keys() - {"plots", "exercises"})
-    present = [m for m in modules if (PACKAGE / f"{m}.py").exists()]
-    imports = "import companion\n" + "\n".join(f"import companion.{m}" for m in present)
-    assert changes(imports) == [[], []]
+    assert stages["package"] == [[], []]
 
 
-def test_importing_figures_and_exercises_changes_no_setting():
-    imports = "from companion import exercises, plots\n" + "\n".join(
-        f"import companion.exercises.{path.stem}"
-        for path in sorted((PACKAGE / "exercises").glob("*.py"))
-        if path.stem != "__init__"
-    )
-    changed, loaded = changes(imports)
-    assert changed == []
-    assert "ipywidgets" not in loaded
+def test_importing_figures_and_exercises_changes_no_setting(stages):
+    assert stages["figures"] == [[], ["matplotlib"]]
+    assert stages["exercises"][0] == []
+    assert "ipywidgets" not in stages["exercises"][1]
 
 
-def test_the_guard_sees_a_change():
-    changed, loaded = changes("torch.set_num_threads(1 + torch.get_num_threads())\nimport pyro")
-    assert "threads" in changed
-    assert loaded == ["pyro"]
+def test_the_guard_sees_a_change(stages):
+    changed, loaded = stages["guard"]
+    assert {"threads", "rng"} <= set(changed)
+    assert "pyro" in loaded
 
 
 def test_modules_say_what_they_export():
@@ -139,7 +153,6 @@ def test_modules_say_what_they_export():
         module = import_module(f"companion.{path.stem}")
         assert module.__doc__
         names = module.__all__
-        assert sorted(names, key=lambda n: (not n.isupper(), n[0].islower(), n)) or names
         for name in names:
             value = getattr(module, name)
             if callable(value):
