@@ -284,12 +284,12 @@ decoder_mismatch = Exercise(
         ),
         Mistake(
             "the KL of the joints themselves",
-            "Conditionals are joints divided by a marginal; this is the left-hand side of (4.8).",
+            "Conditionals are joints divided by a marginal; this is the left-hand side of (4.10).",
             lambda q_joint, p_joint: _kl(q_joint.flatten(), p_joint.flatten()),
         ),
         Mistake(
             "the KL of the z-marginals",
-            "That is the other term of (4.8), KL(q(z) ‖ p(z)).",
+            "That is the other term of (4.10), KL(q(z) ‖ p(z)).",
             lambda q_joint, p_joint: _kl(q_joint.sum(0), p_joint.sum(0)),
         ),
     ),

@@ -1,0 +1,429 @@
+"""Chapter 4: the two joints, the chain rule, the two errors, and what the ELBO has to do with them.
+
+Identities hold to rounding in float64, on random tables and random Gaussians; each is computed
+in two ways that share no code.
+"""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
+
+from companion.conditionals import (
+    GaussianConditional,
+    LinearGaussianConditional,
+    StandardNormal,
+    mlp,
+)
+from companion.exact import (
+    DiscreteModel,
+    LinearGaussian,
+    arch,
+    elbo_quadrature,
+    gaussian_joint,
+    log_marginal_quadrature,
+)
+from companion.models import VAE
+from companion.objectives import elbo, elbo_analytic
+from companion.train import fit
+
+DOUBLE = {"dtype": torch.float64}
+SIZES = [(5, 3), (2, 4), (7, 2)]
+sizes = pytest.mark.parametrize(("num_x", "num_z"), SIZES)
+
+
+def draw(*shape):
+    """Random distributions along the last axis."""
+    table = torch.rand(*shape, **DOUBLE) + 0.05
+    return table / table.sum(-1, keepdim=True)
+
+
+def draw_all(num_x, num_z):
+    """Random data, encoder table and model."""
+    torch.manual_seed(num_x)
+    model = DiscreteModel(draw(num_z), draw(num_z, num_x))
+    return draw(num_x), draw(num_x, num_z), model
+
+
+def kl(p, q):
+    return kl_divergence(Categorical(p.flatten()), Categorical(q.flatten()))
+
+
+def joints(p_data, q, model):
+    return p_data[:, None] * q, (model.prior[:, None] * model.likelihood).mT
+
+
+def close(left, right, tolerance=1e-12):
+    torch.testing.assert_close(left, right, rtol=tolerance, atol=tolerance)
+
+
+def draw_gaussians(size, d):
+    """Random data N(m, C), linear Gaussian model and linear Gaussian encoder."""
+    torch.manual_seed(10 * size + d)
+
+    def covariance(n):
+        root = torch.randn(n, n, **DOUBLE)
+        return root @ root.mT + 0.3 * torch.eye(n, **DOUBLE)
+
+    data = MultivariateNormal(torch.randn(size, **DOUBLE), covariance(size))
+    model = LinearGaussian(torch.randn(size, d, **DOUBLE), torch.randn(size, **DOUBLE), scale=0.7)
+    encoder = LinearGaussianConditional(
+        torch.randn(d, size, **DOUBLE), torch.randn(d, **DOUBLE), covariance(d)
+    )
+    return data, model, encoder
+
+
+def sigma_points(data):
+    columns = math.sqrt(len(data.mean)) * data.scale_tril.mT
+    return data.mean + torch.cat([columns, -columns])
+
+
+def generative_joint(model):
+    """p(z) p(x | z) with the axes put in the order (x, z)."""
+    size, d = model.weight.shape
+    prior = MultivariateNormal(torch.zeros(d, **DOUBLE), torch.eye(d, **DOUBLE))
+    noise = model.scale**2 * torch.eye(size, **DOUBLE)
+    joint = gaussian_joint(prior, LinearGaussianConditional(model.weight, model.bias, noise))
+    order = torch.cat([torch.arange(d, d + size), torch.arange(d)])
+    return MultivariateNormal(joint.mean[order], joint.covariance_matrix[order][:, order])
+
+
+# --- maximum likelihood --------------------------------------------------------------------------
+
+
+# Would catch a KL taken in the other direction: its sum with the likelihood is not constant.
+@pytest.mark.claim("info.mle-is-kl")
+def test_likelihood_and_kl_add_up_to_a_constant():
+    torch.manual_seed(0)
+    throws = torch.randint(4, (300,))
+    p_data = torch.bincount(throws, minlength=4) / torch.tensor(300.0, **DOUBLE)
+    likelihood = draw(2, 4)
+    means, divergences = [], []
+    for first in torch.linspace(0.01, 0.99, 99, **DOUBLE):
+        model = DiscreteModel(torch.stack([first, 1 - first]), likelihood)
+        means.append(model.log_marginal()[throws].mean())  # throw by throw
+        divergences.append(kl(p_data, model.log_marginal().exp()))
+    means, divergences = torch.stack(means), torch.stack(divergences)
+    close(means + divergences, -Categorical(p_data).entropy().expand(99))
+    assert means.argmax() == divergences.argmin()
+    assert means.std() > 0.01, "the parameter matters"
+
+
+# Would catch a wrong minimiser: gradients of both agree up to sign in every parameter.
+@pytest.mark.claim("info.mle-is-kl")
+def test_likelihood_and_kl_have_one_gradient():
+    p_data, _, model = draw_all(5, 3)
+    logits = model.likelihood.log().requires_grad_()
+    log_p = (model.prior @ logits.softmax(-1)).log()
+    up = torch.autograd.grad((p_data * log_p).sum(), logits, retain_graph=True)[0]
+    down = torch.autograd.grad((p_data * (p_data.log() - log_p)).sum(), logits)[0]
+    close(up, -down)
+    assert up.abs().max() > 1e-3
+
+
+# --- a finite sample of continuous data ----------------------------------------------------------
+
+
+def mass(distribution, bins, width):
+    return distribution.cdf((bins + 1) * width) - distribution.cdf(bins * width)
+
+
+# Would catch the claim that finer bins converge: they do for a density, not for 50 points.
+@pytest.mark.claim("info.density")
+def test_binned_kl_of_a_sample_diverges():
+    torch.manual_seed(0)
+    zero = torch.zeros((), **DOUBLE)
+    data, model = Normal(zero, 1.1), Normal(zero, 0.9)
+    points = data.sample((50,))
+    widths = [0.1, 0.01, 0.001, 1e-4, 1e-5]
+    dense, sparse = [], []
+    for width in widths:
+        if width >= 1e-3:
+            bins = torch.arange(round(-6 / width), round(6 / width), **DOUBLE)
+            true, fitted = mass(data, bins, width), mass(model, bins, width)
+            dense.append(torch.xlogy(true, true / fitted).sum())
+        used, count = torch.unique(torch.floor(points / width), return_counts=True)
+        share = count / torch.tensor(50.0, **DOUBLE)
+        sparse.append((share * (share / mass(model, used, width)).log()).sum())
+    limit = kl_divergence(data, model)
+    assert dense[0] < dense[1] < dense[2] < limit
+    close(dense[2], limit, 1e-5)
+    steps = torch.stack(sparse).diff()
+    close(steps[2:], torch.full((2,), math.log(10), **DOUBLE), 1e-3)
+    cross_entropy = -model.log_prob(points).mean()
+    close(sparse[-1] + math.log(widths[-1]) + math.log(50), cross_entropy, 1e-5)
+
+
+# Would catch a cross-entropy that does not rank models as the modelling error does.
+@pytest.mark.claim("info.density")
+def test_cross_entropy_ranks_as_the_modelling_error():
+    data, model, _ = draw_gaussians(3, 2)
+    other = LinearGaussian(0.5 * model.weight, model.bias, scale=0.9)
+    points = sigma_points(data)  # log p is quadratic in x, so their average is exact
+    cross = [-m.log_marginal(points).mean() for m in (model, other)]
+    errors = [kl_divergence(data, m.marginal()) for m in (model, other)]
+    close(cross[1] - cross[0], errors[1] - errors[0], 1e-10)
+    close(cross[0] - errors[0], data.entropy(), 1e-10)
+
+
+# --- joints and chain rule -----------------------------------------------------------------------
+
+
+# Would catch axes exchanged, or a likelihood used where the joint is meant.
+@sizes
+@pytest.mark.claim("info.joints")
+def test_marginals_of_both_joints(num_x, num_z):
+    p_data, q, model = draw_all(num_x, num_z)
+    inference, generative = joints(p_data, q, model)
+    close(generative, model.log_joint().exp())
+    close(generative.sum(1), model.log_marginal().exp())
+    close(generative.sum(0), model.prior)
+    close(generative / generative.sum(1, keepdim=True), model.posterior())
+    close(inference.sum(1), p_data)
+    close(inference.sum(0), torch.einsum("x,xz->z", p_data, q))
+    close(inference.sum(), torch.ones((), **DOUBLE))
+
+
+# Would catch a transposed block or a forgotten noise term of the joint covariance.
+@pytest.mark.claim("info.joints")
+def test_joint_of_gaussians_from_both_sides():
+    data, model, encoder = draw_gaussians(4, 2)
+    left = generative_joint(model)
+    right = gaussian_joint(model.marginal(), model.vae().encoder)
+    close(left.mean, right.mean)
+    close(left.covariance_matrix, right.covariance_matrix)
+    z, x = torch.randn(6, 2, **DOUBLE), torch.randn(6, 4, **DOUBLE)
+    pair = torch.cat([x, z], dim=1)
+    prior = model.prior().log_prob(z)
+    close(left.log_prob(pair), prior + model.likelihood(z).log_prob(x), 1e-10)
+    inference = gaussian_joint(data, encoder)
+    close(inference.log_prob(pair), data.log_prob(x) + encoder(x).log_prob(z), 1e-10)
+
+
+@sizes
+@pytest.mark.claim("info.chain-rule")
+def test_kl_of_joints_is_the_larger_one(num_x, num_z):
+    for seed in range(50):
+        torch.manual_seed(seed)
+        a, b = (draw(num_x * num_z).reshape(num_x, num_z) for _ in range(2))
+        for axis in (0, 1):
+            assert kl(a.sum(axis), b.sum(axis)) <= kl(a, b)
+
+
+# Would catch conditionals weighted by the wrong marginal, in either order of the chain rule.
+@sizes
+@pytest.mark.claim("info.chain-rule")
+def test_chain_rule_in_both_orders(num_x, num_z):
+    inference, generative = joints(*draw_all(num_x, num_z))
+    for a, b in ((inference, generative), (inference.mT, generative.mT)):
+        average = sum(
+            row.sum() * kl(row / row.sum(), other / other.sum())
+            for row, other in zip(a, b, strict=True)
+        )
+        close(kl(a, b), kl(a.sum(1), b.sum(1)) + average)
+
+
+@sizes
+@pytest.mark.claim("info.chain-rule")
+def test_equality_exactly_at_the_posterior(num_x, num_z):
+    p_data, q, model = draw_all(num_x, num_z)
+    marginal = kl(p_data, model.log_marginal().exp())
+    close(kl(*joints(p_data, model.posterior(), model)), marginal)
+    assert kl(*joints(p_data, q, model)) > marginal + 1e-3
+
+
+# Would catch an example whose marginals differ after all, or whose joints do not.
+@sizes
+@pytest.mark.claim("info.marginals-hide")
+def test_equal_marginals_hide_different_joints(num_x, num_z):
+    _, _, model = draw_all(num_x, num_z)
+    p_data = model.log_marginal().exp()
+    blind, generative = joints(p_data, model.prior.expand(num_x, num_z), model)
+    close(blind.sum(1), generative.sum(1))
+    close(blind.sum(0), generative.sum(0))
+    assert kl(blind, generative) > 0.01
+
+
+# --- the two errors ------------------------------------------------------------------------------
+
+
+# Would catch an unweighted average over x, a reversed KL, or the gap of one x.
+@sizes
+@pytest.mark.claim("info.decomposition")
+def test_joint_kl_is_the_sum_of_two_errors(num_x, num_z):
+    p_data, q, model = draw_all(num_x, num_z)
+    modelling = kl(p_data, model.log_marginal().exp())
+    inference = (p_data * model.gap(q)).sum()
+    close(kl(*joints(p_data, q, model)), modelling + inference)
+
+
+@pytest.mark.parametrize(("size", "d"), [(1, 1), (4, 2), (3, 5)])
+@pytest.mark.claim("info.decomposition")
+def test_two_errors_of_gaussians(size, d):
+    data, model, encoder = draw_gaussians(size, d)
+    points = sigma_points(data)
+    modelling = kl_divergence(data, model.marginal())
+    inference = model.gap(points, encoder(points)).mean()
+    joint = kl_divergence(gaussian_joint(data, encoder), generative_joint(model))
+    close(joint, modelling + inference, 1e-10)
+    x = data.sample((40_000,))  # the average of the gap over data, the slow way
+    gaps = model.gap(x, encoder(x))
+    assert abs(gaps.mean() - inference) < 4 * gaps.std() / math.sqrt(len(gaps))
+
+
+# Would catch a gap that is not the one of chapter 3, or that takes its Gaussians the wrong way.
+@pytest.mark.claim("info.decomposition")
+def test_gaussian_gap_is_log_marginal_less_elbo():
+    data, model, encoder = draw_gaussians(4, 2)
+    x = data.sample((9,))
+    diagonal = Independent(Normal(torch.randn(9, 2, **DOUBLE), 0.5), 1)
+    for q in (encoder(x), diagonal):
+        close(model.gap(x, q), model.log_marginal(x) - model.elbo(x, q), 1e-10)
+
+
+# --- and the ELBO --------------------------------------------------------------------------------
+
+
+# Would catch an entropy in bits, with the wrong sign, or left out.
+@sizes
+@pytest.mark.claim("info.elbo-is-joint-kl")
+def test_minus_elbo_is_joint_kl_plus_entropy(num_x, num_z):
+    p_data, q, model = draw_all(num_x, num_z)
+    average = (p_data * model.elbo(q)).sum()
+    close(-average, kl(*joints(p_data, q, model)) + Categorical(p_data).entropy())
+
+
+@pytest.mark.claim("info.elbo-is-joint-kl")
+def test_one_gradient_for_encoder_and_decoder():
+    p_data, q, model = draw_all(5, 3)
+    raw = [q.log().requires_grad_(), model.likelihood.log().requires_grad_()]
+
+    def both():
+        encoder, likelihood = (table.softmax(-1) for table in raw)
+        moved = DiscreteModel(model.prior, likelihood)
+        return (p_data * moved.elbo(encoder)).sum(), kl(*joints(p_data, encoder, moved))
+
+    up = torch.autograd.grad(both()[0], raw)
+    down = torch.autograd.grad(both()[1], raw)
+    for left, right in zip(up, down, strict=True):
+        close(left, -right)
+        assert left.abs().max() > 1e-3
+
+
+# Would catch a discrete entropy used for a density, or a KL that depends on the unit of x.
+@pytest.mark.parametrize("unit", [0.01, 1.0, 50.0])
+@pytest.mark.claim("info.elbo-is-joint-kl")
+def test_differential_entropy_in_any_unit(unit):
+    data, model, encoder = draw_gaussians(3, 2)
+    joint = kl_divergence(gaussian_joint(data, encoder), generative_joint(model))
+    scaled = MultivariateNormal(unit * data.mean, unit**2 * data.covariance_matrix)
+    moved = LinearGaussian(unit * model.weight, unit * model.bias, scale=unit * model.scale)
+    law = LinearGaussianConditional(
+        encoder.weight / unit, encoder.bias, encoder.scale_tril @ encoder.scale_tril.mT
+    )
+    close(kl_divergence(gaussian_joint(scaled, law), generative_joint(moved)), joint, 1e-9)
+    points = sigma_points(scaled)
+    average = moved.elbo(points, law(points)).mean()
+    close(-average, joint + scaled.entropy(), 1e-9)
+    close(scaled.entropy(), data.entropy() + 3 * math.log(unit), 1e-9)
+    if unit == 0.01:
+        assert scaled.entropy() < 0
+
+
+@pytest.mark.claim("info.elbo-is-joint-kl")
+def test_a_good_model_of_narrow_data_has_a_positive_elbo():
+    model = LinearGaussian(torch.full((1, 1), 0.08, **DOUBLE), torch.zeros(1, **DOUBLE), scale=0.06)
+    points = sigma_points(model.marginal())
+    average = model.elbo(points, model.posterior(points)).mean()
+    close(average, -model.marginal().entropy())
+    assert average > 0.8
+
+
+# --- on trained networks, by sampling ------------------------------------------------------------
+
+
+@pytest.mark.claim("info.decomposition")
+@pytest.mark.claim("info.elbo-is-joint-kl")
+def test_trained_linear_vae():
+    torch.manual_seed(0)
+    truth = LinearGaussian(torch.randn(5, 2, **DOUBLE), torch.zeros(5, **DOUBLE), scale=0.6)
+    data = truth.marginal()
+    vae = VAE(
+        GaussianConditional(nn.Linear(5, 4)),
+        GaussianConditional(nn.Linear(2, 5), scale=0.6),
+        StandardNormal(2),
+    ).double()
+    start = kl_divergence(data, truth.marginal())
+
+    def errors(model):
+        learned = LinearGaussian(model.decoder.net.weight, model.decoder.net.bias, scale=0.6)
+        x = data.sample((20_000,))
+        gaps = learned.gap(x, model.encoder(x))
+        return {"modelling": kl_divergence(data, learned.marginal()), "inference": gaps.mean()}
+
+    before = errors(vae)
+    history = fit(vae, data.sample((1000,)), elbo_analytic, epochs=6, lr=2e-2, monitor=errors)
+    modelling, inference = (history.monitored[key][-1] for key in ("modelling", "inference"))
+    assert start == 0
+    assert modelling + inference < 0.7 * sum(before.values()).item()
+    with torch.no_grad():
+        values = -elbo(vae, data.sample((40_000,)))
+    error = values.mean() - modelling - inference - data.entropy()
+    # Both averages are over samples: this one, and the monitor's of the gap.
+    assert abs(error) < 4 * values.std() / math.sqrt(20_000)
+
+
+# Would catch a quadrature that leaves out the data's density, or an inference error without it.
+@pytest.mark.claim("info.decomposition")
+def test_nonlinear_vae_by_quadrature():
+    torch.manual_seed(0)
+    source = arch(scale=0.4)
+    x = source.sample(300)
+    vae = VAE(
+        GaussianConditional(mlp(2, 16, 2)),
+        GaussianConditional(mlp(1, 16, 2), scale=0.4),
+        StandardNormal(1),
+    ).double()
+    fit(vae, x, elbo_analytic, epochs=10, batch_size=50, lr=1e-2)
+    with torch.no_grad():
+        log_p = log_marginal_quadrature(vae, x)
+        q = vae.encoder(x)
+        bound = elbo_quadrature(vae, x, q, num_points=801)
+        z = torch.linspace(-10, 10, 4001, **DOUBLE)[:, None, None]
+        log_q = q.log_prob(z)
+        log_posterior = vae.decoder(z).log_prob(x) + vae.prior().log_prob(z) - log_p
+        gap = torch.trapezoid(log_q.exp() * (log_q - log_posterior), dx=0.005, dim=0)
+        modelling = log_marginal_quadrature(source, x) - log_p
+        sampled = log_marginal_quadrature(source, x) - elbo(vae, x, num_samples=200)
+    close(log_p - bound, gap, 1e-8)
+    difference = sampled - modelling - gap
+    assert abs(difference.mean()) < 4 * difference.std() / math.sqrt(len(x))
+    assert gap.mean() > 0.01
+    assert modelling.mean() > 0.01
+
+
+# --- what a higher ELBO promises -----------------------------------------------------------------
+
+
+# Would catch the reading that a higher ELBO always means a smaller inference error.
+@pytest.mark.claim("info.decomposition")
+def test_elbo_gains_come_out_of_the_sum():
+    p_data, q, model = draw_all(5, 3)
+    for _ in range(4):  # EM: exact encoder, then the prior of highest ELBO for that encoder
+        old = model
+        q = old.posterior()
+        model = DiscreteModel(p_data @ q, old.likelihood)
+        gain = (p_data * (model.elbo(q) - old.elbo(q))).sum()
+        fall = kl(p_data, old.log_marginal().exp()) - kl(p_data, model.log_marginal().exp())
+        rise = (p_data * (model.gap(q) - old.gap(q))).sum()
+        close(gain, fall - rise)
+        assert gain > 1e-8
+        assert rise > 1e-8
