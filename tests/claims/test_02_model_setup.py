@@ -1,0 +1,395 @@
+"""The claims of chapter 2, each against a truth that is computed in another way."""
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from scipy import integrate, stats
+from torch.distributions import Bernoulli, Independent, Normal
+
+from companion import data
+from companion.conditionals import GaussianConditional, mlp
+from companion.exact import (
+    DiscreteModel,
+    LinearGaussian,
+    arch,
+    elbo_quadrature,
+    latent_grid,
+    log_marginal_quadrature,
+)
+from companion.objectives import elbo
+from companion.train import fit
+
+SCALE = 0.4
+
+
+def double(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def linear(size=5, latent=2, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    weight = torch.randn(size, latent, generator=generator, dtype=torch.float64)
+    bias = torch.randn(size, generator=generator, dtype=torch.float64)
+    return LinearGaussian(weight, bias, scale=0.7)
+
+
+def curved(encoder=None):
+    model = arch(SCALE, encoder)
+    model.decoder.requires_grad_(False)
+    return model
+
+
+def arch_joint(z, x):
+    """p(x | z) p(z) of the arch, written out by hand with scipy's densities."""
+    mean_1 = 1.2 * math.tanh(z)
+    mean_2 = 1.5 * (math.tanh(z + 1.2) - math.tanh(z - 1.2)) - 1
+    pixels = stats.norm.pdf(x[0], mean_1, SCALE) * stats.norm.pdf(x[1], mean_2, SCALE)
+    return pixels * stats.norm.pdf(z)
+
+
+def within(values, truth, standard_errors=4.0):
+    """Whether the mean of draws is its truth, in standard errors."""
+    error = values.std(0) / math.sqrt(len(values))
+    return bool(((values.mean(0) - truth).abs() < standard_errors * error).all())
+
+
+# --- setup.marginal ------------------------------------------------------------------------------
+
+
+# Would catch a prior left out of the integral, a cell's width missing, σ² for σ in WWᵀ + σ²I.
+@pytest.mark.claim("setup.marginal")
+def test_three_roads_to_the_marginal_agree():
+    model = linear()
+    torch.manual_seed(0)
+    x = model.marginal().sample((3,))
+    exact = stats.multivariate_normal(
+        model.bias, model.weight @ model.weight.mT + 0.49 * torch.eye(5).double()
+    ).logpdf(x)
+    assert abs(log_marginal_quadrature(model.vae(), x, 801) - torch.tensor(exact)).max() < 1e-12
+    z = model.prior().sample((200_000,))
+    density = model.likelihood(z[:, None]).log_prob(x).exp()
+    assert within(density, torch.tensor(exact).exp())
+
+
+@pytest.mark.claim("setup.marginal")
+def test_quadrature_of_the_arch_is_scipys_integral():
+    points = [[1.0, 0.5], [-0.3, -1.4], [0.0, 3.0]]
+    ours = log_marginal_quadrature(curved(), double(*points))
+    for point, value in zip(points, ours, strict=True):
+        truth, _ = integrate.quad(arch_joint, -12, 12, (point,), epsabs=0, epsrel=1e-12, limit=400)
+        assert value.item() == pytest.approx(math.log(truth), abs=1e-10)
+
+
+# --- setup.intractable ---------------------------------------------------------------------------
+
+
+def isotropic(d):
+    """Ten pixels more than latent units; each unit moves one pixel, by 2 against noise of 0.5."""
+    return LinearGaussian(
+        2 * torch.eye(d + 10, d, dtype=torch.float64), torch.zeros(d + 10).double(), scale=0.5
+    )
+
+
+def naive_error(d, num_draws, seed):
+    torch.manual_seed(seed)
+    model = isotropic(d)
+    x, z = model.marginal().sample((20,)), model.prior().sample((num_draws,))
+    log_p = model.likelihood(z[:, None]).log_prob(x)
+    return (log_p.logsumexp(0) - math.log(num_draws) - model.log_marginal(x)).mean()
+
+
+# Would catch an estimate that looks at the answer, for instance draws from the posterior.
+@pytest.mark.claim("setup.intractable")
+def test_the_naive_estimate_falls_below_the_truth_as_the_dimension_grows():
+    errors = torch.stack(
+        [torch.stack([naive_error(d, 2000, s) for d in (1, 8, 16, 48)]) for s in range(3)]
+    )
+    mean, spread = errors.mean(0), errors.std(0)
+    assert mean[0].abs() < 0.1
+    assert (mean.diff() < -2 * spread[1:]).all()
+    assert mean[-1] < -100
+
+
+# The chapter's count of draws: the relative variance of one term, exactly and from draws.
+@pytest.mark.claim("setup.intractable")
+def test_the_relative_variance_is_the_chapters_formula():
+    model = isotropic(2)
+    x = double([0.5, -1.0] + [0.1] * 10)[:1]
+    squared = LinearGaussian(model.weight, model.bias, 0.5 / math.sqrt(2)).log_marginal(x)
+    log_rho = squared - 6 * math.log(4 * math.pi * 0.25) - 2 * model.log_marginal(x)
+    torch.manual_seed(0)
+    z = model.prior().sample((400_000,))
+    ratio = (model.likelihood(z).log_prob(x) - model.log_marginal(x)).exp()
+    assert within(ratio.square(), log_rho.exp())
+    assert within(ratio, 1.0)
+
+
+@pytest.mark.claim("setup.intractable")
+def test_each_unit_multiplies_the_draws_by_about_4_8():
+    torch.manual_seed(0)
+    factors = []
+    for d in (3, 24):
+        model = isotropic(d)
+        x = model.marginal().sample((2000,))
+        squared = LinearGaussian(model.weight, model.bias, 0.5 / math.sqrt(2)).log_marginal(x)
+        log_rho = squared - (d + 10) / 2 * math.log(math.pi) - 2 * model.log_marginal(x)
+        factors.append((log_rho.mean() / d).exp())
+    torch.testing.assert_close(torch.stack(factors), double(4.8, 4.8), rtol=0.03, atol=0)
+
+
+# --- setup.ancestral -----------------------------------------------------------------------------
+
+
+# Would catch the decoder's mean for a draw, one z shared by all x, σ² for σ.
+@pytest.mark.claim("setup.ancestral")
+def test_ancestral_draws_have_the_moments_and_the_density_of_the_marginal():
+    model = linear(seed=1)
+    torch.manual_seed(0)
+    x = model.vae().sample(100_000)
+    truth = model.marginal()
+    centered = x - truth.mean
+    assert within(x, truth.mean)
+    products = (centered[:, :, None] * centered[:, None, :]).flatten(1)
+    assert within(products, truth.covariance_matrix.flatten())
+    assert within(truth.log_prob(x), -truth.entropy())
+    distance = (centered @ truth.precision_matrix * centered).sum(1)
+    law = stats.kstest(distance[:5000].numpy(), stats.chi2(df=5).cdf)
+    assert law.pvalue > 1e-3
+
+
+@pytest.mark.claim("setup.ancestral")
+def test_ancestral_draws_of_the_arch_follow_its_marginal():
+    model = curved()
+    torch.manual_seed(0)
+    x = model.sample(60_000)
+
+    def above(z):
+        mean = 1.5 * (math.tanh(z + 1.2) - math.tanh(z - 1.2)) - 1
+        return stats.norm.sf(1.0, mean, SCALE) * stats.norm.pdf(z)
+
+    truth, _ = integrate.quad(above, -12, 12)
+    assert within((x[:, 1] > 1).double(), truth)
+
+
+# --- setup.bayes-posterior -----------------------------------------------------------------------
+
+
+@pytest.mark.claim("setup.bayes-posterior")
+def test_bayes_on_a_grid_is_the_closed_form_and_its_denominator_the_marginal():
+    model = linear(latent=1, seed=2)
+    torch.manual_seed(0)
+    x = model.marginal().sample((3,))
+    z, log_cell = latent_grid(1, 8001)
+    log_joint = model.likelihood(z[:, None]).log_prob(x) + model.prior().log_prob(z)[:, None]
+    log_denominator = log_joint.logsumexp(0) + log_cell
+    assert (log_denominator - model.log_marginal(x)).abs().max() < 1e-12
+    posterior = (log_joint - log_denominator).exp()
+    closed = model.posterior(x).log_prob(z[:, None]).exp()
+    assert (posterior - closed).abs().max() < 1e-11
+
+
+@pytest.mark.claim("setup.bayes-posterior")
+def test_bayes_on_tables():
+    prior = double(0.2, 0.5, 0.3)
+    likelihood = double([0.1, 0.2, 0.3, 0.4], [0.7, 0.1, 0.1, 0.1], [0.25, 0.25, 0.0, 0.5])
+    joint = prior[:, None] * likelihood
+    by_hand = (joint / joint.sum(0)).mT
+    model = DiscreteModel(prior, likelihood)
+    torch.testing.assert_close(model.posterior(), by_hand, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(model.log_marginal().exp(), joint.sum(0), rtol=1e-12, atol=0)
+
+
+# Would catch a posterior without its prior, or with the likelihood of another x: the z that made
+# x must have a uniform rank in the posterior of that x.
+@pytest.mark.claim("setup.bayes-posterior")
+def test_the_true_latent_has_a_uniform_rank_in_the_posterior():
+    model = curved()
+    torch.manual_seed(0)
+    z_true = model.prior().sample((4000,))
+    x = model.decoder(z_true).sample()
+    z, _ = latent_grid(1, 1001)
+    log_joint = model.decoder(z[:, None]).log_prob(x) + model.prior().log_prob(z)[:, None]
+    rank = (log_joint.softmax(0) * (z < z_true[:, 0])).sum(0)
+    assert stats.kstest(rank.numpy(), "uniform").pvalue > 1e-3
+
+
+# --- setup.amortised -----------------------------------------------------------------------------
+
+
+def fitted_to_each(model, x, steps=120):
+    """The best Gaussian for each x of those that four starts lead to."""
+    mean = double(-1.5, -0.5, 0.5, 1.5)[:, None, None].repeat(1, len(x), 1).requires_grad_()
+    log_var = torch.full_like(mean, -2.0).requires_grad_()
+    optimizer = torch.optim.Adam([mean, log_var], lr=0.1)
+
+    def score():
+        q = Independent(Normal(mean, (log_var / 2).exp()), 1)
+        return elbo_quadrature(model, x, q, num_points=61, bound=6.0)
+
+    for _ in range(steps):
+        optimizer.zero_grad()
+        (-score().sum()).backward()
+        optimizer.step()
+    return score().detach().max(0).values
+
+
+# Would catch an encoder that is trained on another sign, or scored by a loose bound, or gaps that
+# are differences of different x.
+@pytest.mark.claim("setup.amortised")
+def test_the_cost_of_amortisation():
+    torch.manual_seed(0)
+    source = curved()
+    train, test = source.sample(600), source.sample(40)
+    log_p = log_marginal_quadrature(source, test)
+    best = fitted_to_each(source, test)
+    approximation = (log_p - best).mean()
+    assert (best < log_p + 1e-9).all()
+    prior_gap = (log_p - elbo_quadrature(source, test, source.prior().expand((40,)))).mean()
+    extra = {}
+    for sizes in [(2, 2), (2, 48, 48, 2)]:
+        gaps = []
+        for seed in range(3):
+            torch.manual_seed(seed)
+            model = curved(GaussianConditional(mlp(*sizes)))
+            fit(model, train, few_samples, epochs=60, batch_size=200, lr=1e-2)
+            with torch.no_grad():
+                amortised = elbo_quadrature(model, test, model.encoder(test))
+            assert (best - amortised > -1e-4).all()  # no network beats the fit to each x
+            gaps.append((best - amortised).mean())
+        extra[sizes] = torch.stack(gaps)
+    assert approximation < 0.05
+    assert extra[2, 2].min() > 5 * extra[2, 48, 48, 2].max()
+    assert extra[2, 48, 48, 2].max() < 0.1 * prior_gap
+
+
+def few_samples(model, x):
+    return elbo(model, x, num_samples=4)
+
+
+# The measure itself: log p(x) − ELBO by quadrature is the KL to the posterior, by another route.
+@pytest.mark.claim("setup.amortised")
+def test_the_gap_is_the_divergence_from_the_posterior():
+    model = curved()
+    x = double([0.1, -0.8], [1.0, 0.5])
+    q = Independent(Normal(double([0.4], [1.3]), double([0.9], [0.3])), 1)
+    gap = log_marginal_quadrature(model, x) - elbo_quadrature(model, x, q)
+    for i in range(2):
+        point, mean, scale = x[i].tolist(), q.mean[i].item(), q.stddev[i].item()
+        evidence, _ = integrate.quad(arch_joint, -12, 12, (point,), epsabs=0, epsrel=1e-12)
+
+        def integrand(z, point=point, mean=mean, scale=scale, evidence=evidence):
+            log_posterior = math.log(arch_joint(z, point) / evidence)
+            return stats.norm.pdf(z, mean, scale) * (
+                stats.norm.logpdf(z, mean, scale) - log_posterior
+            )
+
+        kl, _ = integrate.quad(integrand, mean - 8 * scale, mean + 8 * scale, epsrel=1e-11)
+        assert gap[i].item() == pytest.approx(kl, abs=1e-9)
+
+
+# --- setup.simple-decoder ------------------------------------------------------------------------
+
+
+# Would catch a table that is independent already, or a "latent" model that is not factorised.
+@pytest.mark.claim("setup.simple-decoder")
+@pytest.mark.parametrize("seed", range(3))
+def test_a_latent_expresses_the_dependence_that_independent_pixels_lose(seed):
+    table = torch.rand(2, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    table = table / table.sum()
+    first, second = table.sum(1), table.sum(0)
+    total_correlation = torch.xlogy(table, table / torch.outer(first, second)).sum()
+    assert total_correlation > 1e-3
+    # Any independent pair r loses the total correlation and the two marginals' divergences more.
+    on = torch.linspace(0.005, 0.995, 199, dtype=torch.float64)
+    pixel = torch.stack([1 - on, on], 1)
+    lost = torch.xlogy(table, table / (pixel[:, None, :, None] * pixel[None, :, None, :])).sum(
+        (2, 3)
+    )
+    assert lost.min() >= total_correlation
+    own = torch.xlogy(first, first / pixel).sum(1)[:, None] + torch.xlogy(
+        second, second / pixel
+    ).sum(1)
+    torch.testing.assert_close(lost, total_correlation + own, rtol=1e-12, atol=1e-12)
+    # With a latent of two values: nothing, and given z the pixels are independent.
+    given_z = torch.eye(2, dtype=torch.float64)[:, :, None] * (table / first[:, None])[:, None, :]
+    for pixels in given_z:
+        torch.testing.assert_close(pixels, torch.outer(pixels.sum(1), pixels.sum(0)))
+    model = DiscreteModel(first, given_z.flatten(1))
+    torch.testing.assert_close(model.log_marginal().exp(), table.flatten(), rtol=1e-12, atol=1e-12)
+
+
+# --- setup.pixel-by-pixel ------------------------------------------------------------------------
+
+
+def tiny_digits():
+    """The share of each of the 512 images of 3 × 3 binary pixels among the shrunk digits."""
+    digits, _ = data.digits()
+    small = torch.nn.functional.adaptive_avg_pool2d(digits.reshape(-1, 1, 8, 8), 3).flatten(1)
+    binary = (small > small.median(0).values).long()
+    states = torch.cartesian_prod(*[torch.arange(2)] * 9)
+    share = (binary[:, None] == states).all(-1).double().mean(0)
+    return share, states.double()
+
+
+def kl(p, q):
+    return (
+        torch.xlogy(p, p / q.clamp_min(1e-300)).sum().item() if (q[p > 0] > 0).all() else math.inf
+    )
+
+
+# Would catch "a latent is needed": the product rule fits exactly, in D steps that wait in turn.
+@pytest.mark.claim("setup.pixel-by-pixel")
+def test_pixel_by_pixel_is_exact_and_sequential():
+    share, states = tiny_digits()
+    chances, numbers = [], 0
+    for j in range(9):  # p(x_j = 1 | the pixels before), one table a step
+        before, pixel = states[:, :j], states[:, j]
+        code = (before * 2 ** torch.arange(j)).sum(1).long()
+        mass = torch.zeros(2**j, dtype=torch.float64).index_add(0, code, share)
+        lit = torch.zeros(2**j, dtype=torch.float64).index_add(0, code, share * pixel)
+        chances.append((lit / mass).nan_to_num(0.5))
+        numbers += 2**j
+    assert numbers == 511
+
+    log_p = torch.zeros(512, dtype=torch.float64)
+    for j, chance in enumerate(chances):
+        code = (states[:, :j] * 2 ** torch.arange(j)).sum(1).long()
+        log_p += torch.where(states[:, j] == 1, chance[code], 1 - chance[code]).log()
+    assert abs(kl(share, log_p.exp())) < 1e-12
+
+    torch.manual_seed(0)
+    x = torch.zeros(20_000, 9, dtype=torch.float64)
+    for j, chance in enumerate(chances):  # step j needs the pixels of the steps before
+        code = (x[:, :j] * 2 ** torch.arange(j)).sum(1).long()
+        x[:, j] = torch.bernoulli(chance[code])
+    drawn = (x @ 2.0 ** torch.arange(8, -1, -1).double()).long()
+    counts = torch.bincount(drawn, minlength=512)
+    assert counts[share == 0].sum() == 0
+    common = share > 5e-3
+    error = (share * (1 - share) / 20_000).sqrt()
+    assert ((counts / 20_000 - share).abs()[common] < 5 * error[common]).all()
+
+
+@pytest.mark.claim("setup.pixel-by-pixel")
+def test_a_latent_brings_the_factorised_decoder_most_of_the_way():
+    share, states = tiny_digits()
+    alone = kl(share, Bernoulli(share @ states).log_prob(states).sum(-1).exp())
+    results = []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        prior = torch.full((16,), 1 / 16, dtype=torch.float64)
+        on = 0.25 + 0.5 * torch.rand(16, 9, dtype=torch.float64)
+        bounds = []
+        for _ in range(120):
+            model = DiscreteModel(prior, Bernoulli(on[:, None]).log_prob(states).sum(-1).exp())
+            bounds.append((share * model.log_marginal()).sum().item())
+            joint = share[:, None] * model.posterior()
+            prior = joint.sum(0)
+            on = (joint.mT @ states / prior[:, None]).clamp(1e-6, 1 - 1e-6)
+        assert all(after > before - 1e-6 for before, after in pairwise(bounds))
+        results.append(kl(share, model.log_marginal().exp()))
+    assert alone > 0.9
+    assert max(results) < 0.3 * alone
+    assert min(results) > 0  # the tables of the test above reach zero, this one does not
