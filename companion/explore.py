@@ -161,7 +161,9 @@ def _small(figure: Any) -> bytes:
     from PIL import Image
 
     picture = Image.open(io.BytesIO(_render(figure, 130))).convert("RGB")
-    # Lines and text keep their edges in a small palette; pictures do better with loss.
+    # Lines and text keep their edges in a small palette, with room for rare colours beside many
+    # greys; pictures do better with loss.
+    coverage = Image.Quantize.MAXCOVERAGE
     candidates: list[tuple[int | None, dict[str, Any]]] = [
         (32, {"lossless": True}),
         (None, {"quality": 80}),
@@ -170,7 +172,9 @@ def _small(figure: Any) -> bytes:
     ]
     for colors, options in candidates:
         frame = (
-            picture.quantize(colors, dither=Image.Dither.NONE).convert("RGB") if colors else picture
+            picture.quantize(colors, method=coverage, dither=Image.Dither.NONE).convert("RGB")
+            if colors
+            else picture
         )
         buffer = io.BytesIO()
         frame.save(buffer, "webp", **options)

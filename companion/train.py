@@ -99,7 +99,14 @@ def fit(
     history = History()
     start = time.perf_counter()
     with (
-        tqdm(total=epochs, desc="fit", unit="epoch", leave=False) as bar,
+        # In a notebook tqdm itself overlooks the variable.
+        tqdm(
+            total=epochs,
+            desc="fit",
+            unit="epoch",
+            leave=False,
+            disable=os.environ.get("TQDM_DISABLE") == "1",
+        ) as bar,
         suppress(KeyboardInterrupt),
     ):
         for epoch in range(epochs):
