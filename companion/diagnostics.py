@@ -269,13 +269,13 @@ def sharpness(x: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
         x: Pixels, (N, D), D a square number.
 
     Raises:
-        ValueError: D is no square number.
+        ValueError: D is no square number, or 1.
 
     >>> sharpness(torch.tensor([[0.0, 1.0, 0.0, 1.0]]))
     tensor([0.5000])
     """
     side = math.isqrt(require_data(x).shape[1])
-    if side * side != x.shape[1]:
+    if side * side != x.shape[1] or side < 2:
         raise ValueError(f"x must hold square images, got {x.shape[1]} pixels in a row")
     image = x.reshape(-1, side, side)
     down, across = image.diff(dim=1), image.diff(dim=2)
@@ -342,6 +342,8 @@ def _distances(x: Tensor, y: Tensor) -> Tensor:
 def _estimate(values: Float[Tensor, "K N"]) -> Estimate:
     """Return the mean over draws and rows, with the standard error over rows."""
     rows = values.mean(0)
+    if len(rows) < 2:
+        raise ValueError(f"x must have two rows or more, got {len(rows)}: one has no spread")
     return Estimate(rows.mean().item(), (rows.std() / math.sqrt(len(rows))).item())
 
 

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from companion.validation import require_module
+
 __all__ = ["Ensemble"]
 
 
@@ -29,6 +31,7 @@ class Ensemble(nn.Module):
 
     Raises:
         ValueError: There is no model, or their parameters differ in name or shape.
+        TypeError: One of them is no module.
 
     >>> from companion.conditionals import GaussianConditional, StandardNormal, mlp
     >>> from companion.models import VAE
@@ -46,6 +49,8 @@ class Ensemble(nn.Module):
         super().__init__()
         if not models:
             raise ValueError("models is empty; pass at least one")
+        for model in models:
+            require_module(model, "each of models", "e.g. a VAE")
         shapes = [{name: p.shape for name, p in m.named_parameters()} for m in models]
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError("models must have one architecture; their parameters differ in shape")

@@ -194,8 +194,13 @@ def save_weights(model: nn.Module, path: str | Path) -> None:
     Args:
         model: Any module.
         path: Of the file; an existing one is replaced only once the new one is complete.
+
+    Raises:
+        FileNotFoundError: Its folder does not exist.
     """
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"path {str(path)!r} is in no folder that exists; make it first")
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, part)

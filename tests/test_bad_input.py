@@ -45,7 +45,7 @@ from companion.objectives import (
     log_marginal,
     log_reconstruction,
 )
-from companion.train import fit, linear_warm_up, rate_and_distortion
+from companion.train import fit, linear_warm_up, rate_and_distortion, save_weights
 
 HOME = str(Path(companion.__file__).parent)
 
@@ -543,6 +543,26 @@ OTHER = {
         lambda: diagnostics.nearest_distance(X, X.double()),
         TypeError,
         r"data must be torch.float32.*got torch.float64; convert it with data.to",
+    ),
+    "the information of one row": (
+        lambda: diagnostics.mutual_information(VAE32, X[:1]),
+        ValueError,
+        r"x must have two rows or more, got 1",
+    ),
+    "a picture of one pixel": (
+        lambda: diagnostics.sharpness(X[:, :1]),
+        ValueError,
+        r"x must hold square images, got 1 pixels",
+    ),
+    "a folder that does not exist": (
+        lambda: save_weights(VAE32, "/no/such/folder/weights.safetensors"),
+        FileNotFoundError,
+        r"path '/no/such/folder/weights.safetensors' is in no folder that exists; make",
+    ),
+    "a member that is no model": (
+        lambda: Ensemble([VAE32, 3]),
+        TypeError,
+        r"each of models must be a torch.nn.Module, got int; e.g. a VAE",
     ),
     "a sample of one": (
         lambda: diagnostics.two_sample_distance(X[:1], X),
