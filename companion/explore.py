@@ -172,7 +172,7 @@ def _small(figure: Any) -> bytes:
     ]
     for colors, options in candidates:
         frame = (
-            picture.quantize(colors, method=coverage, dither=Image.Dither.NONE).convert("RGB")
+            picture.quantize(colors, coverage, kmeans=1, dither=Image.Dither.NONE).convert("RGB")
             if colors
             else picture
         )
