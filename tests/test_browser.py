@@ -37,8 +37,12 @@ TEXT = """() => {
 }"""
 UNRENDERED = """() => [...document.querySelectorAll(".math")]
   .filter(e => !e.querySelector("mjx-container")).map(e => e.textContent)"""
-BROKEN = """() => [...document.querySelectorAll("mjx-merror, [data-mjx-error]")]
-  .map(e => e.getAttribute("data-mjx-error") || e.textContent)"""
+# MathJax shows a formula it cannot read as an error, and a macro it does not know as its name.
+BROKEN = """() => [
+  ...document.querySelectorAll("mjx-merror"),
+  ...[...document.querySelectorAll("mjx-assistive-mml")]
+    .filter(e => e.textContent.includes("\\\\")),
+].map(e => e.textContent)"""
 WIDER = """() => document.documentElement.scrollWidth <= innerWidth ? [] :
   [...document.querySelectorAll("article *")]
   .filter(e => e.getBoundingClientRect().right > innerWidth + 1)
