@@ -1,0 +1,509 @@
+"""Chapter 5: every term of the Gaussian VAE's objective, its gradient, its loop and its weight.
+
+Identities hold to rounding in float64, on random networks of pairwise-distinct sizes. Sampled
+statements are in standard errors.
+"""
+
+import copy
+import math
+from pathlib import Path
+
+import mpmath
+import nbformat
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
+from torch.nn import functional as F
+from toys import discrete, gaussian_vae, normal
+
+from companion import data
+from companion.conditionals import (
+    BernoulliConditional,
+    GaussianConditional,
+    StandardNormal,
+    mlp,
+)
+from companion.diagnostics import mutual_information_gap
+from companion.ensemble import Ensemble
+from companion.estimators import pathwise, score_function
+from companion.exact import LinearGaussian, latent_grid, log_marginal_quadrature
+from companion.models import VAE
+from companion.objectives import beta_elbo, elbo, elbo_analytic, gaussian_kl
+from companion.train import fit
+
+CHAPTER = Path(__file__).parents[2] / "book" / "05_gaussian_vae.ipynb"
+POINTS, PIXELS, UNITS = 5, 4, 3
+X = normal(POINTS, PIXELS, seed=11)
+
+
+def close(found, expected, tolerance=1e-12):
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def constant(pixels, scale):
+    return -pixels / 2 * math.log(2 * math.pi * scale**2)
+
+
+def gradients(value, module):
+    return torch.autograd.grad(value, list(module.parameters()), allow_unused=True)
+
+
+# --- encoder, decoder, KL -------------------------------------------------------------------------
+
+
+# Would catch an encoder that averages over its units, or one whose scale is a variance.
+@pytest.mark.claim("gauss.encoder")
+def test_the_encoder_is_a_product_over_units():
+    encoder = gaussian_vae().encoder
+    q = encoder(X)
+    mu, logvar = encoder.net(X).chunk(2, dim=-1)
+    z = normal(7, POINTS, UNITS, seed=3)
+    joint = MultivariateNormal(mu, torch.diag_embed(logvar.exp())).log_prob(z)
+    product = torch.ones(7, POINTS, dtype=torch.float64)
+    for j in range(UNITS):
+        product = product * Normal(mu[:, j], (logvar[:, j] / 2).exp()).log_prob(z[..., j]).exp()
+    close(q.log_prob(z), joint)
+    close(product.log(), joint)
+
+
+# Would catch a mean over pixels, a variance in the scale's place, a missing 2π.
+@pytest.mark.claim("gauss.mse")
+@pytest.mark.parametrize("scale", [0.1, 0.7, 3.0])
+def test_reconstruction_is_squared_error_and_a_constant(scale):
+    vae = gaussian_vae(scale=scale)
+    trace = vae.trace(X, 7)
+    squares = (X - vae.decoder.net(trace.z[0])).square().sum(-1)
+    close(trace.reconstruction, -squares / (2 * scale**2) + constant(PIXELS, scale))
+
+
+@pytest.mark.claim("gauss.mse")
+def test_the_expected_squared_error_of_a_linear_decoder():
+    # The exact ELBO plus the KL is the reconstruction term; E‖x − Wz‖² is known on its own.
+    model = LinearGaussian(normal(PIXELS, UNITS, seed=1), torch.zeros(PIXELS).double(), scale=0.6)
+    mu, sigma = normal(POINTS, UNITS, seed=2), normal(POINTS, UNITS, seed=3).exp()
+    kl = gaussian_kl(mu, 2 * sigma.log()).sum(-1)
+    bias = (X - mu @ model.weight.mT).square().sum(-1)
+    expected = bias + (sigma.square() * model.weight.square().sum(0)).sum(-1)
+    reconstruction = model.elbo(X, Independent(Normal(mu, sigma), 1)) + kl
+    close(reconstruction, -expected / (2 * 0.6**2) + constant(PIXELS, 0.6))
+
+
+# Would catch the mistakes of the exercise: an average, a sign, a missing half, σ for σ².
+@pytest.mark.claim("gauss.kl-closed-form")
+@pytest.mark.parametrize(
+    ("mu", "logvar"), [(0.0, 0.0), (2.0, 0.0), (-0.7, -1.5), (1e-4, 1e-4), (3.0, -9.0), (0.5, 4.0)]
+)
+def test_the_closed_form_is_the_integral(mu, logvar):
+    with mpmath.workdps(40):
+        m, s = mpmath.mpf(mu), mpmath.exp(mpmath.mpf(logvar) / 2)
+
+        def integrand(e):
+            # z = m + s e, so that log q(z) − log p(z) is −log s − e²/2 + z²/2.
+            weight = mpmath.exp(-(e**2) / 2) / mpmath.sqrt(2 * mpmath.pi)
+            return weight * ((m + s * e) ** 2 / 2 - e**2 / 2 - mpmath.log(s))
+
+        exact = float(mpmath.quad(integrand, [-16, -4, 0, 4, 16]))
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-3)):
+        found = gaussian_kl(torch.tensor([mu], dtype=dtype), torch.tensor([logvar], dtype=dtype))
+        assert abs(found.item() - exact) <= tolerance * exact + 1e-15
+
+
+@pytest.mark.claim("gauss.kl-closed-form")
+def test_the_closed_form_is_finite_for_huge_arguments_and_exact_for_tiny_ones():
+    huge = torch.tensor([80.0, -1e30]), torch.tensor([1e18, 0.0])
+    assert gaussian_kl(huge[1], huge[0]).isfinite().all()
+    tiny = torch.tensor([2e-3])
+    exact = float((mpmath.expm1(tiny.item()) - tiny.item()) / 2)
+    textbook = -0.5 * (1 + tiny - tiny.exp()).item()
+    assert abs(gaussian_kl(0 * tiny, tiny).item() / exact - 1) < 1e-3
+    assert abs(textbook / exact - 1) > 1e-3  # the case is a hard one
+
+
+# --- objective ------------------------------------------------------------------------------------
+
+
+# Would catch another weight between the two terms, and a constant that is not stated.
+@pytest.mark.claim("gauss.objective")
+@pytest.mark.parametrize("scale", [0.2, 1.5])
+def test_the_regularised_loss_is_the_negative_elbo_up_to_its_constant(scale):
+    vae = gaussian_vae(scale=scale)
+    torch.manual_seed(1)
+    bound = elbo_analytic(vae, X)
+    torch.manual_seed(1)
+    mu, logvar = vae.encoder.net(X).chunk(2, dim=-1)
+    z = mu + (logvar / 2).exp() * torch.randn(POINTS, UNITS, dtype=torch.float64)
+    error = (X - vae.decoder.net(z)).square().sum(-1) / (2 * scale**2)
+    loss = error - 0.5 * (1 + logvar - mu.square() - logvar.exp()).sum(-1)
+    close(constant(PIXELS, scale) - loss, bound)
+    for a, b in zip(gradients(-loss.sum(), vae), gradients(bound.sum(), vae), strict=True):
+        close(a, b)
+
+
+# --- reparameterisation ---------------------------------------------------------------------------
+
+
+# Would catch noise multiplied by the variance.
+@pytest.mark.claim("gauss.reparameterise")
+def test_shifted_and_scaled_noise_has_the_encoders_law():
+    q = gaussian_vae().encoder(X[:1])
+    torch.manual_seed(0)
+    z = q.mean + q.stddev * torch.randn(40_000, UNITS, dtype=torch.float64)
+    uniform = Normal(q.mean, q.stddev).cdf(z)
+    for unit in uniform.T.detach():
+        assert stats.kstest(unit.numpy(), "uniform").pvalue > 1e-3
+        assert stats.kstest((unit**1.05).numpy(), "uniform").pvalue < 1e-3  # the test can fail
+    point = normal(POINTS, UNITS, seed=8)
+    changed = Normal(0.0, 1.0).log_prob((point - q.mean) / q.stddev) - q.stddev.log()
+    close(changed.sum(-1), q.log_prob(point))
+
+
+COUNT = 100_000
+
+
+def one_draw_gradients(estimator, f, mu, sigma):
+    """Gradients in μ and σ of one draw each: (COUNT, 2, d)."""
+    copies = torch.stack([mu, sigma]).expand(COUNT, 2, -1).clone().requires_grad_()
+    q = Independent(Normal(copies[:, 0], copies[:, 1]), 1)
+    return torch.autograd.grad(estimator(q, f, 1).sum(), copies)[0]
+
+
+# Would catch a path that is cut, or a score without its factor f.
+@pytest.mark.claim("gauss.gradient")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_both_estimators_are_unbiased_and_pathwise_is_quieter_on_a_decoder(seed):
+    model = LinearGaussian(
+        normal(PIXELS, UNITS, seed=seed), torch.zeros(PIXELS).double(), scale=0.5
+    )
+    x = X[:1]
+    mu = normal(UNITS, seed=seed + 5).requires_grad_()
+    sigma = torch.tensor([0.4, 0.9, 0.6], dtype=torch.float64, requires_grad=True)
+    kl = gaussian_kl(mu, 2 * sigma.log()).sum()
+    reconstruction = model.elbo(x, Independent(Normal(mu, sigma), 1)).sum() + kl
+    exact = torch.stack(torch.autograd.grad(reconstruction, [mu, sigma]))
+    variance = {}
+    for estimator in (pathwise, score_function):
+        torch.manual_seed(seed)
+        g = one_draw_gradients(
+            estimator,
+            lambda z: model.likelihood(z).log_prob(x),
+            mu.detach(),
+            sigma.detach(),
+        )
+        assert ((g.mean(0) - exact).abs() < 4.5 * g.std(0) / math.sqrt(COUNT)).all()
+        variance[estimator] = g.var(0).sum()
+    assert variance[score_function] > 5 * variance[pathwise]
+
+
+@pytest.mark.claim("gauss.gradient")
+def test_on_a_wiggly_function_the_score_function_is_the_quieter_one():
+    torch.manual_seed(0)
+    mu, sigma = torch.zeros(1).double(), torch.ones(1).double()
+    for estimator, exact in ((pathwise, 50.0), (score_function, 0.5)):
+        g = one_draw_gradients(estimator, lambda z: torch.cos(10 * z[..., 0]), mu, sigma)[:, 0, 0]
+        assert abs(g.mean()) < 4 * g.std() / math.sqrt(COUNT)
+        assert abs(g.var() / exact - 1) < 0.03
+
+
+# Would catch a trace that draws with sample(), which trains no encoder.
+@pytest.mark.claim("gauss.no-gradient-through-sampling")
+def test_sample_gives_the_encoder_no_gradient_but_for_the_closed_kl():
+    vae = gaussian_vae()
+    q = vae.encoder(X)
+    z = q.sample()
+    reconstruction = vae.decoder(z).log_prob(X).sum()
+    assert all(g is None for g in gradients(reconstruction, vae.encoder))
+    through = gradients(vae.trace(X).reconstruction.sum(), vae.encoder)
+    assert all(g.abs().max() > 1e-3 for g in through)
+    closed = gradients(
+        kl_divergence(q, Independent(Normal(0 * z, 1 + 0 * z), 1)).sum(), vae.encoder
+    )
+    assert all(g.abs().max() > 1e-3 for g in closed)
+
+
+@pytest.mark.claim("gauss.no-gradient-through-sampling")
+def test_a_sampled_kl_through_sample_leaves_noise_of_mean_zero():
+    torch.manual_seed(0)
+    mu = torch.full((COUNT,), 0.8, dtype=torch.float64, requires_grad=True)
+    q = Normal(mu, 0.5)
+    z = q.sample()
+    score = torch.autograd.grad((q.log_prob(z) - Normal(0.0, 1.0).log_prob(z)).sum(), mu)[0]
+    error = score.std() / math.sqrt(COUNT)
+    assert abs(score.mean()) < 4 * error
+    assert error < 0.8 / 20  # the true gradient, μ = 0.8, would show
+
+
+@pytest.mark.claim("gauss.no-gradient-through-sampling")
+def test_without_a_path_score_function_and_enumeration_agree():
+    _, table = discrete(3)
+    logits = table[0].log().requires_grad_()
+    values = torch.tensor([1.0, 3.0, -2.0], dtype=torch.float64)
+    q = Categorical(logits=logits)
+    with pytest.raises(ValueError, match="rsample"):
+        pathwise(q, lambda z: values[z], 5)
+    enumerated = torch.autograd.grad((q.probs * values).sum(), logits)[0]
+    torch.manual_seed(0)
+    copies = logits.detach().expand(COUNT, -1).clone().requires_grad_()
+    drawn = score_function(Categorical(logits=copies), lambda z: values[z], 1)
+    g = torch.autograd.grad(drawn.sum(), copies)[0]
+    assert ((g.mean(0) - enumerated).abs() < 4 * g.std(0) / math.sqrt(COUNT)).all()
+
+
+# --- the loop -------------------------------------------------------------------------------------
+
+
+def of_the_chapter(function):
+    """Run the chapter's cell that defines a function, and return what it defines."""
+    cells = nbformat.read(CHAPTER, nbformat.NO_CONVERT).cells
+    (source,) = [
+        c.source for c in cells if c.cell_type == "code" and f"def {function}(" in c.source
+    ]
+    namespace = {"torch": torch}
+    exec(source, namespace)
+    return namespace
+
+
+# Would catch a loop in the book that averages over pixels or units, or a fit that does.
+@pytest.mark.claim("gauss.pseudocode")
+def test_the_chapters_loop_takes_the_steps_of_fit():
+    chapter = of_the_chapter("train_epoch")
+    theirs = gaussian_vae(scale=0.5)
+    ours = copy.deepcopy(theirs)
+    start = copy.deepcopy(theirs)
+    x = normal(23, PIXELS, seed=4)
+    torch.manual_seed(2)
+    history = fit(theirs, x, elbo_analytic, epochs=1, batch_size=5, lr=1e-2)
+    torch.manual_seed(2)
+    optimizer = torch.optim.Adam(ours.parameters(), lr=1e-2)
+    loss = chapter["train_epoch"](
+        ours.encoder.net, ours.decoder.net, optimizer, x, UNITS, 0.5, batch_size=5
+    )
+    assert abs(constant(PIXELS, 0.5) - loss - history.objective[0]) < 1e-11
+    for a, b, before in zip(
+        ours.parameters(), theirs.parameters(), start.parameters(), strict=True
+    ):
+        close(a, b, 1e-9)
+        assert (a - before).abs().max() > 1e-3  # five steps were taken
+
+
+@pytest.mark.claim("gauss.pseudocode")
+def test_with_plain_gradient_descent_the_sum_over_the_batch_is_a_larger_step():
+    step = of_the_chapter("train_step")["train_step"]
+    vae = gaussian_vae(scale=0.5)
+    eps = normal(POINTS, UNITS, seed=6)
+    before = [p.detach().clone() for p in vae.parameters()]
+    step(
+        vae.encoder.net,
+        vae.decoder.net,
+        torch.optim.SGD(vae.parameters(), lr=1e-3),
+        X,
+        eps,
+        0.5,
+    )
+    fresh = gaussian_vae(scale=0.5)
+    mu, logvar = fresh.encoder.net(X).chunk(2, dim=-1)
+    z = mu + (logvar / 2).exp() * eps
+    summed = (X - fresh.decoder.net(z)).square().sum() / (2 * 0.5**2)
+    summed = summed - 0.5 * (1 + logvar - mu.square() - logvar.exp()).sum()
+    for p, start, g in zip(vae.parameters(), before, gradients(summed, fresh), strict=True):
+        close((start - p) * POINTS, 1e-3 * g, 1e-10)
+
+
+# --- the weight β ---------------------------------------------------------------------------------
+
+
+# Would catch β on the scale instead of the variance.
+@pytest.mark.claim("gauss.beta-is-variance")
+@pytest.mark.parametrize("beta", [0.3, 4.0])
+def test_weight_beta_has_the_gradient_of_variance_beta_sigma_squared(beta):
+    vae, wide = gaussian_vae(scale=0.5), gaussian_vae(scale=0.5 * math.sqrt(beta))
+    wide.load_state_dict({**vae.state_dict(), "decoder.scale": wide.decoder.scale})
+    torch.manual_seed(3)
+    weighted = beta_elbo(vae, X, beta).mean() / beta
+    torch.manual_seed(3)
+    plain = elbo(wide, X).mean()
+    for a, b in zip(gradients(weighted, vae), gradients(plain, wide), strict=True):
+        close(a, b, 1e-11)
+    difference = constant(PIXELS, 0.5) / beta - constant(PIXELS, 0.5 * math.sqrt(beta))
+    close(weighted - plain, torch.tensor(difference, dtype=torch.float64), 1e-11)
+    assert abs(difference) > 0.1
+
+
+# The exact linear optimum of variance βσ² is stationary for weight β at σ².
+@pytest.mark.claim("gauss.beta-is-variance")
+def test_the_minimiser_of_the_wide_model_is_one_of_the_weighted_objective():
+    beta, scale, d = 3.0, 0.4, 2
+    eigenvalue = torch.tensor([4.0, 2.5, 0.9, 0.3], dtype=torch.float64)
+    vector = torch.linalg.qr(normal(PIXELS, PIXELS, seed=9)).Q
+    x = math.sqrt(PIXELS) * (vector * eigenvalue.sqrt()).mT  # mean x xᵀ is the covariance
+    tau = beta * scale**2
+    weight = vector[:, :d] * (eigenvalue[:d] - tau).sqrt()
+    gain = weight / eigenvalue[:d]  # posterior mean of the wide model
+    logvar = (tau / eigenvalue[:d]).log()
+    leaves = [leaf.clone().requires_grad_() for leaf in (weight, gain, logvar)]
+    mu = x @ leaves[1]
+    spread = (leaves[2].exp() * leaves[0].square().sum(0)).sum()
+    error = (x - mu @ leaves[0].mT).square().sum(-1).mean() + spread
+    kl = gaussian_kl(mu, leaves[2].expand_as(mu)).sum(-1).mean()
+
+    def size(value):
+        gradient = torch.autograd.grad(value, leaves, retain_graph=True)
+        return max(g.abs().max().item() for g in gradient)
+
+    assert size(-error / (2 * scale**2) - beta * kl) < 1e-12
+    assert size(-error / (2 * scale**2) - kl) > 1e-2  # and not of weight 1 at σ²
+
+
+def best_weighted(eigenvalue, d, beta, variance):
+    """Best β-objective of a linear VAE with fixed variance, for a column of variances."""
+    pixels = len(eigenvalue)
+    tau = beta * variance
+    error = torch.minimum(eigenvalue[:d], tau).sum(1) + eigenvalue[d:].sum()
+    kl = (0.5 * (eigenvalue[:d] / tau).log()).clamp(min=0).sum(1)
+    v = variance[:, 0]
+    return -pixels / 2 * (2 * math.pi * v).log() - error / (2 * v) - beta * kl
+
+
+@pytest.mark.claim("gauss.beta-is-variance")
+def test_a_learned_scale_is_no_change_of_variance():
+    eigenvalue = torch.tensor([4.0, 2.5, 0.2, 0.15, 0.12, 0.1, 0.08], dtype=torch.float64)
+    variance = torch.logspace(-3, 0, 100_001, dtype=torch.float64)[:, None]
+    effective = {}
+    for beta in (1.0, 2.0):
+        found = variance[best_weighted(eigenvalue, 2, beta, variance).argmax(), 0]
+        assert abs(found / (eigenvalue[2:].sum() / (7 - 2 * beta)) - 1) < 1e-3
+        effective[beta] = beta * found
+    assert effective[2.0] > 2 * effective[1.0]
+
+
+@pytest.mark.claim("gauss.beta-is-variance")
+def test_the_best_weighted_objective_of_a_linear_vae():
+    # Of (5.18): the exact ELBO at weight 1 is the exact log-likelihood's mean.
+    eigenvalue = torch.tensor([4.0, 2.5, 0.2, 0.15], dtype=torch.float64)
+    scale = 0.5
+    weight = torch.diag((eigenvalue - scale**2).clamp(min=0).sqrt())[:, :2]
+    model = LinearGaussian(weight, torch.zeros(4).double(), scale)
+    x = torch.diag((4 * eigenvalue).sqrt())
+    found = best_weighted(eigenvalue, 2, 1.0, torch.tensor([[scale**2]]).double())
+    close(found[0], model.log_marginal(x).mean())
+
+
+@pytest.mark.claim("gauss.beta-is-variance")
+def test_a_tempered_bernoulli_has_a_normaliser_that_moves():
+    values = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    masses = [
+        (Bernoulli(torch.tensor(lam).double()).log_prob(values) / 4).exp().sum()
+        for lam in (0.5, 0.9)
+    ]
+    assert masses[0] - masses[1] > 0.1
+    grid = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
+    step = grid[1] - grid[0]
+    masses = [
+        (Normal(mean, 0.7).log_prob(grid) / 4).exp().sum() * step
+        for mean in torch.tensor([-1.0, 2.0], dtype=torch.float64)
+    ]
+    close(masses[0], masses[1])  # a Gaussian's does not
+
+
+def sprites(num, seed):
+    _, factors = data.sprites(num, size=8, seed=seed)
+    factors = factors * torch.tensor([1.0, 0.8, 0.4, 1.0])
+    return data.draw_sprites(factors, size=8), factors
+
+
+def sprite_vae(seed):
+    torch.manual_seed(seed)
+    return VAE(
+        GaussianConditional(mlp(64, 48, 2 * 5)),
+        GaussianConditional(mlp(5, 48, 64), scale=0.1),
+        StandardNormal(5),
+    )
+
+
+# Would catch a weight on the wrong term; and a measure that a rotation leaves alone.
+@pytest.mark.claim("gauss.beta-disentangles")
+def test_a_larger_weight_costs_reconstruction_and_factorises_the_code():
+    betas, seeds = [1.0, 16.0], [0, 1, 2]
+    ensemble = Ensemble([sprite_vae(seed) for seed in seeds for _ in betas])
+    torch.manual_seed(0)
+    x, _ = sprites(2000, seed=0)
+    objective = ensemble.objective(beta_elbo, betas * len(seeds))
+    fit(ensemble, x, objective, epochs=50, batch_size=125, lr=5e-3)
+    held_out, factors = sprites(2000, seed=1)
+    error, rate, gap, codes = [], [], [], []
+    with torch.no_grad():
+        for model in ensemble.members():
+            q = model.encoder(held_out)
+            error.append((held_out - model.decoder(q.sample()).mean).square().mean())
+            rate.append(gaussian_kl(q.mean, q.variance.log()).sum(-1).mean())
+            codes.append(q.mean)
+            gap.append(mutual_information_gap(q.mean, factors).mean())
+    error, rate, gap = (torch.stack(v).reshape(3, 2) for v in (error, rate, gap))
+    assert (error[:, 1] > 1.5 * error[:, 0]).all()
+    assert (rate[:, 1] < 0.5 * rate[:, 0]).all()
+    assert gap[:, 1].mean() > gap[:, 0].mean() + 0.02
+    best = codes[2 * int(gap[:, 1].argmax()) + 1]
+    torch.manual_seed(0)
+    turned = best @ torch.linalg.qr(torch.randn(5, 5)).Q
+    assert mutual_information_gap(turned, factors).mean() < 0.7 * gap[:, 1].max()
+
+
+# --- binary and grey pixels -----------------------------------------------------------------------
+
+
+@pytest.mark.claim("gauss.binary")
+def test_the_binary_reconstruction_is_minus_the_cross_entropy():
+    decoder = BernoulliConditional(mlp(UNITS, 6, PIXELS).double())
+    z = normal(POINTS, UNITS, seed=1)
+    bits = (X > 0).double()
+    bce = F.binary_cross_entropy(decoder.net(z).sigmoid(), bits, reduction="none").sum(-1)
+    close(decoder(z).log_prob(bits), -bce)
+
+
+def binary_pictures(pixels):
+    bit = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    return torch.cartesian_prod(*[bit] * pixels)
+
+
+# Would catch the claim that the grey objective bounds log p of the grey picture.
+@pytest.mark.claim("gauss.grey-bce")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_the_grey_objective_bounds_the_average_over_binary_pictures(seed):
+    torch.manual_seed(seed)
+    vae = VAE(
+        GaussianConditional(mlp(3, 8, 2)), BernoulliConditional(mlp(1, 8, 3)), StandardNormal(1)
+    ).double()
+    for parameter in vae.parameters():
+        nn.init.normal_(parameter)
+    x = torch.rand(3, dtype=torch.float64)
+    b = binary_pictures(3)
+    weight = (x**b * (1 - x) ** (1 - b)).prod(-1)
+    close(weight.sum(), torch.tensor(1.0).double())
+    with torch.no_grad():
+        z, log_cell = latent_grid(1, 8001, 12.0)
+        logits = vae.decoder.net(z)
+        minus_bce = (x * F.logsigmoid(logits) + (1 - x) * F.logsigmoid(-logits)).sum(-1)
+        average = vae.decoder(z[:, None]).log_prob(b) @ weight
+        close(minus_bce, average, 1e-11)
+        q = vae.encoder(x)
+        density = (q.log_prob(z) + log_cell).exp()
+        assert abs(density.sum() - 1) < 1e-6
+        bound = (density * minus_bce).sum() - gaussian_kl(q.mean, q.variance.log()).sum()
+        truth = weight @ log_marginal_quadrature(vae, b)
+    assert bound < truth
+
+
+@pytest.mark.claim("gauss.grey-bce")
+@pytest.mark.parametrize("lam", [0.01, 0.3, 0.6, 0.97])
+def test_the_mass_of_the_grey_exponential(lam):
+    exact = mpmath.quad(lambda x: mpmath.mpf(lam) ** x * (1 - mpmath.mpf(lam)) ** (1 - x), [0, 1])
+    assert abs((2 * lam - 1) / math.log(lam / (1 - lam)) - exact) < 1e-12
+    assert exact < 0.5
