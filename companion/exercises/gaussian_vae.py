@@ -28,7 +28,7 @@ def _normal(*shape: int) -> Tensor:
 implied_scale = Prediction(
     name="implied_scale",
     answer=math.sqrt(32),
-    because="‖x − μ‖²/64 is ‖x − μ‖²/2σ² with σ² = 32: noise far wider than the pixels' range.",
+    because="1/64 = 1/2σ² gives σ² = 32: noise far wider than the pixels' range.",
     mistakes={
         32.0: "this is the variance σ². What is the standard deviation?",
         8.0: "set 1/64 equal to 1/(2σ²), not to 1/σ².",
@@ -42,7 +42,7 @@ implied_scale = Prediction(
 beta_scale = Prediction(
     name="beta_scale",
     answer=0.2,
-    because="The minimisers are those of weight 1 with the variance βσ² = 4 · 0.01 = 0.04.",
+    because="The optima are those of weight 1 and variance βσ² = 4 · 0.01 = 0.04.",
     mistakes={
         0.4: "β multiplies the variance. What does that do to the standard deviation?",
         0.04: "this is the variance βσ². What is the standard deviation?",
