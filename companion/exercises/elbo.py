@@ -16,8 +16,8 @@ constant_weights = Prediction(
     name="constant_weights",
     answer=math.log(4),
     because=(
-        "Every weight is p(x, z) / q(z | x) = p(x) · 0.25, so the ELBO is log p(x) − log 4: "
-        "constant weights show a tight bound only where q misses nothing."
+        "Every weight is p(x) · 0.25, so the ELBO is log p(x) − log 4: constant weights show a "
+        "tight bound only where q misses nothing."
     ),
     mistakes={
         0.0: "constant weights make Jensen lose nothing, but log E_q[w] is then log p(x) of the "
@@ -422,8 +422,8 @@ best_width = Prediction(
     name="best_width",
     answer="narrower",
     because=(
-        "E_q[log q / posterior] punishes q for standing where the posterior is nearly zero, and "
-        "forgives it for leaving a tail or a second peak out."
+        "E_q[log q / posterior] punishes q where the posterior is nearly zero, and forgives a "
+        "peak left out."
     ),
     mistakes={
         "wider": "move to a wide q and look at the gap: it pays for every z where the posterior is "
