@@ -182,11 +182,13 @@ def test_the_gap_is_the_kl_to_the_posterior(seed):
     posterior = posterior / posterior.sum(-1, keepdim=True)
     gap = kl_divergence(Categorical(q), Categorical(posterior))
     close(model.log_marginal() - model.elbo(q), gap)
+    close(model.gap(q), gap)
     assert (gap > 0.01).all()
 
     exact, x, q = linear(seed)
     gap = kl_divergence(q, exact.posterior(x))
     close(exact.log_marginal(x) - exact.elbo(x, q), gap)
+    close(exact.gap(x, q), gap)
     assert (gap > 0.1).all()
 
 
