@@ -62,8 +62,10 @@ lab: $(READY)  ## JupyterLab on the chapters
 
 test: lint unit notebooks site  ## everything: lint, types, unit tests, stored outputs, site, browser
 
+# The tests of the claims train models; they wait for `make test`.
 check: lint  ## the fast subset for use while writing
-	@$(BATCH) $(PY) -m pytest -q -n $(WORKERS) -m "not site and not browser" tests
+	@$(BATCH) $(PY) -m pytest -q -n $(WORKERS) -m "not site and not browser" \
+		--ignore=tests/claims tests
 
 lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff check .
