@@ -17,8 +17,9 @@ CHROMIUM := .venv/.chromium
 MATHJAX := book/_static/mathjax/.ready
 
 # Progress bars are for readers at a screen, and two threads are what the book is timed with.
-# Threads that wait must not spin: several notebooks at once would otherwise run ten times slower.
-BATCH := TQDM_DISABLE=1 PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE
+# Two notebooks run at once on two cores: one thread each, and threads that wait must not spin, or
+# they run several times slower.
+BATCH := TQDM_DISABLE=1 PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE OMP_THREAD_LIMIT=1
 
 .PHONY: help venv book test check lint unit notebooks site serve lab bench lock repository \
 	strip run-chapter clean
