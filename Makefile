@@ -16,7 +16,7 @@ READY := .venv/.ready
 CHROMIUM := .venv/.chromium
 MATHJAX := book/_static/mathjax/.ready
 
-# Progress bars are for readers at a screen, and two threads are what the book is timed with.
+# Progress bars are for readers at a screen.
 # Two notebooks run at once on two cores: one thread each, and threads that wait must not spin, or
 # they run several times slower.
 BATCH := TQDM_DISABLE=1 PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE OMP_THREAD_LIMIT=1
