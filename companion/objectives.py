@@ -24,6 +24,7 @@ __all__ = [
     "beta_elbo",
     "elbo",
     "elbo_analytic",
+    "free_bits_elbo",
     "gaussian_kl",
     "iwae_bound",
     "log_marginal",
@@ -163,6 +164,46 @@ def beta_elbo(
         require_nonnegative(beta, "beta")
     trace = _trace(model, x, num_samples)
     return (trace.reconstruction - beta * trace.rates.sum(0)).mean(0)
+
+
+def free_bits_elbo(
+    model: LatentVariableModel,
+    x: Float[Tensor, "B D"],
+    free_nats: float | Float[Tensor, ""],
+    num_samples: int = 1,
+) -> Float[Tensor, " B"]:
+    r"""ELBO in which a level's rate is free of charge up to a threshold λ.
+
+        1/K Σ_k log p(x | z_k) − Σ_l max(λ, mean of rate_l over the batch)
+
+    A level below λ gets no push towards zero. Only the batch mean is compared with λ: a single
+    rate of an inner level may be negative. Free bits hold up the rate; whether the code then tells
+    anything of x is for `companion.diagnostics.mutual_information` to say.
+
+    Args:
+        model: Any latent-variable model; λ counts for each of its levels.
+        x: Data, (B, D).
+        free_nats: λ ≥ 0, in nats a level. A scalar tensor is taken as it is, without a check, so
+            that an ensemble can map over it.
+        num_samples: K, draws of z for each data point.
+
+    Returns:
+        Nats per data point, (B,). Where a level's mean is above λ each point has its own rate,
+        else λ. With λ = 0 it is the ELBO, unless a batch mean falls below zero.
+
+    Raises:
+        ValueError: free_nats is negative or not finite; and those of ``model.trace``.
+        TypeError: free_nats is no number.
+
+    Reference: D. P. Kingma et al., "Improved Variational Inference with Inverse Autoregressive
+    Flow", NeurIPS 2016, appendix C.8, https://arxiv.org/abs/1606.04934.
+    """
+    if not isinstance(free_nats, Tensor):
+        require_nonnegative(free_nats, "free_nats")
+    trace = _trace(model, x, num_samples)
+    rates = trace.rates.mean(1)
+    charged = torch.where(rates.mean(1, keepdim=True) > free_nats, rates, free_nats)
+    return trace.reconstruction.mean(0) - charged.sum(0)
 
 
 def iwae_bound(

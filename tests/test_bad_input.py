@@ -17,6 +17,7 @@ from torch.distributions import Laplace, MultivariateNormal, Normal
 
 import companion
 from companion import data, diagnostics, exercises
+from companion.autoregressive import AutoregressiveConditional
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -40,6 +41,7 @@ from companion.objectives import (
     beta_elbo,
     elbo,
     elbo_analytic,
+    free_bits_elbo,
     gaussian_kl,
     iwae_bound,
     log_marginal,
@@ -109,6 +111,7 @@ TAKE_DATA = {
     "elbo": lambda x: elbo(VAE32, x),
     "elbo_analytic": lambda x: elbo_analytic(VAE32, x),
     "beta_elbo": lambda x: beta_elbo(VAE32, x, 2.0),
+    "free_bits_elbo": lambda x: free_bits_elbo(VAE32, x, 2.0),
     "iwae_bound": lambda x: iwae_bound(VAE32, x, 3),
     "log_marginal": lambda x: log_marginal(VAE32, x, 3),
     "trace": VAE32.trace,
@@ -146,6 +149,9 @@ TAKE_COUNTS = {
     ("d", "StandardNormal"): StandardNormal,
     ("d", "optimal_linear_vae"): lambda k: optimal_linear_vae(X, k, scale=1.0),
     ("sizes", "mlp"): lambda k: mlp(4, k),
+    ("latent", "AutoregressiveConditional"): lambda k: AutoregressiveConditional(k, 4, 8),
+    ("features", "AutoregressiveConditional"): lambda k: AutoregressiveConditional(3, k, 8),
+    ("num_samples", "free_bits_elbo"): lambda k: free_bits_elbo(VAE32, X, 1.0, k),
     ("num", "sprites"): lambda k: data.sprites(k),
     ("arms", "pinwheel"): lambda k: data.pinwheel(10, arms=k),
     ("number", "chapter"): lambda k: exercises.chapter(k),
@@ -172,6 +178,21 @@ TAKE_NUMBERS = {
     ("threshold", "active_units"): lambda s: diagnostics.active_units(VAE32, X, s),
 }
 OTHER = {
+    "fewer hidden units than pixels": (
+        lambda: AutoregressiveConditional(3, 8, 5),
+        ValueError,
+        r"hidden must be at least 8, got 5; pass",
+    ),
+    "a code of another size": (
+        lambda: AutoregressiveConditional(3, 4, 5)(torch.zeros(2, 4)),
+        ValueError,
+        r"given must have 3 columns of torch.float32, got shape \(2, 4\)",
+    ),
+    "a negative threshold": (
+        lambda: free_bits_elbo(VAE32, X, -1.0),
+        ValueError,
+        r"free_nats must be finite and at least zero, got -1\.0",
+    ),
     # Sizes that disagree.
     "decoder and prior": (
         lambda: VAE(encoder(), decoder(units=2), PRIOR),

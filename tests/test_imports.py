@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "companion"
 # Each module may import those of lower rows alone. A new file must be given a place here.
 RANKS = [
     {"validation"},
-    {"conditionals", "data"},
+    {"conditionals", "autoregressive", "data"},
     {"models", "estimators"},
     {"objectives"},
     {"exact", "diffusion", "diagnostics"},

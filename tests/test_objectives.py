@@ -27,6 +27,7 @@ from companion.objectives import (
     beta_elbo,
     elbo,
     elbo_analytic,
+    free_bits_elbo,
     gaussian_kl,
     iwae_bound,
     log_marginal,
@@ -137,6 +138,39 @@ def test_beta_weighs_the_rate_alone(beta):
     torch.testing.assert_close(
         seeded(beta_elbo, vae, X, beta, SAMPLES), by_hand, rtol=1e-13, atol=1e-13
     )
+
+
+def test_free_bits_charge_what_is_above_the_threshold():
+    # Catches: points clamped one by one; a threshold taken off a rate that is above it.
+    vae = gaussian_vae()
+    trace = seeded(vae.trace, X, SAMPLES)
+    rate = trace.rates[0].mean(0)
+    mean = rate.mean().item()
+    assert rate.min() < 0.9 * mean < rate.max()
+    reconstruction = trace.reconstruction.mean(0)
+    for free_nats, charged in ((0.9 * mean, rate), (1.1 * mean, torch.full_like(rate, 1.1 * mean))):
+        torch.testing.assert_close(
+            seeded(free_bits_elbo, vae, X, free_nats, SAMPLES),
+            reconstruction - charged,
+            rtol=1e-13,
+            atol=1e-13,
+        )
+    torch.testing.assert_close(
+        seeded(free_bits_elbo, vae, X, 0.0, SAMPLES),
+        seeded(elbo, vae, X, SAMPLES),
+        rtol=1e-13,
+        atol=1e-13,
+    )
+
+
+def test_free_bits_give_no_push_below_the_threshold():
+    vae = gaussian_vae()
+    (-seeded(free_bits_elbo, vae, X, 1e3, SAMPLES).mean()).backward()
+    below = [p.grad.clone() for p in vae.encoder.parameters()]
+    vae.zero_grad()
+    (-seeded(beta_elbo, vae, X, 0.0, SAMPLES).mean()).backward()
+    for gradient, parameter in zip(below, vae.encoder.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad, rtol=1e-12, atol=1e-14)
 
 
 def test_analytic_rate_is_the_mean_of_the_sampled_rate():
