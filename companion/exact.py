@@ -2,8 +2,8 @@
 
 `LinearGaussian` and `DiscreteModel` know p(x), p(z | x), the ELBO of any q and its gap in closed
 form. `log_marginal_quadrature` and `elbo_quadrature` integrate any decoder over a latent space of
-one or two dimensions; `arch` is a nonlinear model to try them on. Work in float64 where an
-identity must hold to rounding.
+one or two dimensions; `arch` is a nonlinear model to try them on. `optimal_decoder` is the best
+decoder of a given encoder. Work in float64 where an identity must hold to rounding.
 """
 
 import math
@@ -38,6 +38,7 @@ __all__ = [
     "gaussian_joint",
     "latent_grid",
     "log_marginal_quadrature",
+    "optimal_decoder",
     "optimal_linear_vae",
 ]
 
@@ -377,6 +378,52 @@ def arch(scale: float = 0.4, encoder: nn.Module | None = None) -> VAE:
     if encoder is None:
         encoder = GaussianConditional(mlp(2, 16, 2))
     return VAE(encoder, GaussianConditional(net, scale=scale), StandardNormal(1)).double()
+
+
+@torch.no_grad()
+def optimal_decoder(
+    q: Distribution, x: Float[Tensor, "N D"], z: Float[Tensor, "M d"], chunk_size: int = 1024
+) -> Float[Tensor, "M D"]:
+    r"""Return the decoder mean that is best for a given encoder: the mean of x given z.
+
+        μ*(z) = E[x | z] = Σ_n q(z | x_n) x_n / Σ_n q(z | x_n)
+
+    For x uniform on the rows given it minimises E‖x − μ(z)‖², and so maximises the mean ELBO of a
+    Gaussian decoder of fixed scale, whatever that scale is. The weights are computed as a softmax
+    of log-densities, so they stay right where every density underflows.
+
+    Args:
+        q: The encoder's distributions of the N data points: batch (N,), event (d,).
+        x: The same data points, (N, D).
+        z: Codes to decode, (M, d).
+        chunk_size: Rows of z at once; memory is N · chunk_size · d numbers.
+
+    Returns:
+        μ*(z), (M, D), without gradient.
+
+    Raises:
+        ValueError: q has not one distribution for each row of x, z another size than its event, or
+            chunk_size is below 1.
+        TypeError: x or z is no floating-point tensor, or their dtypes differ.
+
+    Reference: E. A. Nadaraya, "On Estimating Regression", Theory of Probability and Its
+    Applications 9(1), 1964, https://doi.org/10.1137/1109020: the same weighted mean.
+
+    >>> q = Independent(Normal(torch.tensor([[-1.0], [1.0]]), torch.ones(2, 1)), 1)
+    >>> x = torch.tensor([[0.0, 8.0], [4.0, 0.0]])
+    >>> optimal_decoder(q, x, torch.tensor([[0.0], [500.0]]))
+    tensor([[2., 4.],
+            [4., 0.]])
+    """
+    require_data(x, dtype=q.mean.dtype)
+    if q.batch_shape != x.shape[:1] or len(q.event_shape) != 1:
+        raise ValueError(
+            f"q must have batch ({len(x)},), as x has rows, and event (d,), got batch "
+            f"{tuple(q.batch_shape)} and event {tuple(q.event_shape)}; pass encoder(x) of this x"
+        )
+    require_data(z, "z", features=q.event_shape[0], dtype=x.dtype)
+    chunks = z.split(require_count(chunk_size, "chunk_size"))
+    return torch.cat([q.log_prob(chunk[:, None]).softmax(dim=1) @ x for chunk in chunks])
 
 
 def gaussian_joint(

@@ -33,6 +33,7 @@ from companion.exact import (
     elbo_quadrature,
     latent_grid,
     log_marginal_quadrature,
+    optimal_decoder,
     optimal_linear_vae,
 )
 from companion.explore import explore
@@ -144,6 +145,7 @@ TAKE_COUNTS = {
     ("num_samples", "rate_and_distortion"): lambda k: rate_and_distortion(X, k),
     ("chunk_size", "iwae_bound"): lambda k: iwae_bound(VAE32, X, 5, k),
     ("chunk_size", "mutual_information"): lambda k: diagnostics.mutual_information(VAE32, X, 1, k),
+    ("chunk_size", "optimal_decoder"): lambda k: optimal_decoder(VAE32.encoder(X), X, X[:, :3], k),
     ("batch_size", "fit"): lambda k: fit(VAE32, X, epochs=1, batch_size=k),
     ("epochs", "linear_warm_up"): linear_warm_up,
     ("d", "StandardNormal"): StandardNormal,
@@ -452,6 +454,31 @@ OTHER = {
         lambda: elbo_quadrature(VAE32, X, LINEAR.posterior(X)),
         TypeError,
         r"q must be an Independent Normal, got MultivariateNormal; .*elbo",
+    ),
+    "NaN among the averaged": (
+        lambda: optimal_decoder(VAE32.encoder(X), NAN, X[:, :3]),
+        ValueError,
+        r"x must be finite, but x\[0, 2\] is nan; remove",
+    ),
+    "data of another dtype than their codes": (
+        lambda: optimal_decoder(VAE32.encoder(X), X.double(), X[:, :3]),
+        TypeError,
+        r"x must be torch.float32.*got torch.float64; .*x.to\(",
+    ),
+    "codes of other data": (
+        lambda: optimal_decoder(VAE32.encoder(X[:3]), X, X[:, :3]),
+        ValueError,
+        r"q must have batch \(5,\), as x has rows.*got batch \(3,\) and event \(3,\); pass encoder",
+    ),
+    "units as batch": (
+        lambda: optimal_decoder(Normal(X[:, :3], 1.0), X, X[:, :3]),
+        ValueError,
+        r"q must have batch \(5,\).*got batch \(5, 3\) and event \(\); pass encoder",
+    ),
+    "a code of another width": (
+        lambda: optimal_decoder(VAE32.encoder(X), X, X),
+        ValueError,
+        r"z must have 3 columns, got shape \(5, 4\)",
     ),
     "more units than pixels": (
         lambda: optimal_linear_vae(X, 5, scale=1.0),

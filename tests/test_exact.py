@@ -33,6 +33,7 @@ from companion.exact import (
     gaussian_joint,
     latent_grid,
     log_marginal_quadrature,
+    optimal_decoder,
     optimal_linear_vae,
 )
 from companion.models import VAE
@@ -309,3 +310,44 @@ def test_arch_follows_its_formula_and_has_two_peaks():
     joint = (model.decoder(z).log_prob(between) + model.prior().log_prob(z)).exp()
     rise = joint.diff().sign()
     assert (rise.diff() < 0).sum() == 2
+
+
+# Would catch weights that are not normalised, normalised over z, or taken from the wrong rows.
+def test_optimal_decoder_is_the_weighted_mean():
+    x, q = normal(POINTS, PIXELS, seed=41), gaussian_vae().encoder(normal(POINTS, PIXELS, seed=42))
+    z = normal(7, UNITS, seed=43)
+    expected = torch.zeros(7, PIXELS, dtype=torch.float64)
+    for m in range(7):
+        weight = [
+            math.exp(sum(Normal(q.mean[n], q.stddev[n]).log_prob(z[m]).tolist()))
+            for n in range(POINTS)
+        ]
+        for n in range(POINTS):
+            expected[m] += weight[n] / math.fsum(weight) * x[n]
+    found = optimal_decoder(q, x, z)
+    torch.testing.assert_close(found, expected, **CLOSE)
+    assert not found.requires_grad
+
+
+# Would catch a last chunk that is lost, and weights shared between chunks.
+@pytest.mark.parametrize("chunk_size", [1, 3, 7, 100])
+def test_optimal_decoder_in_chunks(chunk_size):
+    q, z = gaussian_vae().encoder(X), normal(7, UNITS, seed=44)
+    whole = optimal_decoder(q, X, z)
+    torch.testing.assert_close(optimal_decoder(q, X, z, chunk_size), whole, **CLOSE)
+
+
+# Would catch densities that are divided after they have underflowed to zero.
+def test_optimal_decoder_far_from_every_code():
+    q = Independent(Normal(torch.tensor([[0.0], [1.0], [3.0]]), torch.full((3, 1), 0.01)), 1)
+    x = torch.eye(3)[:, :2]
+    z = torch.tensor([[-40.0], [40.0]])
+    torch.testing.assert_close(optimal_decoder(q, x, z), x[[0, 2]])
+
+
+# E[x | z] of a linear Gaussian is known: with dense data the sum is an integral.
+def test_optimal_decoder_of_gaussian_data():
+    x = Normal(0.0, 1.0).icdf((torch.arange(20_000).double() + 0.5) / 20_000)[:, None]
+    q = Independent(Normal(0.8 * x, torch.full_like(x, 0.6)), 1)
+    z = torch.tensor([[-2.0], [0.3], [1.5]], dtype=torch.float64)
+    torch.testing.assert_close(optimal_decoder(q, x, z), 0.8 * z, rtol=0, atol=1e-4)
