@@ -1,9 +1,10 @@
 """Models with every integral known: the truth that estimates are compared with.
 
 `LinearGaussian` and `DiscreteModel` know p(x), p(z | x), the ELBO of any q and its gap in closed
-form. `log_marginal_quadrature` and `elbo_quadrature` integrate any decoder over a latent space of
-one or two dimensions; `arch` is a nonlinear model to try them on. `optimal_decoder` is the best
-decoder of a given encoder. Work in float64 where an identity must hold to rounding.
+form; so does `LinearGaussianChain`, from `companion.chain`, for a hierarchy.
+`log_marginal_quadrature` and `elbo_quadrature` integrate any decoder over a latent space of one or
+two dimensions; `arch` is a nonlinear model to try them on. `optimal_decoder` is the best decoder of
+a given encoder. Work in float64 where an identity must hold to rounding.
 """
 
 import math
@@ -21,6 +22,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
+from companion.chain import LinearGaussianChain, chain_joint
 from companion.conditionals import (
     GaussianConditional,
     LinearGaussianConditional,
@@ -33,6 +35,7 @@ from companion.validation import require_count, require_data, require_positive, 
 __all__ = [
     "DiscreteModel",
     "LinearGaussian",
+    "LinearGaussianChain",
     "arch",
     "elbo_quadrature",
     "gaussian_joint",
@@ -447,14 +450,7 @@ def gaussian_joint(
     tensor([[1.0000, 2.0000],
             [2.0000, 4.5000]])
     """
-    given, weight = marginal.covariance_matrix, conditional.weight
-    v = conditional(marginal.mean)
-    cross = given @ weight.mT
-    noise = conditional.scale_tril @ conditional.scale_tril.mT
-    covariance = torch.cat(
-        [torch.cat([given, cross], -1), torch.cat([cross.mT, weight @ cross + noise], -1)]
-    )
-    return MultivariateNormal(torch.cat([marginal.mean, v.mean]), covariance)
+    return chain_joint(marginal, [conditional]).marginal()
 
 
 def latent_grid(

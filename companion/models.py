@@ -4,10 +4,14 @@ A latent-variable model is a prior p(z), a decoder p(x | z) and an encoder q(z |
 conditional (see `companion.conditionals`). One pass of inference draws z from the encoder, K
 times for each of B data points, and keeps every distribution it met on the way. Objectives and
 diagnostics are plain functions of that record.
+
+In a hierarchy z is z_1 … z_L. With z_0 = x, generation goes down and inference goes up:
+
+    p(x, z_1 … z_L) = p(z_L) Π_l p(z_{l−1} | z_l)        q(z_1 … z_L | x) = Π_l q(z_l | z_{l−1})
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, final
@@ -19,7 +23,7 @@ from torch.distributions import Distribution
 
 from companion.validation import require_count, require_data, require_module
 
-__all__ = ["VAE", "Autoencoder", "LatentVariableModel", "Trace"]
+__all__ = ["HVAE", "VAE", "Autoencoder", "LatentVariableModel", "Trace", "bottom_up"]
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ class VAE(LatentVariableModel):
         self.encoder: Final = require_module(encoder, "encoder", remedy)
         self.decoder: Final = require_module(decoder, "decoder", remedy)
         self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(d)")
-        latent = prior().event_shape[0]
+        latent: int = prior().event_shape[0]
         self.features: Final = _output_size(decoder, latent, "decoder", "the prior's z")
         encoded = _output_size(encoder, self.features, "encoder", "the decoder's x", rsample=True)
         if encoded != latent:
@@ -180,12 +184,7 @@ class VAE(LatentVariableModel):
                 whole number.
         """
         require_data(x, features=self.features, dtype=_dtype(self.encoder))
-        require_count(num_samples, "num_samples")
-        q = self.encoder(x)
-        z = q.rsample((num_samples,))
-        likelihood = self.decoder(z)
-        _require_support(x, likelihood)
-        return Trace(x=x, z=(z,), q=(q,), p=(likelihood, self.prior()))
+        return bottom_up(x, [self.encoder], [self.decoder], self.prior, num_samples)
 
     def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
         """Draw z ~ p(z), then x ~ p(x | z): (num_samples, D), without gradient.
@@ -198,6 +197,150 @@ class VAE(LatentVariableModel):
         with torch.no_grad():
             x: Tensor = self.decoder(self.prior().sample((num_samples,))).sample()
         return x
+
+
+@final
+class HVAE(LatentVariableModel):
+    r"""Hierarchical variational autoencoder: levels z_1 … z_L with a bottom-up Markov encoder.
+
+    p(x, z_1 … z_L) = p(x | z_1) p(z_1 | z_2) … p(z_{L−1} | z_L) p(z_L)
+    q(z_1 … z_L | x) = q(z_1 | x) q(z_2 | z_1) … q(z_L | z_{L−1})
+
+    With one level it is the `VAE`, number for number.
+
+    Args:
+        encoders: q(z_1 | x), q(z_2 | z_1), …, q(z_L | z_{L−1}): conditionals with ``rsample``.
+        decoders: p(x | z_1), p(z_1 | z_2), …, p(z_{L−1} | z_L): conditionals.
+        prior: Module without arguments whose forward returns p(z_L).
+
+    Raises:
+        ValueError: There is no level, encoders and decoders differ in number, their sizes disagree,
+            or an encoder has no rsample.
+        TypeError: One of them is no module, or returns no distribution.
+
+    Reference: The chain of latents of D. J. Rezende, S. Mohamed and D. Wierstra, "Stochastic
+    Backpropagation and Approximate Inference in Deep Generative Models", ICML 2014,
+    https://arxiv.org/abs/1401.4082; with this encoder in Y. Burda, R. Grosse and R. Salakhutdinov,
+    "Importance Weighted Autoencoders", ICLR 2016, section 2, https://arxiv.org/abs/1509.00519.
+
+    >>> from companion.conditionals import GaussianConditional, StandardNormal, mlp
+    >>> hvae = HVAE(
+    ...     encoders=[GaussianConditional(mlp(64, 2 * 5)), GaussianConditional(mlp(5, 2 * 3))],
+    ...     decoders=[GaussianConditional(mlp(5, 64), 0.1), GaussianConditional(mlp(3, 2 * 5))],
+    ...     prior=StandardNormal(3),
+    ... )
+    >>> hvae.trace(torch.zeros(7, 64), num_samples=4).rates.shape
+    torch.Size([2, 4, 7])
+    """
+
+    def __init__(
+        self, encoders: Sequence[nn.Module], decoders: Sequence[nn.Module], prior: nn.Module
+    ) -> None:
+        super().__init__()
+        if not encoders or len(encoders) != len(decoders):
+            raise ValueError(
+                f"encoders and decoders must be as many, one each for every level, got "
+                f"{len(encoders)} and {len(decoders)}; p(z_L) is the prior, not a decoder"
+            )
+        remedy = "e.g. GaussianConditional(net)"
+        for level, (encoder, decoder) in enumerate(zip(encoders, decoders, strict=True)):
+            require_module(encoder, f"encoders[{level}]", remedy)
+            require_module(decoder, f"decoders[{level}]", remedy)
+        self.encoders: Final = nn.ModuleList(encoders)
+        self.decoders: Final = nn.ModuleList(decoders)
+        self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(d)")
+        top: int = prior().event_shape[0]
+        sizes = [top]
+        for level in reversed(range(len(decoders))):
+            given = f"the z_{level + 1} above it"
+            sizes.append(_output_size(decoders[level], sizes[-1], f"decoders[{level}]", given))
+        sizes.reverse()
+        self.features: Final = sizes[0]
+        for level, encoder in enumerate(encoders):
+            name = f"encoders[{level}]"
+            given = f"z_{level}" if level else "the data"
+            encoded = _output_size(encoder, sizes[level], name, given, rsample=True)
+            if encoded != sizes[level + 1]:
+                raise ValueError(
+                    f"{name} gives z_{level + 1} of size {encoded}, the model has "
+                    f"{sizes[level + 1]}; make its network return 2 * {sizes[level + 1]} numbers "
+                    f"(mean and log-variance)"
+                )
+
+    def trace(self, x: Float[Tensor, "B D"], num_samples: int = 1) -> Trace:
+        """Draw z_1 … z_L from the bottom up, `num_samples` times for each row of x.
+
+        Raises:
+            ValueError: x is no finite (B, D) matrix, holds values that p(x | z_1) cannot produce,
+                or num_samples is below 1.
+            TypeError: x is no tensor of the dtype of the weights, or num_samples is no whole
+                number.
+        """
+        require_data(x, features=self.features, dtype=_dtype(self.encoders))
+        return bottom_up(x, self.encoders, self.decoders, self.prior, num_samples)
+
+    def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
+        """Draw z_L ~ p(z_L), then z_{L−1} … z_1, then x: (num_samples, D), without gradient.
+
+        Raises:
+            ValueError: num_samples is below 1.
+            TypeError: num_samples is no whole number.
+        """
+        require_count(num_samples, "num_samples")
+        return self.decode(self.prior().sample((num_samples,)), level=len(self.decoders))
+
+    @torch.no_grad()
+    def decode(self, z: Float[Tensor, "*batch d"], level: int) -> Float[Tensor, "*batch D"]:
+        """Draw what lies below a given z_level: z_{level−1} … z_1, then x, without gradient.
+
+        Rows that share their z differ in all that the levels below decide.
+
+        Args:
+            z: Values of z_level, (…, d_level).
+            level: From 1 to L.
+
+        Raises:
+            ValueError: level is not between 1 and L, or z does not fit it.
+            TypeError: level is no whole number.
+        """
+        if require_count(level, "level") > len(self.decoders):
+            raise ValueError(f"level must be at most {len(self.decoders)}, got {level}")
+        for decoder in reversed(self.decoders[:level]):
+            z = decoder(z).sample()
+        return z
+
+
+def bottom_up(
+    x: Float[Tensor, "B D"],
+    encoders: Iterable[nn.Module],
+    decoders: Iterable[nn.Module],
+    prior: nn.Module,
+    num_samples: int = 1,
+) -> Trace:
+    """Draw z_1 ~ q(z_1 | x), then z_2 ~ q(z_2 | z_1), …, and keep all that it takes to score them.
+
+    Args:
+        x: Data, (B, D).
+        encoders: q(z_1 | x), q(z_2 | z_1), …
+        decoders: p(x | z_1), p(z_1 | z_2), …: as many.
+        prior: Of the last level.
+        num_samples: K, draws for each data point.
+
+    Raises:
+        ValueError: x holds values that p(x | z_1) cannot produce, or num_samples is below 1.
+        TypeError: num_samples is no whole number.
+    """
+    require_count(num_samples, "num_samples")
+    z: list[Tensor] = []
+    q: list[Distribution] = []
+    p: list[Distribution] = []
+    for encoder, decoder in zip(encoders, decoders, strict=True):
+        q.append(encoder(z[-1] if z else x))
+        # Only the first level needs K draws for each of its distributions: later ones have K.
+        z.append(q[-1].rsample(() if z else (num_samples,)))
+        p.append(decoder(z[-1]))
+    _require_support(x, p[0])
+    return Trace(x=x, z=tuple(z), q=tuple(q), p=(*p, prior()))
 
 
 def _weights(module: nn.Module) -> Iterator[Tensor]:

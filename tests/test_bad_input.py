@@ -37,7 +37,7 @@ from companion.exact import (
     optimal_linear_vae,
 )
 from companion.explore import explore
-from companion.models import VAE, Autoencoder
+from companion.models import HVAE, VAE, Autoencoder
 from companion.objectives import (
     beta_elbo,
     elbo,
@@ -70,6 +70,11 @@ def decoder(pixels=4, units=3):
 
 PRIOR = StandardNormal(3)
 VAE32 = VAE(encoder(), decoder(), PRIOR)
+TALL = HVAE(
+    [encoder(), GaussianConditional(mlp(3, 4))],
+    [decoder(), GaussianConditional(mlp(2, 6))],
+    StandardNormal(2),
+)
 BINARY = VAE(encoder(), BernoulliConditional(mlp(3, 4)), PRIOR)
 PLAIN = Autoencoder(mlp(4, 3), decoder())
 CONSTANT = VAE(
@@ -116,6 +121,7 @@ TAKE_DATA = {
     "iwae_bound": lambda x: iwae_bound(VAE32, x, 3),
     "log_marginal": lambda x: log_marginal(VAE32, x, 3),
     "trace": VAE32.trace,
+    "HVAE.trace": TALL.trace,
     "fit": lambda x: fit(VAE32, x, epochs=1),
     "LinearGaussian.log_marginal": LINEAR.log_marginal,
     "LinearGaussian.posterior": LINEAR.posterior,
@@ -139,6 +145,9 @@ TAKE_COUNTS = {
     ("num_samples", "beta_elbo"): lambda k: beta_elbo(VAE32, X, 1.0, k),
     ("num_samples", "elbo_analytic"): lambda k: elbo_analytic(VAE32, X, k),
     ("num_samples", "sample"): VAE32.sample,
+    ("num_samples", "HVAE.sample"): TALL.sample,
+    ("num_samples", "HVAE.trace"): lambda k: TALL.trace(X, k),
+    ("level", "HVAE.decode"): lambda k: TALL.decode(torch.zeros(1, 2), k),
     ("num_samples", "pathwise"): lambda k: pathwise(PRIOR(), torch.sum, k),
     ("num_samples", "score_function"): lambda k: score_function(PRIOR(), torch.sum, k),
     ("num_samples", "DiscreteModel.iwae_bound"): lambda k: COIN.iwae_bound(HALF, k),
@@ -189,6 +198,44 @@ OTHER = {
         lambda: AutoregressiveConditional(3, 4, 5)(torch.zeros(2, 4)),
         ValueError,
         r"given must have 3 columns of torch.float32, got shape \(2, 4\)",
+    ),
+    "no level": (
+        lambda: HVAE([], [], PRIOR),
+        ValueError,
+        r"encoders and decoders must be as many, one each for every level, got 0 and 0",
+    ),
+    "a decoder too few": (
+        lambda: HVAE([encoder(), encoder(3, 2)], [decoder()], StandardNormal(2)),
+        ValueError,
+        r"encoders and decoders must be as many.*got 2 and 1; p\(z_L\) is the prior",
+    ),
+    "levels in the wrong order": (
+        lambda: HVAE(
+            [encoder(), GaussianConditional(mlp(3, 4))],
+            [GaussianConditional(mlp(2, 6)), decoder()],
+            StandardNormal(2),
+        ),
+        ValueError,
+        r"decoders\[1\] does not accept the z_2 above it, which has size 2",
+    ),
+    "an encoder of another size": (
+        lambda: HVAE(
+            [encoder(), GaussianConditional(mlp(3, 6))],
+            [decoder(), GaussianConditional(mlp(2, 6))],
+            StandardNormal(2),
+        ),
+        ValueError,
+        r"encoders\[1\] gives z_2 of size 3, the model has 2; make its network return 2 \* 2",
+    ),
+    "an encoder that is a function": (
+        lambda: HVAE([torch.sum], [decoder()], PRIOR),
+        TypeError,
+        r"encoders\[0\] must be a torch.nn.Module",
+    ),
+    "a level that does not exist": (
+        lambda: TALL.decode(torch.zeros(1, 2), 3),
+        ValueError,
+        r"level must be at most 2, got 3",
     ),
     "a negative threshold": (
         lambda: free_bits_elbo(VAE32, X, -1.0),

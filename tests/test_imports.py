@@ -15,7 +15,7 @@ RANKS = [
     {"validation"},
     {"conditionals", "autoregressive", "data"},
     {"models", "estimators"},
-    {"objectives"},
+    {"objectives", "chain"},
     {"exact", "diffusion", "diagnostics"},
     {"train"},
     {"ensemble"},
