@@ -7,6 +7,7 @@ posterior and all means over the data:
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -14,18 +15,22 @@ import torch
 from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from sklearn.metrics import mutual_info_score
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from companion.models import LatentVariableModel, Trace
+from companion.models import HVAE, LatentVariableModel, Trace
+from companion.objectives import elbo
 from companion.validation import require_count, require_data, require_positive
 
 __all__ = [
     "Estimate",
+    "GradientNorms",
     "Surgery",
     "active_units",
     "effective_sample_size",
     "elbo_surgery",
+    "gradient_norms",
+    "level_rates",
     "log_aggregate",
     "mutual_information",
     "mutual_information_gap",
@@ -49,6 +54,70 @@ class Surgery(NamedTuple):
     reconstruction: Estimate
     mutual_information: Estimate
     marginal_kl: Estimate
+
+
+class GradientNorms(NamedTuple):
+    """Euclidean norms of an objective's gradient, level by level, in nats per unit of weight."""
+
+    encoders: Float[Tensor, " L"]
+    decoders: Float[Tensor, " L"]
+
+
+@torch.no_grad()
+def level_rates(
+    model: LatentVariableModel, x: Float[Tensor, "N D"], num_samples: int = 1
+) -> list[Estimate]:
+    r"""Estimate the rate of each level: E[log q(z_l | z_{l−1}) − log p(z_l | z_{l+1})].
+
+    A level that has collapsed has rate zero. The rate of an inner level may be negative, so rates
+    are no shares of a whole.
+
+    Args:
+        model: Any model, of one level or more.
+        x: Data, (N, D), N ≥ 2.
+        num_samples: Draws of the latents for each row.
+
+    Returns:
+        Mean and standard error over rows, in nats: L of them, from the bottom up.
+
+    Raises:
+        ValueError: x has one row; and those of ``model.trace``.
+    """
+    return [_estimate(rate) for rate in model.trace(x, num_samples).rates]
+
+
+def gradient_norms(
+    model: HVAE,
+    x: Float[Tensor, "N D"],
+    objective: Callable[[HVAE, Tensor], Float[Tensor, " N"]] = elbo,
+) -> GradientNorms:
+    r"""Return ‖∂ mean objective / ∂ weights‖ of each conditional of a hierarchy, bottom up.
+
+    Entry l of `encoders` belongs to q(z_l | z_{l−1}), entry l of `decoders` to p(z_{l−1} | z_l),
+    with z_0 = x. The objective's draws make the norms random. They grow with the number of weights:
+    compare levels of equal sizes, or one level over time.
+
+    Args:
+        model: The hierarchy; its weights stay as they are.
+        x: Data, (N, D).
+        objective: Called as ``objective(model, x)``.
+
+    Raises:
+        TypeError: The model is no HVAE.
+        ValueError: Those of ``model.trace``.
+    """
+    if not isinstance(model, HVAE):
+        raise TypeError(f"model must be an HVAE, got {type(model).__name__}; build one of 1 level")
+    mean = objective(model, x).mean()
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(mean, parameters, allow_unused=True, materialize_grads=True)
+    squares = {p: g.square().sum() for p, g in zip(parameters, gradients, strict=True)}
+
+    def norms(levels: nn.ModuleList) -> Tensor:
+        zero = mean.detach().new_zeros(())
+        return torch.stack([sum((squares[p] for p in m.parameters()), zero).sqrt() for m in levels])
+
+    return GradientNorms(norms(model.encoders), norms(model.decoders))
 
 
 @torch.no_grad()
@@ -76,25 +145,45 @@ def unit_rates(model: LatentVariableModel, x: Float[Tensor, "N D"]) -> Float[Ten
 
 @torch.no_grad()
 def active_units(
-    model: LatentVariableModel, x: Float[Tensor, "N D"], threshold: float = 0.01
+    model: LatentVariableModel,
+    x: Float[Tensor, "N D"],
+    threshold: float = 0.01,
+    *,
+    level: int = 1,
+    num_samples: int = 32,
 ) -> Bool[Tensor, " d"]:
     r"""Tell which latent units follow the data: Var_x(E_q[z_j | x]) > threshold.
 
+    Above the first level E_q[z_j | x] is itself a mean over draws of the levels below. Their noise
+    adds variance, which is estimated from the spread of the draws and taken off.
+
     Args:
-        model: Any model; its first level is looked at.
+        model: Any model.
         x: Data, (N, D), N ≥ 2.
         threshold: In squared units of z.
+        level: Which level to look at, from 1 to L.
+        num_samples: Draws of the levels below, at least 2; level 1 needs none.
 
     Raises:
-        ValueError: threshold is not positive, or x has one row.
+        ValueError: threshold is not positive, x has one row, the model has no such level, or
+            num_samples is below 2.
+        TypeError: level or num_samples is no whole number.
 
     Reference: Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
     ICLR 2016, section 5.2, https://arxiv.org/abs/1509.00519.
     """
     require_positive(threshold, "threshold")
+    require_count(level, "level")
+    require_count(num_samples, "num_samples", minimum=2)
     if len(x) < 2:
         raise ValueError(f"x must have two rows or more, got {len(x)}: one has no variance")
-    return model.trace(x).q[0].mean.var(dim=0) > threshold
+    q = model.trace(x, 1 if level == 1 else num_samples).q
+    if level > len(q):
+        raise ValueError(f"level must be at most {len(q)}, the levels of the model, got {level}")
+    means = q[level - 1].mean
+    if level == 1:
+        return means.var(dim=0) > threshold
+    return means.mean(0).var(dim=0) - means.var(dim=0).mean(0) / num_samples > threshold
 
 
 @torch.no_grad()
