@@ -21,6 +21,7 @@ FILES: Final = {
     3: "elbo",
     4: "information_view",
     5: "gaussian_vae",
+    6: "blurry_samples",
 }
 
 

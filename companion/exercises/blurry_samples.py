@@ -1,0 +1,398 @@
+"""Exercises of chapter 6: weighted averages, what they leave over, and what normalises them."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+# --- Exercise 1: the weight of two inputs ---------------------------------------------------------
+
+
+def _odds(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    return (z - (a + b) / 2) @ (b - a) / scale**2
+
+
+def _mixing_weight(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    return torch.sigmoid(_odds(z, a, b, scale))
+
+
+def _by_densities(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """The ratio as it stands: right near the codes, zero by zero far away."""
+    at_a, at_b = (Normal(code, scale).log_prob(z).sum(-1).exp() for code in (a, b))
+    return at_b / (at_a + at_b)
+
+
+def _by_distances(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Weights in inverse proportion to the distances."""
+    to_a, to_b = (z - a).norm(dim=-1), (z - b).norm(dim=-1)
+    return to_a / (to_a + to_b)
+
+
+def _probe_weight(function: Callable[..., Any]) -> Sequence[Any]:
+    """M = 5 codes of d = 3 units, then 7 of 2; then 4 so far out that densities underflow."""
+    results = []
+    for codes, units, scale, spread in ((5, 3, 0.8, 1.0), (7, 2, 1.3, 1.0), (4, 2, 0.5, 60.0)):
+        z = spread * torch.randn(codes, units, dtype=torch.float64)
+        a, b = torch.randn(2, units, dtype=torch.float64)
+        results.append(function(z, a, b, scale))
+    return results
+
+
+mixing_weight = Exercise(
+    name="mixing_weight",
+    solution=_mixing_weight,
+    probe=_probe_weight,
+    mistakes=(
+        Mistake(
+            "the scale taken as a variance",
+            "A Gaussian's exponent holds the square of its standard deviation.",
+            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, math.sqrt(scale))),
+        ),
+        Mistake(
+            "the weight of the first input",
+            "The weight asked for is that of the input whose code is b: it grows towards b.",
+            lambda z, a, b, scale: _mixing_weight(z, b, a, scale),
+        ),
+        Mistake(
+            "the midpoint forgotten",
+            "The weight is one half halfway between the codes, not at z = 0.",
+            lambda z, a, b, scale: torch.sigmoid(z @ (b - a) / scale**2),
+        ),
+        Mistake(
+            "the midpoint at a",
+            "At the code a the first input should have more weight than one half.",
+            lambda z, a, b, scale: torch.sigmoid((z - a) @ (b - a) / scale**2),
+        ),
+        Mistake(
+            "the half of the exponent lost",
+            "The density's exponent is minus the squared distance over twice the variance.",
+            lambda z, a, b, scale: torch.sigmoid(2 * _odds(z, a, b, scale)),
+        ),
+        Mistake(
+            "the distance of the codes divided out",
+            "The slope grows with the distance: do not make b − a a unit vector.",
+            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, scale) / (b - a).norm()),
+        ),
+        Mistake(
+            "a hard choice of the nearer code",
+            "The weight passes smoothly from 0 to 1.",
+            lambda z, a, b, scale: (_odds(z, a, b, scale) > 0).double(),
+        ),
+        Mistake(
+            "the logarithm of the odds itself",
+            "The weight is the sigmoid of the log-odds.",
+            _odds,
+        ),
+        Mistake(
+            "weights in proportion to distances",
+            "The weights are proportional to the two densities at z.",
+            _by_distances,
+        ),
+        Mistake(
+            "densities that underflow",
+            "Far from both codes you divide zero by zero: work with the log-odds.",
+            _by_densities,
+        ),
+    ),
+)
+
+# --- Exercise 2: the best decoder -----------------------------------------------------------------
+
+
+def _log_density(codes: Tensor, scales: Tensor, z: Tensor) -> Tensor:
+    """Return log q(z_m | x_n), (M, N)."""
+    return Normal(codes, scales).log_prob(z[:, None]).sum(-1)
+
+
+def _best_decoder(codes: Tensor, scales: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    return _log_density(codes, scales, z).softmax(dim=1) @ x
+
+
+def _without_log_scale(codes: Tensor, scales: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    squares = ((z[:, None] - codes) / scales).square().sum(-1)
+    return (-0.5 * squares).softmax(dim=1) @ x
+
+
+def _by_prior(codes: Tensor, scales: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1, keepdim=True)
+    return (_log_density(codes, scales, z) - log_prior).exp() @ x / len(x)
+
+
+def _at_average_code(codes: Tensor, scales: Tensor, x: Tensor, z: Tensor) -> Tensor:
+    """Average the codes with the right weights, and draw the picture whose code is nearest."""
+    mean = _best_decoder(codes, scales, codes, z)
+    return x[torch.cdist(mean, codes).argmin(1)]
+
+
+def _probe_best(function: Callable[..., Any]) -> Sequence[Any]:
+    """M = 4, N = 6, D = 5, d = 3; then 7, 3, 4, 2; then 3, 5, 6, 2 far from all codes."""
+    results = []
+    for at, points, pixels, units, shift in (
+        (4, 6, 5, 3, 0.0),
+        (7, 3, 4, 2, 0.0),
+        (3, 5, 6, 2, 90),
+    ):
+        codes = torch.randn(points, units, dtype=torch.float64)
+        scales = 0.5 + torch.rand(points, units, dtype=torch.float64)
+        x = torch.rand(points, pixels, dtype=torch.float64)
+        z = torch.randn(at, units, dtype=torch.float64) + shift
+        results.append(function(codes, scales, x, z))
+    return results
+
+
+best_decoder = Exercise(
+    name="best_decoder",
+    solution=_best_decoder,
+    probe=_probe_best,
+    mistakes=(
+        Mistake(
+            "weights that are not normalised",
+            "For each z the weights must sum to one over the pictures.",
+            lambda codes, scales, x, z: _log_density(codes, scales, z).exp() @ x / len(x),
+        ),
+        Mistake(
+            "weights normalised by the prior",
+            "Their sum is then q(z)/p(z); divide by the sum of the densities themselves.",
+            _by_prior,
+        ),
+        Mistake(
+            "the softmax over the wrong axis",
+            "For each z the weights sum to one over the pictures, not over the codes z.",
+            lambda codes, scales, x, z: _log_density(codes, scales, z).softmax(dim=0) @ x,
+        ),
+        Mistake(
+            "the scale taken as a variance",
+            "Normal takes standard deviations, and its exponent squares them.",
+            lambda codes, scales, x, z: _best_decoder(codes, scales.sqrt(), x, z),
+        ),
+        Mistake(
+            "the picture whose code is nearest to the average code",
+            "Average the pictures, not their codes.",
+            _at_average_code,
+        ),
+        Mistake(
+            "the average of the codes instead of the pictures",
+            "The weights multiply x; the result has as many columns as x has pixels.",
+            lambda codes, scales, x, z: _best_decoder(codes, scales, codes, z),
+        ),
+        Mistake(
+            "the heaviest picture alone",
+            "The most probable picture is not the mean: keep all the weights.",
+            lambda codes, scales, x, z: x[_log_density(codes, scales, z).argmax(dim=1)],
+        ),
+        Mistake(
+            "the log-density averaged over the units",
+            "The log-density of a code is the sum over its units.",
+            lambda codes, scales, x, z: (
+                Normal(codes, scales).log_prob(z[:, None]).mean(-1).softmax(dim=1) @ x
+            ),
+        ),
+        Mistake(
+            "the normaliser of the Gaussians left out",
+            "The widths differ from picture to picture, so −log scale does not cancel.",
+            _without_log_scale,
+        ),
+        Mistake(
+            "log-densities used as weights",
+            "The weights are proportional to the densities, not to their logarithms.",
+            lambda codes, scales, x, z: (
+                _log_density(codes, scales, z)
+                / _log_density(codes, scales, z).sum(1, keepdim=True)
+                @ x
+            ),
+        ),
+        Mistake(
+            "the plain mean of all pictures",
+            "Pictures whose codes are near z in units of the width count more.",
+            lambda codes, scales, x, z: x.mean(0).expand(len(z), -1),
+        ),
+        Mistake(
+            "densities that underflow",
+            "Far from every code you divide zero by zero: take the softmax of the logarithms.",
+            lambda codes, scales, x, z: (
+                _log_density(codes, scales, z).exp()
+                / _log_density(codes, scales, z).exp().sum(1, keepdim=True)
+                @ x
+            ),
+        ),
+    ),
+)
+
+# --- Exercise 3: the error that no decoder avoids -------------------------------------------------
+
+
+def _error_left(weights: Tensor, x: Tensor) -> Tensor:
+    mean = weights @ x
+    return (weights * (x - mean[:, None]).square().sum(-1)).sum(1)
+
+
+def _probe_error(function: Callable[..., Any]) -> Sequence[Any]:
+    """M = 4 codes, N = 6 pictures, D = 5 pixels; then 7, 3 and 4."""
+    return [
+        function(
+            torch.randn(at, points, dtype=torch.float64).softmax(dim=1),
+            torch.rand(points, pixels, dtype=torch.float64) + 1,
+        )
+        for at, points, pixels in ((4, 6, 5), (7, 3, 4))
+    ]
+
+
+error_left = Exercise(
+    name="error_left",
+    solution=_error_left,
+    probe=_probe_error,
+    mistakes=(
+        Mistake(
+            "an average over pixels",
+            "The squared norm is a sum over pixels.",
+            lambda weights, x: _error_left(weights, x) / x.shape[1],
+        ),
+        Mistake(
+            "all pictures counted alike",
+            "Each squared distance counts with the weight of its picture at this z.",
+            lambda weights, x: (x - (weights @ x)[:, None]).square().sum(-1).mean(1),
+        ),
+        Mistake(
+            "the mean square, with nothing subtracted",
+            "The error is measured from the mean at this z.",
+            lambda weights, x: weights @ x.square().sum(-1),
+        ),
+        Mistake(
+            "the mean of all pictures in the place of the mean at z",
+            "The best decoder draws the weighted mean of this z.",
+            lambda weights, x: weights @ (x - x.mean(0)).square().sum(-1),
+        ),
+        Mistake(
+            "the error of drawing the heaviest picture",
+            "The mean leaves less: the best decoder draws weights @ x.",
+            lambda weights, x: (weights * (x - x[weights.argmax(1)][:, None]).square().sum(-1)).sum(
+                1
+            ),
+        ),
+        Mistake(
+            "the average distance of two pictures drawn at this z",
+            "That is twice the error: a picture is nearer to the mean than to another picture.",
+            lambda weights, x: 2 * _error_left(weights, x),
+        ),
+        Mistake(
+            "one number for all codes",
+            "Return one error for each z, that is for each row of the weights.",
+            lambda weights, x: _error_left(weights, x).mean(),
+        ),
+        Mistake(
+            "a root taken",
+            "Squared errors are asked for.",
+            lambda weights, x: _error_left(weights, x).sqrt(),
+        ),
+    ),
+)
+
+# --- Exercise 4: one pixel ------------------------------------------------------------------------
+
+one_pixel = Prediction(
+    name="one_pixel",
+    answer=2 / 3,
+    because=(
+        "The average has 1/3 in three columns: (2/3)² + 2 (1/3)² = 2/3 from each of the lines, "
+        "half of what one sharp line is off on average."
+    ),
+    mistakes={
+        4 / 3: "that is the error of drawing one of the lines: 0, 2 or 2. What does the average of "
+        "the three leave?",
+        2.0: "that is the distance of two different lines. The best decoder draws neither.",
+        4 / 9: "that is the line's own column. The average is also grey in the two others.",
+        2 / 9: "that is a mean over three columns; the squared error is a sum.",
+        1 / 3: "that is what the average draws in each column; how far is it from each line?",
+        0.5: "that is the error with two lines, (1/2)² + (1/2)². Here there are three.",
+    },
+    tolerance=0.006,
+)
+
+# --- Exercise 5: what the prior makes of the weights ----------------------------------------------
+
+
+def _sum_with_prior(codes: Tensor, scales: Tensor, z: Tensor) -> Tensor:
+    log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
+    return (_log_density(codes, scales, z).logsumexp(1) - log_prior).exp() / len(codes)
+
+
+def _probe_sum(function: Callable[..., Any]) -> Sequence[Any]:
+    """M = 4 codes z, N = 6 pictures, d = 3 units; then 7, 3 and 2."""
+    results = []
+    for at, points, units in ((4, 6, 3), (7, 3, 2)):
+        codes = torch.randn(points, units, dtype=torch.float64)
+        scales = 0.5 + torch.rand(points, units, dtype=torch.float64)
+        results.append(function(codes, scales, torch.randn(at, units, dtype=torch.float64)))
+    return results
+
+
+sum_with_prior = Exercise(
+    name="sum_with_prior",
+    solution=_sum_with_prior,
+    probe=_probe_sum,
+    mistakes=(
+        Mistake(
+            "the data's 1/N left out",
+            "Each picture has the probability 1/N.",
+            lambda codes, scales, z: _sum_with_prior(codes, scales, z) * len(codes),
+        ),
+        Mistake(
+            "the ratio upside down",
+            "The prior stands below the line.",
+            lambda codes, scales, z: 1 / _sum_with_prior(codes, scales, z),
+        ),
+        Mistake(
+            "the logarithm of the ratio",
+            "Take the exponential at the end.",
+            lambda codes, scales, z: _sum_with_prior(codes, scales, z).log(),
+        ),
+        Mistake(
+            "the sum of the right weights",
+            "Normalised by q(z) the weights always sum to one; divide by the prior instead.",
+            lambda codes, scales, z: torch.ones(len(z), dtype=z.dtype),
+        ),
+        Mistake(
+            "the aggregated posterior, without the prior",
+            "Divide by p(z), the standard normal density of all units together.",
+            lambda codes, scales, z: _log_density(codes, scales, z).logsumexp(1).exp() / len(codes),
+        ),
+        Mistake(
+            "the prior's log-density averaged over the units",
+            "The log-density of a vector is the sum over its units.",
+            lambda codes, scales, z: (
+                (
+                    _log_density(codes, scales, z).logsumexp(1)
+                    - Normal(0.0, 1.0).log_prob(z).mean(-1)
+                ).exp()
+                / len(codes)
+            ),
+        ),
+        Mistake(
+            "the mean of the log-densities",
+            "q(z) is the mean of densities, not of their logarithms.",
+            lambda codes, scales, z: (
+                _log_density(codes, scales, z).mean(1) - Normal(0.0, 1.0).log_prob(z).sum(-1)
+            ).exp(),
+        ),
+        Mistake(
+            "the scale taken as a variance",
+            "Normal takes standard deviations.",
+            lambda codes, scales, z: _sum_with_prior(codes, scales.sqrt(), z),
+        ),
+        Mistake(
+            "a sum over the codes z",
+            "For each z the sum runs over the pictures.",
+            lambda codes, scales, z: (
+                (
+                    _log_density(codes, scales, z) - Normal(0.0, 1.0).log_prob(z).sum(-1)[:, None]
+                ).exp()
+                / len(codes)
+            ).sum(0),
+        ),
+    ),
+)
