@@ -25,6 +25,15 @@ from companion.conditionals import (
     StandardNormal,
     mlp,
 )
+from companion.denoisers import TIME_FEATURES, DataDenoiser, GaussianDenoiser, NoiseDenoiser
+from companion.diffusion import (
+    Diffusion,
+    diffusion_elbo,
+    draw_levels,
+    noise_loss,
+    one_level_elbo,
+    three_terms,
+)
 from companion.ensemble import Ensemble
 from companion.estimators import pathwise, score_function
 from companion.exact import (
@@ -47,6 +56,15 @@ from companion.objectives import (
     iwae_bound,
     log_marginal,
     log_reconstruction,
+)
+from companion.schedule import (
+    Schedule,
+    cosine_schedule,
+    forward_kernel,
+    forward_marginal,
+    linear_schedule,
+    log_snr_schedule,
+    reverse_posterior,
 )
 from companion.train import fit, linear_warm_up, rate_and_distortion, save_weights
 
@@ -75,6 +93,8 @@ TALL = HVAE(
     [decoder(), GaussianConditional(mlp(2, 6))],
     StandardNormal(2),
 )
+NOISE = log_snr_schedule(6, 4.0, -4.0)
+DIFFUSION = Diffusion(NOISE, NoiseDenoiser(mlp(4 + TIME_FEATURES, 4)), 0.1, StandardNormal(4))
 BINARY = VAE(encoder(), BernoulliConditional(mlp(3, 4)), PRIOR)
 PLAIN = Autoencoder(mlp(4, 3), decoder())
 CONSTANT = VAE(
@@ -90,6 +110,13 @@ GREY = X.sigmoid()
 WAVES = (torch.arange(400.0) ** 1.5).sin().reshape(40, 10)
 NAN = X.clone().index_fill_(1, torch.tensor(2), math.nan)
 INF = X.clone().index_fill_(1, torch.tensor(3), -math.inf)
+
+
+class Halved(nn.Module):
+    """A denoiser that returns half of its pixels."""
+
+    def forward(self, z, log_snr):
+        return z[..., ::2]
 
 
 class Counts(nn.Module):
@@ -122,6 +149,11 @@ TAKE_DATA = {
     "log_marginal": lambda x: log_marginal(VAE32, x, 3),
     "trace": VAE32.trace,
     "HVAE.trace": TALL.trace,
+    "Diffusion.trace": DIFFUSION.trace,
+    "three_terms": lambda x: three_terms(DIFFUSION, x, ()),
+    "diffusion_elbo": lambda x: diffusion_elbo(DIFFUSION, x),
+    "one_level_elbo": lambda x: one_level_elbo(DIFFUSION, x),
+    "noise_loss": lambda x: noise_loss(DIFFUSION, x),
     "fit": lambda x: fit(VAE32, x, epochs=1),
     "LinearGaussian.log_marginal": LINEAR.log_marginal,
     "LinearGaussian.posterior": LINEAR.posterior,
@@ -146,6 +178,9 @@ TAKE_COUNTS = {
     ("num_samples", "elbo_analytic"): lambda k: elbo_analytic(VAE32, X, k),
     ("num_samples", "sample"): VAE32.sample,
     ("num_samples", "HVAE.sample"): TALL.sample,
+    ("num_samples", "Diffusion.trace"): lambda k: DIFFUSION.trace(X, k),
+    ("num_samples", "Diffusion.sample"): DIFFUSION.sample,
+    ("num_samples", "draw_levels"): lambda k: draw_levels(NOISE, X, k),
     ("num_samples", "HVAE.trace"): lambda k: TALL.trace(X, k),
     ("level", "HVAE.decode"): lambda k: TALL.decode(torch.zeros(1, 2), k),
     ("num_samples", "pathwise"): lambda k: pathwise(PRIOR(), torch.sum, k),
@@ -181,6 +216,9 @@ TAKE_NUMBERS = {
     ("scale", "LinearGaussian"): lambda s: LinearGaussian(torch.ones(4, 3), torch.zeros(4), s),
     ("scale", "optimal_linear_vae"): lambda s: optimal_linear_vae(X, 1, scale=s),
     ("beta", "optimal_linear_vae"): lambda s: optimal_linear_vae(X, 1, scale=1.0, beta=s),
+    ("start", "linear_schedule"): lambda s: linear_schedule(10, start=s),
+    ("end", "linear_schedule"): lambda s: linear_schedule(10, end=s),
+    ("offset", "cosine_schedule"): lambda s: cosine_schedule(10, offset=s),
     ("lr", "fit"): lambda s: fit(VAE32, X, epochs=1, lr=s),
     ("noise", "moons"): lambda s: data.moons(10, noise=s),
     ("noise", "pinwheel"): lambda s: data.pinwheel(10, noise=s),
@@ -241,6 +279,127 @@ OTHER = {
         lambda: free_bits_elbo(VAE32, X, -1.0),
         ValueError,
         r"free_nats must be finite and at least zero, got -1\.0",
+    ),
+    # Diffusion.
+    "one level of noise": (
+        lambda: log_snr_schedule(1, 4.0, -4.0),
+        ValueError,
+        r"num_levels must be at least 2, got 1; pass",
+    ),
+    "noise that shrinks": (
+        lambda: log_snr_schedule(5, -4.0, 4.0),
+        ValueError,
+        r"last must be below first, got 4\.0 and -4\.0",
+    ),
+    "a log SNR that rises": (
+        lambda: Schedule(torch.tensor([1.0, 2.0])),
+        ValueError,
+        r"log_snr must hold two levels or more.*got \[1\.0, 2\.0\]",
+    ),
+    "a level above the last": (
+        lambda: forward_marginal(NOISE, X, 7),
+        ValueError,
+        r"levels must run from 0 to T = 6 .*t = 7; levels count from 1",
+    ),
+    "levels in reverse": (
+        lambda: forward_kernel(NOISE, X, 3, 2),
+        ValueError,
+        r"with s below t, got s = 3 and t = 2",
+    ),
+    "back to the data": (
+        lambda: reverse_posterior(NOISE, X, X, 0, 1),
+        ValueError,
+        r"levels must run from 1 to T = 6",
+    ),
+    "a level that is no whole number": (
+        lambda: forward_marginal(NOISE, X, 0.5),
+        TypeError,
+        r"t must be a whole number, got 0\.5",
+    ),
+    "levels that are no whole numbers": (
+        lambda: forward_marginal(NOISE, X, torch.ones(5)),
+        TypeError,
+        r"t must hold whole numbers, got torch.float32; use t.long",
+    ),
+    "data of another dtype than z": (
+        lambda: reverse_posterior(NOISE, X, X.double(), 1, 2),
+        TypeError,
+        r"x must be torch.float32.*got torch.float64",
+    ),
+    "a number of levels for a schedule": (
+        lambda: Diffusion(100, DIFFUSION.denoiser, 0.1, StandardNormal(4)),
+        TypeError,
+        r"schedule must be a Schedule, got int; make one with linear_schedule",
+    ),
+    "a denoiser of another size": (
+        lambda: Diffusion(NOISE, DIFFUSION.denoiser, 0.1, PRIOR),
+        ValueError,
+        r"denoiser does not accept z of size 3, the prior's: .*3 inputs and 8 time features",
+    ),
+    "a denoiser that returns another size": (
+        lambda: Diffusion(NOISE, NoiseDenoiser(mlp(4 + TIME_FEATURES, 1)), 0.1, StandardNormal(4)),
+        ValueError,
+        r"net must return the noise in z, shape \(1, 4\), got \(1, 1\); give it 4 outputs",
+    ),
+    "a denoiser that leaves a pixel out": (
+        lambda: Diffusion(NOISE, Halved(), 0.1, StandardNormal(4)),
+        ValueError,
+        r"denoiser must return x of size 4, as the prior's z has, got shape \(1, 2\)",
+    ),
+    "a network for a reverse decoder": (
+        lambda: Diffusion(NOISE, DIFFUSION.denoiser, mlp(4, 4), StandardNormal(4)),
+        TypeError,
+        r"decoder must return a torch.distributions object, got Tensor",
+    ),
+    "a decoder of another size": (
+        lambda: Diffusion(NOISE, DIFFUSION.denoiser, decoder(), StandardNormal(4)),
+        ValueError,
+        r"decoder does not accept z of size 4, the prior's.*build it for 4 inputs",
+    ),
+    "a scale of zero": (
+        lambda: Diffusion(NOISE, DIFFUSION.denoiser, 0.0, StandardNormal(4)),
+        ValueError,
+        r"decoder must be finite and above zero, got 0\.0",
+    ),
+    "all of beta": (
+        lambda: Diffusion(NOISE, DIFFUSION.denoiser, 0.1, StandardNormal(4), NOISE.beta),
+        ValueError,
+        r"reverse_covariance must have shape \(5,\) or \(5, 4, 4\).*got \(6,\).*beta\[1:\]",
+    ),
+    "a reverse variance of zero": (
+        lambda: Diffusion(NOISE, DIFFUSION.denoiser, 0.1, StandardNormal(4), torch.zeros(5)),
+        ValueError,
+        r"reverse_covariance must be positive",
+    ),
+    "latents of another model": (
+        lambda: three_terms(DIFFUSION, X, TALL.trace(X).z),
+        ValueError,
+        r"latents must be 6 tensors \(K, 5, 4\), one a level, got",
+    ),
+    "the three terms of an HVAE": (
+        lambda: diffusion_elbo(TALL, X),
+        TypeError,
+        r"model must be a Diffusion, got HVAE; companion.objectives.elbo",
+    ),
+    "a start of another size": (
+        lambda: DIFFUSION.descend(X[:, :2], 3),
+        ValueError,
+        r"z must have 4 columns, got shape \(5, 2\)",
+    ),
+    "a covariance of another size": (
+        lambda: GaussianDenoiser(torch.zeros(3), torch.eye(2)),
+        ValueError,
+        r"mean \(D,\) and covariance \(D, D\) disagree: got \(3,\) and \(2, 2\)",
+    ),
+    "a singular covariance": (
+        lambda: GaussianDenoiser(torch.zeros(2), torch.zeros(2, 2)),
+        ValueError,
+        r"covariance must be symmetric and positive definite.*add a small",
+    ),
+    "points that are none": (
+        lambda: DataDenoiser(X[0]),
+        ValueError,
+        r"data must have shape \(N, D\)",
     ),
     # Sizes that disagree.
     "decoder and prior": (

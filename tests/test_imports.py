@@ -13,9 +13,9 @@ PACKAGE = Path(__file__).parents[1] / "companion"
 # Each module may import those of lower rows alone. A new file must be given a place here.
 RANKS = [
     {"validation"},
-    {"conditionals", "autoregressive", "data"},
+    {"conditionals", "autoregressive", "data", "schedule"},
     {"models", "estimators"},
-    {"objectives", "chain"},
+    {"objectives", "chain", "denoisers"},
     {"exact", "diffusion", "diagnostics"},
     {"train"},
     {"ensemble"},
