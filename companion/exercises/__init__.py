@@ -10,8 +10,10 @@ wrong answer in code: the check recognises it by its results.
 from importlib import import_module
 from typing import Final, final
 
-from companion.exercises.checking import Exercise, Prediction
+from companion.exercises.checking import Exercise, Inspection, Prediction
 from companion.validation import require_count
+
+Task = Exercise | Inspection | Prediction
 
 __all__ = ["Chapter", "chapter"]
 
@@ -22,6 +24,8 @@ FILES: Final = {
     4: "information_view",
     5: "gaussian_vae",
     6: "blurry_samples",
+    11: "diffusion_preview",
+    13: "capstone",
 }
 
 
@@ -33,14 +37,14 @@ class UnknownExerciseError(ValueError, AttributeError):
 class Chapter:
     """The exercises of one chapter, by name: ``check.<name>(answer)`` checks an answer."""
 
-    def __init__(self, number: int, exercises: dict[str, Exercise | Prediction]) -> None:
+    def __init__(self, number: int, exercises: dict[str, Task]) -> None:
         self.number: Final = number
         self.exercises: Final = exercises
 
     def __dir__(self) -> list[str]:
         return [*self.exercises, "exercises", "number"]
 
-    def __getattr__(self, name: str) -> Exercise | Prediction:
+    def __getattr__(self, name: str) -> Task:
         if name.startswith("__"):
             raise AttributeError(name)
         if name not in self.exercises:
@@ -65,9 +69,5 @@ def chapter(number: int) -> Chapter:
     if number not in FILES:
         raise ValueError(f"number must be one of {', '.join(map(str, FILES))}, got {number}")
     module = import_module(f"companion.exercises.{FILES[number]}")
-    found = {
-        value.name: value
-        for value in vars(module).values()
-        if isinstance(value, Exercise | Prediction)
-    }
+    found = {value.name: value for value in vars(module).values() if isinstance(value, Task)}
     return Chapter(number, found)

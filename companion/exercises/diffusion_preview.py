@@ -1,0 +1,527 @@
+"""Exercises of chapter 11: the fixed encoder, its reverse, the three terms, the ideal denoiser."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+
+def _normal(*shape: int) -> Tensor:
+    """Return standard Gaussian numbers in float64, from the generator as it stands."""
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def _uniform(*shape: int) -> Tensor:
+    """Return numbers between 0.05 and 0.95 in float64."""
+    return 0.05 + 0.9 * torch.rand(*shape, dtype=torch.float64)
+
+
+# --- one jump to level t -------------------------------------------------------------------------
+
+
+def _noisy(x: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    a = alpha_bar[:, None]
+    return a.sqrt() * x + (1 - a).sqrt() * eps
+
+
+def _probe_noisy(function: Callable[..., Any]) -> Sequence[Any]:
+    return [function(_normal(5, 3), _normal(5, 3), _uniform(5))]
+
+
+noisy = Exercise(
+    name="noisy",
+    solution=_noisy,
+    probe=_probe_noisy,
+    mistakes=(
+        Mistake(
+            "both roots missing",
+            "ᾱ and 1 − ᾱ are shares of the variance. What multiplies x and ε?",
+            lambda x, eps, a: a[:, None] * x + (1 - a[:, None]) * eps,
+        ),
+        Mistake(
+            "the variance in place of the scale of the noise",
+            "Which number must multiply ε so that its variance becomes 1 − ᾱ?",
+            lambda x, eps, a: a[:, None].sqrt() * x + (1 - a[:, None]) * eps,
+        ),
+        Mistake(
+            "no root at ᾱ",
+            "x of variance 1 should contribute the variance ᾱ. What multiplies it?",
+            lambda x, eps, a: a[:, None] * x + (1 - a[:, None]).sqrt() * eps,
+        ),
+        Mistake(
+            "signal and noise exchanged",
+            "With ᾱ near 1 the result should be near x.",
+            lambda x, eps, a: (1 - a[:, None]).sqrt() * x + a[:, None].sqrt() * eps,
+        ),
+        Mistake(
+            "1 − √ᾱ as the scale of the noise",
+            "The squares of the two factors add up to 1, not the factors.",
+            lambda x, eps, a: a[:, None].sqrt() * x + (1 - a[:, None].sqrt()) * eps,
+        ),
+        Mistake(
+            "noise added to an x that keeps its size",
+            "x shrinks as noise comes in, so that the total variance stays 1.",
+            lambda x, eps, a: x + (1 - a[:, None]).sqrt() * eps,
+        ),
+    ),
+)
+
+# --- from β to ᾱ ---------------------------------------------------------------------------------
+
+
+def _alpha_bar_from_beta(beta: Tensor) -> Tensor:
+    return (1 - beta).cumprod(0)
+
+
+def _shifted(beta: Tensor) -> Tensor:
+    return torch.cat([beta.new_ones(1), (1 - beta).cumprod(0)[:-1]])
+
+
+def _probe_alpha_bar(function: Callable[..., Any]) -> Sequence[Any]:
+    return [function(0.5 * _uniform(7)), function(0.2 * _uniform(4))]
+
+
+alpha_bar_from_beta = Exercise(
+    name="alpha_bar_from_beta",
+    solution=_alpha_bar_from_beta,
+    probe=_probe_alpha_bar,
+    mistakes=(
+        Mistake(
+            "1 − β_t of the one step alone",
+            "ᾱ_t is what is left of x after all steps up to t.",
+            lambda beta: 1 - beta,
+        ),
+        Mistake(
+            "a product of the β themselves",
+            "A step with a small β should leave nearly everything of x.",
+            lambda beta: beta.cumprod(0),
+        ),
+        Mistake(
+            "a sum of the β subtracted from 1",
+            "Each step keeps a share 1 − β of what the step before has left: shares multiply.",
+            lambda beta: 1 - beta.cumsum(0),
+        ),
+        Mistake(
+            "one level too low",
+            "The first entry belongs to t = 1, after the first step. It is not 1.",
+            _shifted,
+        ),
+        Mistake(
+            "√ᾱ in place of ᾱ",
+            "The factor of x in one step is √(1 − β). Its square is asked for.",
+            lambda beta: (1 - beta).cumprod(0).sqrt(),
+        ),
+        Mistake(
+            "1 − ᾱ in place of ᾱ",
+            "ᾱ falls with t. What you return rises.",
+            lambda beta: 1 - (1 - beta).cumprod(0),
+        ),
+    ),
+)
+
+# --- the reverse posterior -----------------------------------------------------------------------
+
+
+def _reverse_posterior(
+    x: Tensor, z: Tensor, alpha_bar_s: float, alpha_bar_t: float
+) -> tuple[Tensor, float]:
+    beta = 1 - alpha_bar_t / alpha_bar_s
+    of_x = alpha_bar_s**0.5 * beta / (1 - alpha_bar_t)
+    of_z = (1 - beta) ** 0.5 * (1 - alpha_bar_s) / (1 - alpha_bar_t)
+    return of_x * x + of_z * z, beta * (1 - alpha_bar_s) / (1 - alpha_bar_t)
+
+
+def _posterior_with(
+    change: Callable[[float, float, float], tuple[float, float, float]],
+) -> Callable[..., tuple[Tensor, float]]:
+    """Return an answer with other factors of x and z and another variance."""
+
+    def answer(x: Tensor, z: Tensor, a_s: float, a_t: float) -> tuple[Tensor, float]:
+        of_x, of_z, variance = change(a_s, a_t, 1 - a_t / a_s)
+        return of_x * x + of_z * z, variance
+
+    return answer
+
+
+def _probe_reverse(function: Callable[..., Any]) -> Sequence[Any]:
+    results = []
+    for a_s, a_t in [(0.9, 0.7), (0.35, 0.2)]:
+        mean, variance = function(_normal(5, 3), _normal(5, 3), a_s, a_t)
+        results += [mean, variance]
+    return results
+
+
+reverse_posterior = Exercise(
+    name="reverse_posterior",
+    solution=_reverse_posterior,
+    probe=_probe_reverse,
+    mistakes=(
+        Mistake(
+            "the variance of the forward step",
+            "β is the variance of z_t given z_s. Once x is known too, less is open.",
+            _posterior_with(
+                lambda s, t, b: (
+                    s**0.5 * b / (1 - t),
+                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
+                    b,
+                )
+            ),
+        ),
+        Mistake(
+            "the standard deviation returned as the variance",
+            "Return the variance: no root at the end.",
+            _posterior_with(
+                lambda s, t, b: (
+                    s**0.5 * b / (1 - t),
+                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
+                    (b * (1 - s) / (1 - t)) ** 0.5,
+                )
+            ),
+        ),
+        Mistake(
+            "the factors of x and z_t exchanged",
+            "If the step added next to nothing (β near 0), z_s is near z_t.",
+            _posterior_with(
+                lambda s, t, b: (
+                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
+                    s**0.5 * b / (1 - t),
+                    b * (1 - s) / (1 - t),
+                )
+            ),
+        ),
+        Mistake(
+            "√ᾱ_t in place of √ᾱ_s at x",
+            "The prior of z_s is q(z_s | x). Which level's ᾱ does its mean hold?",
+            _posterior_with(
+                lambda s, t, b: (
+                    t**0.5 * b / (1 - t),
+                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
+                    b * (1 - s) / (1 - t),
+                )
+            ),
+        ),
+        Mistake(
+            "1 − ᾱ_s and 1 − ᾱ_t exchanged",
+            "The variance of z_s given both neighbours must be smaller than β.",
+            _posterior_with(
+                lambda s, t, b: (
+                    s**0.5 * b / (1 - s),
+                    (1 - b) ** 0.5 * (1 - t) / (1 - s),
+                    b * (1 - t) / (1 - s),
+                )
+            ),
+        ),
+        Mistake(
+            "1 − ᾱ_t used for β",
+            "β is the noise of one step, 1 − ᾱ_t / ᾱ_s. The noise of all steps is 1 − ᾱ_t.",
+            _posterior_with(lambda s, t, b: (s**0.5, t**0.5 * (1 - s) / (1 - t), 1 - s)),
+        ),
+        Mistake(
+            "the roots of the two factors missing",
+            "x enters by the mean √ᾱ_s x, and z_t by the step's factor √(1 − β).",
+            _posterior_with(
+                lambda s, t, b: (
+                    s * b / (1 - t),
+                    (1 - b) * (1 - s) / (1 - t),
+                    b * (1 - s) / (1 - t),
+                )
+            ),
+        ),
+    ),
+)
+
+# --- from a guess of the noise to a guess of x ---------------------------------------------------
+
+
+def _guess_from_noise(z: Tensor, eps_hat: Tensor, alpha_bar: Tensor) -> Tensor:
+    a = alpha_bar[:, None]
+    return (z - (1 - a).sqrt() * eps_hat) / a.sqrt()
+
+
+guess_from_noise = Exercise(
+    name="guess_from_noise",
+    solution=_guess_from_noise,
+    probe=_probe_noisy,
+    mistakes=(
+        Mistake(
+            "the division by √ᾱ missing",
+            "Taking the noise off leaves √ᾱ x. What is left to do?",
+            lambda z, eps, a: z - (1 - a[:, None]).sqrt() * eps,
+        ),
+        Mistake(
+            "divided by ᾱ in place of √ᾱ",
+            "z_t holds √ᾱ x.",
+            lambda z, eps, a: (z - (1 - a[:, None]).sqrt() * eps) / a[:, None],
+        ),
+        Mistake(
+            "the variance in place of the scale of the noise",
+            "z_t holds √(1 − ᾱ) ε.",
+            lambda z, eps, a: (z - (1 - a[:, None]) * eps) / a[:, None].sqrt(),
+        ),
+        Mistake(
+            "the whole of ε taken off",
+            "ε has variance 1. How much of it is in z_t?",
+            lambda z, eps, a: (z - eps) / a[:, None].sqrt(),
+        ),
+        Mistake(
+            "the noise added once more",
+            "Solve z_t = √ᾱ x + √(1 − ᾱ) ε for x.",
+            lambda z, eps, a: (z + (1 - a[:, None]).sqrt() * eps) / a[:, None].sqrt(),
+        ),
+    ),
+)
+
+# --- one diffusion term --------------------------------------------------------------------------
+
+
+def _diffusion_term(x: Tensor, x_hat: Tensor, snr_s: float, snr_t: float) -> Tensor:
+    return 0.5 * (snr_s - snr_t) * (x - x_hat).square().sum(-1)
+
+
+def _probe_term(function: Callable[..., Any]) -> Sequence[Any]:
+    return [
+        function(_normal(5, 3), _normal(5, 3), 4.0, 2.5),
+        function(_normal(2, 7), _normal(2, 7), 0.3, 0.1),
+    ]
+
+
+diffusion_term = Exercise(
+    name="diffusion_term",
+    solution=_diffusion_term,
+    probe=_probe_term,
+    mistakes=(
+        Mistake(
+            "a mean over the pixels",
+            "The KL of a vector is the sum over its units.",
+            lambda x, x_hat, s, t: _diffusion_term(x, x_hat, s, t) / x.shape[-1],
+        ),
+        Mistake(
+            "the factor ½ missing",
+            "A Gaussian's exponent divides by twice the variance.",
+            lambda x, x_hat, s, t: 2 * _diffusion_term(x, x_hat, s, t),
+        ),
+        Mistake(
+            "the sign turned",
+            "A KL divergence is not negative, and the SNR at s is the larger one.",
+            lambda x, x_hat, s, t: -_diffusion_term(x, x_hat, s, t),
+        ),
+        Mistake(
+            "the weight of the predicted noise",
+            "SNR_s / SNR_t − 1 goes with ‖ε − ε̂‖². Here the error is that of x.",
+            lambda x, x_hat, s, t: _diffusion_term(x, x_hat, s, t) / t,
+        ),
+        Mistake(
+            "the SNR turned over",
+            "The SNR is signal over noise, so the term falls to zero as both become small.",
+            lambda x, x_hat, s, t: 0.5 * (1 / t - 1 / s) * (x - x_hat).square().sum(-1),
+        ),
+        Mistake(
+            "a sum over the data points as well",
+            "The result should hold one number for each data point.",
+            lambda x, x_hat, s, t: _diffusion_term(x, x_hat, s, t).sum(),
+        ),
+        Mistake(
+            "a distance that is not squared",
+            "The KL of two Gaussians of one variance grows with the square of their distance.",
+            lambda x, x_hat, s, t: 0.5 * (s - t) * (x - x_hat).norm(dim=-1),
+        ),
+    ),
+)
+
+# --- one random level ----------------------------------------------------------------------------
+
+
+def _one_random_level(terms: Tensor, t: Tensor) -> Tensor:
+    return len(terms) * terms[t - 2, torch.arange(len(t))]
+
+
+def _probe_level(function: Callable[..., Any]) -> Sequence[Any]:
+    # Level T comes up, so that an index that is one too high stops; and level 2.
+    terms = torch.rand(4, 6, dtype=torch.float64)
+    return [
+        function(terms, torch.tensor([2, 5, 3, 4, 2, 5])),
+        function(terms, torch.tensor([4, 3, 3, 2, 4, 4])),
+    ]
+
+
+def _next_level(terms: Tensor, t: Tensor) -> Tensor:
+    return len(terms) * terms[(t - 1) % len(terms), torch.arange(len(t))]
+
+
+one_random_level = Exercise(
+    name="one_random_level",
+    solution=_one_random_level,
+    probe=_probe_level,
+    mistakes=(
+        Mistake(
+            "one term in place of the sum",
+            "The average of one random term is the mean of all T − 1. What is wanted is their sum.",
+            lambda terms, t: terms[t - 2, torch.arange(len(t))],
+        ),
+        Mistake(
+            "weighted by T in place of T − 1",
+            "How many diffusion terms are there? Their levels start at 2.",
+            lambda terms, t: (len(terms) + 1) * terms[t - 2, torch.arange(len(t))],
+        ),
+        Mistake(
+            "off by one level",
+            "Row 0 of terms belongs to t = 2.",
+            _next_level,
+        ),
+        Mistake(
+            "all levels summed",
+            "That is right but costs T − 1 calls of the network. Use the one term of level t.",
+            lambda terms, t: terms.sum(0),
+        ),
+        Mistake(
+            "the same level for all data points",
+            "Each data point has its own t: pick one entry of terms from each column.",
+            lambda terms, t: len(terms) * terms[t[0] - 2],
+        ),
+    ),
+)
+
+# --- the ideal denoiser of a list of points ------------------------------------------------------
+
+
+def _ideal_guess(z: Tensor, data: Tensor, alpha_bar: float) -> Tensor:
+    squares = (z[:, None] - alpha_bar**0.5 * data).square().sum(-1)
+    return (-squares / (2 * (1 - alpha_bar))).softmax(-1) @ data
+
+
+def _guess_by(
+    logits: Callable[[Tensor, Tensor, float], Tensor],
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Return a guess that weighs the points by a softmax of other numbers."""
+    return lambda z, data, a: logits(z, data, a).softmax(-1) @ data
+
+
+def _squares(z: Tensor, data: Tensor, factor: float) -> Tensor:
+    return (z[:, None] - factor * data).square().sum(-1)
+
+
+def _underflows(z: Tensor, data: Tensor, alpha_bar: float) -> Tensor:
+    weight = torch.exp(-_squares(z, data, alpha_bar**0.5) / (2 * (1 - alpha_bar)))
+    return weight @ data / weight.sum(-1, keepdim=True)
+
+
+def _probe_ideal(function: Callable[..., Any]) -> Sequence[Any]:
+    data = _normal(7, 3)
+    # The last: so far from all points that every density is zero in 64 bits.
+    return [
+        function(_normal(5, 3), data, 0.5),
+        function(_normal(4, 3), data, 0.2),
+        function(20 + _normal(2, 3), data, 0.9),
+    ]
+
+
+ideal_guess = Exercise(
+    name="ideal_guess",
+    solution=_ideal_guess,
+    probe=_probe_ideal,
+    mistakes=(
+        Mistake(
+            "densities that underflow",
+            "Far from all points every density is zero in floating point. Stay in logarithms.",
+            _underflows,
+        ),
+        Mistake(
+            "the points not shrunk by √ᾱ",
+            "q(z_t | x) is centred on √ᾱ x.",
+            _guess_by(lambda z, data, a: -_squares(z, data, 1.0) / (2 * (1 - a))),
+        ),
+        Mistake(
+            "the points shrunk by ᾱ",
+            "q(z_t | x) is centred on √ᾱ x.",
+            _guess_by(lambda z, data, a: -_squares(z, data, a) / (2 * (1 - a))),
+        ),
+        Mistake(
+            "the ½ of the exponent missing",
+            "A Gaussian's exponent divides by twice the variance.",
+            _guess_by(lambda z, data, a: -_squares(z, data, a**0.5) / (1 - a)),
+        ),
+        Mistake(
+            "the standard deviation in place of the variance",
+            "A Gaussian's exponent divides by the variance, which is 1 − ᾱ.",
+            _guess_by(lambda z, data, a: -_squares(z, data, a**0.5) / (2 * (1 - a) ** 0.5)),
+        ),
+        Mistake(
+            "the nearest point alone",
+            "All points share in the guess, each by its probability.",
+            lambda z, data, a: data[_squares(z, data, a**0.5).argmin(-1)],
+        ),
+        Mistake(
+            "weights that sum to one over z",
+            "For each z the weights of the data points sum to one. Which axis is that?",
+            lambda z, data, a: (-_squares(z, data, a**0.5) / (2 * (1 - a))).softmax(0) @ data,
+        ),
+    ),
+)
+
+# --- a prediction --------------------------------------------------------------------------------
+
+halving = Prediction(
+    name="halving",
+    answer=0.5,
+    because="What the wrong variance costs falls as 1/T, down to the floor.",
+    mistakes={
+        1.0: "that is so for the exact covariance, where the excess is zero for every T.",
+        0.25: "that is what one step's excess does, 1/T². There are about T of them.",
+        2.0: "more steps help: each makes a smaller error, faster than their number grows.",
+        0.0: "it tends to zero, but no finite T gets there.",
+    },
+    tolerance=0.02,
+)
+
+# --- information ---------------------------------------------------------------------------------
+
+
+def _information(eigenvalues: Tensor, snr: Tensor) -> Tensor:
+    return 0.5 * torch.log1p(snr[:, None] * eigenvalues).sum(-1)
+
+
+def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
+    eigenvalues = 0.2 + 3 * torch.rand(3, dtype=torch.float64)
+    return [function(eigenvalues, torch.tensor([30.0, 2.0, 0.7, 0.01, 1e-4], dtype=torch.float64))]
+
+
+information = Exercise(
+    name="information",
+    solution=_information,
+    probe=_probe_information,
+    mistakes=(
+        Mistake(
+            "the SNR turned over",
+            "With more noise z_t tells less of x, so the result must fall as the SNR falls.",
+            lambda eigenvalues, snr: _information(eigenvalues, 1 / snr),
+        ),
+        Mistake(
+            "the factor ½ missing",
+            "The entropy of a Gaussian is ½ log of its variance, up to a constant.",
+            lambda eigenvalues, snr: 2 * _information(eigenvalues, snr),
+        ),
+        Mistake(
+            "a mean over the directions",
+            "Independent directions add up their information.",
+            lambda eigenvalues, snr: _information(eigenvalues, snr) / len(eigenvalues),
+        ),
+        Mistake(
+            "the data's variances left out",
+            "A direction in which the data hardly vary has little to tell.",
+            lambda eigenvalues, snr: _information(torch.ones_like(eigenvalues), snr),
+        ),
+        Mistake(
+            "the 1 missing in the logarithm",
+            "z_t holds signal and noise. Without signal the information is 0, not minus infinity.",
+            lambda eigenvalues, snr: 0.5 * torch.log(snr[:, None] * eigenvalues).sum(-1),
+        ),
+        Mistake(
+            "the scales in place of the variances",
+            "Eigenvalues of S are variances already. The SNR is a ratio of variances too.",
+            lambda eigenvalues, snr: _information(eigenvalues.sqrt(), snr.sqrt()),
+        ),
+    ),
+)
