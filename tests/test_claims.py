@@ -1,6 +1,8 @@
 """Every claim of a chapter in the book has a cell that shows it and a test that holds it."""
 
+import json
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,52 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 import claims as register  # noqa: E402
 
+# Every identifier stays: this list is not made from claims.yml, and so notices what is lost there.
+IDENTIFIERS = {
+    "01_big_picture": """
+        big: autoencoder ae-latent-unstructured vae-generates
+    """,
+    "02_model_setup": """
+        setup: marginal intractable ancestral bayes-posterior amortised simple-decoder
+        pixel-by-pixel
+    """,
+    "03_elbo": """
+        elbo: lower-bound jensen two-terms gap-identity tight reconstruction-memorises kl-smooths
+        trade-off beta-bound prior-holes gap-may-grow importance-weighted
+    """,
+    "04_information_view": """
+        info: mle-is-kl density joints chain-rule marginals-hide decomposition elbo-is-joint-kl
+    """,
+    "05_gaussian_vae": """
+        gauss: encoder mse kl-closed-form objective reparameterise gradient
+        no-gradient-through-sampling pseudocode beta-is-variance beta-disentangles binary grey-bce
+    """,
+    "06_blurry_samples": """
+        blur: least-squares conditional-mean ratio-form overlap supports trained-decoder
+        normaliser
+    """,
+    "07_posterior_collapse": """
+        collapse: averaged-elbo mutual-information aggregated optimum simple-decoder
+        powerful-decoder no-dependence no-control two-sides depth-no-cure warm-up-helps
+        beta-direction monitor
+    """,
+    "08_depth_is_not_enough": """
+        depth: family full-covariance encoder-sweep richer-family collapse-persists
+    """,
+    "09_hierarchical_vae": """
+        hvae: factorisation marginal generation encoder elbo decomposition average kl-form
+        one-level is-a-vae distributes aligned coarse-to-fine observation localised first-level
+        beats-deep-flat
+    """,
+    "10_training_hvaes": """
+        train: upper-levels-idle information-falls weak-gradients capacity joint-instability
+        warm-up layerwise
+    """,
+    "11_diffusion_preview": """
+        diff: fixed-encoder forward-marginal reverse-posterior three-terms exact-gaussian
+        no-collapse stability quality progressive
+    """,
+}
 CLAIMS = register.read_claims(ROOT)
 KNOWN = {claim.id for claim in CLAIMS}
 LANDED = {page.removeprefix("book/") for page in register.toc_pages(ROOT)}
@@ -17,9 +65,14 @@ TESTS = register.claims_of_tests(ROOT)
 CHAPTERS = sorted(ROOT.glob("book/[01][0-9]_*.ipynb"))
 
 
+@cache
+def checks_of(chapter: str) -> list[register.Check]:
+    return register.checks_of_chapter(ROOT / "book" / f"{chapter}.ipynb")
+
+
 @pytest.mark.parametrize("claim", [c for c in CLAIMS if c.chapter in LANDED], ids=lambda c: c.id)
 def test_claim_is_shown_and_tested(claim: register.Claim) -> None:
-    shown = register.claims_of_chapter(ROOT / "book" / f"{claim.chapter}.ipynb")
+    shown = {name for check in checks_of(claim.chapter) for name in check.claims}
     assert claim.id in shown, (
         f"tag the cell of book/{claim.chapter}.ipynb that shows it with 'claim:{claim.id}'"
     )
@@ -38,6 +91,23 @@ def test_cells_name_claims_of_their_chapter(chapter: Path) -> None:
         assert name in own, (
             f"a cell is tagged 'claim:{name}'; this chapter's claims are {', '.join(sorted(own))}"
         )
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS if c.chapter in LANDED], ids=lambda c: c.id)
+def test_claim_has_numbers_and_a_section(claim: register.Claim) -> None:
+    for check in checks_of(claim.chapter):
+        if claim.id in check.claims:
+            assert any(letter.isdigit() for letter in check.output), "the cell's output is stored"
+            assert check.section.level >= 2
+
+
+def test_no_identifier_is_lost() -> None:
+    listed = set()
+    for chapter, text in IDENTIFIERS.items():
+        prefix, names = text.split(":")
+        listed |= {(f"{prefix.strip()}.{name}", chapter) for name in names.split()}
+    assert len(listed) == 99
+    assert {(claim.id, claim.chapter) for claim in CLAIMS} == listed
 
 
 def test_register_is_whole() -> None:
@@ -87,3 +157,110 @@ def test_marks_are_found_on_functions_and_classes(tmp_path: Path) -> None:
         "a.b": ["tests/deep/test_it.py::test_f", "tests/deep/test_it.py::TestG"],
         "a.c": ["tests/deep/test_it.py::test_f"],
     }
+
+
+# --- what the page shows of a cell ----------------------------------------------------------------
+
+CELLS = [
+    ("markdown", "# 3 The bound\n\n## 3.1 Where $q$ is `exact`\n\n### Check it", [], ""),
+    ("code", "%pip install nothing\n", ["setup"], ""),
+    (
+        "code",
+        "from companion.exact import LinearGaussian, latent_grid as grid\n"
+        "from companion.data import digits\n"
+        "from companion.models import VAE\n"
+        "from companion.objectives import elbo\n"
+        "toy = LinearGaussian(weight, bias, scale=1.0)\n"
+        "def shifted(elbo):\n    return LinearGaussian(elbo, bias, 1.0)\n",
+        [],
+        "",
+    ),
+    ("code", "print(toy.gap(x, q))", ["claim:a.method", "claim:a.shared"], "gap 1\n"),
+    ("markdown", "### Check it\n\n```\n## no heading\n```", [], ""),
+    ("code", "results = {}\nfor k in grid(1):\n    results[k] = elbo(VAE(digits()), k)", [], ""),
+    ("code", "print(max(results))", ["claim:a.earlier"], "1\n2"),
+    ("markdown", "## 3.2 Another\n\n### Explore: `q`\n", [], ""),
+    ("code", "m = shifted(1.0)\nprint(m.elbo(x, m.posterior(x)))", ["claim:a.made"], "3"),
+    ("code", "elbo = 1.0\nprint(elbo)", ["claim:a.shadowed"], "4"),
+]
+
+
+def test_checks_of_a_chapter(tmp_path: Path) -> None:
+    cells = [
+        {
+            "cell_type": kind,
+            "source": [source],
+            "metadata": {"tags": tags},
+            "outputs": [{"text": [output]}],
+        }
+        for kind, source, tags, output in CELLS
+    ]
+    path = tmp_path / "03_it.ipynb"
+    path.write_text(json.dumps({"cells": cells}), "utf-8")
+    found = {
+        check.claims: (check.section.title, check.section.anchor, check.output, check.code)
+        for check in register.checks_of_chapter(path)
+    }
+    first = ("3.1 Where q is exact", "where-q-is-exact")
+    explore = ("Explore: q", "explore-q")
+    assert found == {
+        ("a.method", "a.shared"): (*first, "gap 1", ("exact.LinearGaussian.gap",)),
+        # The data is no code that a claim is about, and what builds a model comes last.
+        ("a.earlier",): (
+            *first,
+            "1\n2",
+            ("exact.latent_grid", "objectives.elbo", "models.VAE"),
+        ),
+        ("a.made",): (
+            *explore,
+            "3",
+            ("exact.LinearGaussian.elbo", "exact.LinearGaussian.posterior"),
+        ),
+        ("a.shadowed",): (*explore, "4", ()),
+    }
+    in_order = ["a.method", "a.shared", "a.earlier", "a.made", "a.shadowed"]
+    assert register.claims_of_chapter(path) == in_order
+
+
+def test_long_output_is_folded_and_escaped() -> None:
+    def check(output: str) -> register.Check:
+        return register.Check(("a.b",), register.Heading(2, "T", "t"), output, ())
+
+    assert "details" not in register.numbers_block([check("1 < 2\n2\n3\n4")])
+    assert "1 &lt; 2" in register.numbers_block([check("1 < 2\n2\n3\n4")])
+    several = register.numbers_block([check("1\n2"), check("1\n2"), check("3\n4\n5")])
+    assert "<details><summary>The numbers: 5 lines</summary>" in several
+    assert "1\n2\n\n3\n4\n5</pre>" in several
+
+
+def test_address_of_the_repository(tmp_path: Path) -> None:
+    config = tmp_path / "_config.yml"
+    config.write_text("title: T\n", "utf-8")
+    assert register.repository_address(tmp_path) == ""
+    config.write_text("repository:\n  url: https://github.com/o/n\n  branch: main\n", "utf-8")
+    assert register.repository_address(tmp_path) == "https://github.com/o/n/blob/main"
+
+
+@pytest.mark.site
+def test_page_shows_numbers_section_code_and_tests(site: Path) -> None:
+    from bs4 import BeautifulSoup, Tag
+
+    page = BeautifulSoup((site / "book" / "claims.html").read_text("utf-8"), "html.parser")
+    with_code = 0
+    for claim in CLAIMS:
+        if claim.chapter not in LANDED:
+            continue
+        row = page.find(id=claim.row_anchor)
+        assert isinstance(row, Tag)
+        (numbers,) = row.find_all("pre")
+        addresses = [str(a["href"]) for a in row.find_all("a")]
+        for check in checks_of(claim.chapter):
+            if claim.id in check.claims:
+                assert check.output in numbers.get_text()
+                assert f"{claim.chapter}.html#{check.section.anchor}" in addresses
+        code = [a for a in addresses if a.startswith("api.html#companion.")]
+        with_code += bool(code)
+        assert len(code) <= 4
+        for test in TESTS[claim.id]:
+            assert test.partition("::")[2] in row.get_text()
+    assert with_code > len(LANDED)

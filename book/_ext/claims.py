@@ -2,7 +2,8 @@
 
 A claim is a row ``{id, kind, chapter, statement}``. It is *shown* when its chapter stands in
 ``_toc.yml`` and has a code cell tagged ``claim:<id>``; until then the page says "planned". Its
-tests carry the mark ``@pytest.mark.claim("<id>")``.
+tests carry the mark ``@pytest.mark.claim("<id>")``. The numbers on the page are the stored outputs
+of the tagged cells, and the code is what those cells call.
 
 The directive takes a chapter and lists its claims::
 
@@ -12,11 +13,15 @@ The directive takes a chapter and lists its claims::
 
 import ast
 import json
+import re
 from dataclasses import dataclass
+from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import yaml
+from called_code import Names
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
@@ -24,6 +29,8 @@ from sphinx.transforms import SphinxTransform
 from sphinx.util.docutils import SphinxDirective
 
 KINDS = {"E": "exact", "M": "measured", "C": "care", "E/M": "exact and measured"}
+FOLD_AFTER = 4  # lines of numbers
+MOST_CODE = 4  # links to the package
 
 
 @dataclass(frozen=True)
@@ -77,16 +84,68 @@ def toc_pages(root: Path) -> list[str]:
     return [toc["root"], *(chapter["file"] for chapter in chapters)]
 
 
+@dataclass(frozen=True)
+class Heading:
+    """A heading of a page, and the anchor that the built page gives it ("" for a repeated one)."""
+
+    level: int
+    title: str
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """A code cell that shows claims: where it stands, what it printed, and what it calls."""
+
+    claims: tuple[str, ...]
+    section: Heading
+    output: str
+    code: tuple[str, ...]
+
+
+def headings(texts: list[str]) -> list[list[Heading]]:
+    """The headings of each of a page's Markdown texts; the anchors are those of docutils."""
+    taken: set[str] = set()
+    found = []
+    for text in texts:
+        outside = re.sub(r"^(```+|~~~+).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+        here = []
+        for match in re.finditer(r"^(#+) +(.+?) *$", outside, flags=re.MULTILINE):
+            title = re.sub(r"[$`*]", "", match[2])
+            anchor = nodes.make_id(title)
+            here.append(Heading(len(match[1]), title, "" if anchor in taken else anchor))
+            taken.add(anchor)
+        found.append(here)
+    return found
+
+
+def checks_of_chapter(path: Path) -> list[Check]:
+    """The code cells of a notebook that are tagged with claims, in order."""
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    texts = ["".join(c["source"]) if c["cell_type"] == "markdown" else "" for c in cells]
+    above: list[Heading] = []
+    names = Names()
+    found = []
+    for cell, here in zip(cells, headings(texts), strict=True):
+        for heading in here:
+            above = [*(h for h in above if h.level < heading.level), heading]
+        tags = cell["metadata"].get("tags", [])
+        if cell["cell_type"] != "code" or "setup" in tags:
+            continue
+        source = "".join(cell["source"])
+        names.read(source)
+        claims = [tag.removeprefix("claim:") for tag in tags if tag.startswith("claim:")]
+        if claims:
+            named = [h for h in above if h.title != "Check it" and h.anchor]
+            output = "".join("".join(o.get("text", "")) for o in cell["outputs"])
+            code = tuple(names.reached_from(source))
+            found.append(Check(tuple(claims), named[-1], output.rstrip(), code))
+    return found
+
+
 def claims_of_chapter(path: Path) -> list[str]:
     """The claims that the code cells of a notebook are tagged with, in order."""
-    cells = json.loads(path.read_text("utf-8"))["cells"]
-    return [
-        tag.removeprefix("claim:")
-        for cell in cells
-        if cell["cell_type"] == "code"
-        for tag in cell["metadata"].get("tags", [])
-        if tag.startswith("claim:")
-    ]
+    return [claim for check in checks_of_chapter(path) for claim in check.claims]
 
 
 def claims_of_tests(root: Path) -> dict[str, list[str]]:
@@ -107,6 +166,14 @@ def claims_of_tests(root: Path) -> dict[str, list[str]]:
     return found
 
 
+def repository_address(root: Path) -> str:
+    """Where the files of the repository can be read, or nothing while ``_config.yml`` is silent."""
+    config = yaml.safe_load((root / "_config.yml").read_text("utf-8"))
+    repository = config.get("repository") or {}
+    url = repository.get("url", "")
+    return f"{url}/blob/{repository.get('branch', 'main')}" if url else ""
+
+
 class ClaimsDirective(SphinxDirective):
     """List the claims of one chapter as a table."""
 
@@ -121,41 +188,104 @@ class ClaimsDirective(SphinxDirective):
             raise self.error(f"no claim in claims.yml has the chapter {chapter!r}")
         notebook = root / "book" / f"{chapter}.ipynb"
         landed = f"book/{chapter}" in toc_pages(root)
-        shown = claims_of_chapter(notebook) if landed else []
+        checks = checks_of_chapter(notebook) if landed else []
         tests = claims_of_tests(root)
-        dependencies = [root / "book" / "claims.yml", root / "_toc.yml", notebook]
-        for path in [*dependencies, *root.glob("tests/**/test_*.py")]:
+        sources = [root / name for name in ("book/claims.yml", "_toc.yml", "_config.yml")]
+        sources += [notebook, *root.glob("tests/**/test_*.py"), *root.glob("companion/**/*.py")]
+        for path in sources:
             self.env.note_dependency(str(path))
 
         body = nodes.tbody()
         for claim in claims:
-            body += self.row(claim, claim.id in shown, tests.get(claim.id, []))
+            shown = [check for check in checks if claim.id in check.claims]
+            body += self.row(claim, shown, tests.get(claim.id, []), repository_address(root))
         head = nodes.thead("", nodes.row("", self.cell("Claim"), self.cell("Statement")))
         columns = [nodes.colspec(colwidth=width) for width in (25, 75)]
         group = nodes.tgroup("", *columns, head, body, cols=2)
         return [nodes.table("", group, classes=["claims"])]
 
-    def row(self, claim: Claim, shown: bool, tests: list[str]) -> nodes.row:
-        """One claim: what it says, where it is shown, and what tests it."""
+    def row(
+        self, claim: Claim, checks: list[Check], tests: list[str], repository: str
+    ) -> nodes.row:
+        """One claim: what it says, what was compared, and where to find all of it."""
         name = nodes.paragraph("", "", nodes.literal("", claim.id))
         kind = nodes.paragraph("", KINDS[claim.kind], classes=["claim-kind"])
-        statement = nodes.entry()
-        self.state.nested_parse(StringList([claim.statement], "claims.yml"), 0, statement)
-        links = nodes.paragraph("", "", classes=["claim-links"])
-        if shown:
-            address = f"{claim.chapter}.html#{claim.cell_anchor}"
-            links += nodes.reference("", "see it checked", refuri=address, internal=True)
+        entry = nodes.entry()
+        self.state.nested_parse(StringList([claim.statement], "claims.yml"), 0, entry)
+        if checks:
+            entry += nodes.raw("", numbers_block(checks), format="html")
+            entry += line(*self.places(claim, checks))
+            if code := self.code(checks):
+                entry += line(nodes.Text("code: "), *dotted(code))
         else:
-            links += nodes.inline("", "planned", classes=["claim-planned"])
-        for test in tests:
-            links += [nodes.Text(" · "), nodes.literal("", test.removeprefix("tests/"))]
-        statement += links
-        return nodes.row("", nodes.entry("", name, kind), statement, ids=[claim.row_anchor])
+            entry += line(nodes.inline("", "planned", classes=["claim-planned"]))
+        for file, names in by_file(tests).items():
+            where = link(f"{repository}/{file}", file) if repository else nodes.Text(file)
+            tested = dotted([nodes.literal("", name) for name in names])
+            entry += line(nodes.Text("tests in "), where, nodes.Text(": "), *tested)
+        return nodes.row("", nodes.entry("", name, kind), entry, ids=[claim.row_anchor])
+
+    def places(self, claim: Claim, checks: list[Check]) -> list[nodes.Node]:
+        """Links to the first cell that shows the claim, and to the sections of all."""
+        page = f"{claim.chapter}.html"
+        sections = {check.section.anchor: check.section.title for check in checks}
+        return [
+            link(f"{page}#{claim.cell_anchor}", "see it checked"),
+            nodes.Text(" in "),
+            *dotted([link(f"{page}#{anchor}", title) for anchor, title in sections.items()]),
+        ]
+
+    def code(self, checks: list[Check]) -> list[nodes.Node]:
+        """Links to what the cells call, the first calls of each cell first."""
+        by_turns = [
+            name for turn in zip_longest(*(check.code for check in checks)) for name in turn
+        ]
+        names = list(dict.fromkeys(name for name in by_turns if name))[:MOST_CODE]
+        return [
+            link(f"api.html#companion.{name}", nodes.literal("", name.partition(".")[2]))
+            for name in names
+        ]
 
     @staticmethod
     def cell(text: str) -> nodes.entry:
         """A cell of the head."""
         return nodes.entry("", nodes.paragraph("", text))
+
+
+def numbers_block(checks: list[Check]) -> str:
+    """The stored outputs of the cells as HTML, folded where they are long."""
+    outputs = list(dict.fromkeys(check.output for check in checks if check.output))
+    lines = sum(len(output.splitlines()) for output in outputs)
+    text = escape("\n\n".join(outputs))
+    block = f'<pre tabindex="0">{text}</pre>'
+    if lines > FOLD_AFTER:
+        block = f"<details><summary>The numbers: {lines} lines</summary>{block}</details>"
+    return f'<div class="claim-numbers">{block}</div>'
+
+
+def by_file(tests: list[str]) -> dict[str, list[str]]:
+    """The names of tests by their files."""
+    files: dict[str, list[str]] = {}
+    for test in tests:
+        file, _, name = test.partition("::")
+        files.setdefault(file, []).append(name)
+    return files
+
+
+def line(*content: nodes.Node) -> nodes.paragraph:
+    """A small line below a statement."""
+    return nodes.paragraph("", "", *content, classes=["claim-links"])
+
+
+def dotted(items: list[nodes.Node]) -> list[nodes.Node]:
+    """The items with dots between them."""
+    return [node for item in items for node in (nodes.Text(" · "), item)][1:]
+
+
+def link(address: str, content: str | nodes.Node) -> nodes.reference:
+    """A link with a text or a node inside."""
+    inside = nodes.Text(content) if isinstance(content, str) else content
+    return nodes.reference("", "", inside, refuri=address, internal="://" not in address)
 
 
 class ClaimAnchors(SphinxTransform):
