@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-__all__ = ["Exercise", "Mistake", "Prediction"]
+__all__ = ["Condition", "Exercise", "Inspection", "Mistake", "Prediction"]
 
 Probe = Callable[[Callable[..., Any]], Sequence[Any]]
 
@@ -160,6 +160,55 @@ class Prediction:
         except Exception:  # whatever the reader passed: it is no number
             return False
         return abs(number - other) <= max(self.tolerance, 1e-9)
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that must hold of what the reader has built.
+
+    Attributes:
+        name: What is wrong where it does not hold, without a full stop.
+        hint: What to look at, one sentence.
+        holds: Called with what the inspection was given.
+    """
+
+    name: str
+    hint: str
+    holds: Callable[..., bool]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """An exercise without one right answer: what the reader built is looked at, point by point.
+
+    Attributes:
+        name: As in ``check.<name>``.
+        conditions: Looked at in this order; the first that does not hold is the verdict.
+        finding: What the verdict adds when all hold, from the same things.
+    """
+
+    name: str
+    conditions: tuple[Condition, ...]
+    finding: Callable[..., str]
+
+    def __call__(self, *things: object) -> None:
+        """Print one line on what the reader has built; never raise."""
+        print(self.verdict(*things))
+
+    def verdict(self, *things: object) -> str:
+        """Return the line that `__call__` prints."""
+        if not things or any(thing is None or thing is ... for thing in things):
+            return NOT_ATTEMPTED
+        # The looks draw random numbers; the reader's stay as they were.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            try:
+                for condition in self.conditions:
+                    if not condition.holds(*things):
+                        return f"✗ {condition.name}. {condition.hint}"
+                return f"✓ {self.finding(*things)}"
+            except Exception as error:
+                return f"✗ This could not be looked at: {type(error).__name__}: {_short(error)}"
 
 
 def _close(result: Any, expected: Any, tolerance: float) -> bool:
