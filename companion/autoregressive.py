@@ -31,9 +31,11 @@ class AutoregressiveConditional(nn.Module):
         latent: Size d of z.
         features: Number D of pixels, in the order in which they are drawn.
         hidden: Number of hidden units; at least D, so that each pixel is seen.
+        context: How many of the pixels before it a pixel may see; None: all. With 0 the pixels are
+            independent given the code.
 
     Raises:
-        ValueError: A size is below 1, or there are fewer hidden units than pixels.
+        ValueError: A size is below 1, context below 0, or there are fewer hidden units than pixels.
         TypeError: A size is no whole number.
 
     Reference: M. Germain, K. Gregor, I. Murray and H. Larochelle, "MADE: Masked Autoencoder for
@@ -47,7 +49,7 @@ class AutoregressiveConditional(nn.Module):
     into_mask: Tensor
     out_mask: Tensor
 
-    def __init__(self, latent: int, features: int, hidden: int) -> None:
+    def __init__(self, latent: int, features: int, hidden: int, context: int | None = None) -> None:
         super().__init__()
         require_count(latent, "latent")
         require_count(features, "features")
@@ -58,10 +60,15 @@ class AutoregressiveConditional(nn.Module):
         self.out: Final = nn.Linear(hidden, features)
         self.out_from_code: Final = nn.Linear(latent, features, bias=False)
         pixel, unit = torch.arange(features), torch.arange(hidden) % features
-        into = (unit[:, None] >= pixel).to(torch.get_default_dtype())
-        out = (pixel[:, None] > unit).to(torch.get_default_dtype())
-        self.register_buffer("into_mask", into, persistent=False)
-        self.register_buffer("out_mask", out, persistent=False)
+        into = unit[:, None] >= pixel
+        out = pixel[:, None] > unit
+        if context is not None:
+            # Unit u sees the last `context` pixels up to u, and serves the pixel after it alone.
+            into &= unit[:, None] - pixel < require_count(context, "context", minimum=0)
+            out &= pixel[:, None] - unit == 1
+        dtype = torch.get_default_dtype()
+        self.register_buffer("into_mask", into.to(dtype), persistent=False)
+        self.register_buffer("out_mask", out.to(dtype), persistent=False)
 
     def forward(self, given: Float[Tensor, "*batch d"]) -> Distribution:
         """Return the distribution of the pixels for each code: batch (…), event (D,).

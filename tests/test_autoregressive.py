@@ -43,6 +43,20 @@ def test_each_pixel_sees_exactly_those_before_it(conditional, pixel):
     assert ((gradient[0] != 0) == (torch.arange(PIXELS) < pixel)).all()
 
 
+@pytest.mark.parametrize("context", [0, 1, 2, PIXELS])
+def test_a_context_ends_what_a_pixel_sees(context):
+    # Catches: a window that is one too wide or narrow, or that widens through the hidden units.
+    conditional = AutoregressiveConditional(LATENT, PIXELS, HIDDEN, context).double()
+    z = normal(1, LATENT, seed=2)
+    x = normal(1, PIXELS, seed=3).requires_grad_()
+    for pixel in range(PIXELS):
+        (gradient,) = torch.autograd.grad(conditional.logits(x, z)[0, pixel], x)
+        distance = pixel - torch.arange(PIXELS)
+        assert ((gradient[0] != 0) == ((distance > 0) & (distance <= context))).all()
+    with pytest.raises(ValueError, match="context must be at least 0"):
+        AutoregressiveConditional(LATENT, PIXELS, HIDDEN, -1)
+
+
 def test_every_pixel_sees_the_code(conditional):
     z = normal(1, LATENT, seed=2).requires_grad_()
     logits = conditional.logits(bits(1, PIXELS), z)[0]
