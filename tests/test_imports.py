@@ -17,7 +17,7 @@ RANKS = [
     {"models", "estimators"},
     {"objectives", "chain", "denoisers"},
     {"exact", "diffusion", "diagnostics"},
-    {"train"},
+    {"train", "grid"},
     {"ensemble"},
     {"plots", "explore"},
     {"exercises"},
