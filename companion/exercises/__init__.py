@@ -24,6 +24,7 @@ FILES: Final = {
     4: "information_view",
     5: "gaussian_vae",
     6: "blurry_samples",
+    7: "posterior_collapse",
     11: "diffusion_preview",
     13: "capstone",
 }

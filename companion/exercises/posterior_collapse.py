@@ -1,0 +1,422 @@
+"""Exercises of chapter 7: what a code tells, how it is measured, and what holds its rate up."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+from torch.nn.functional import softplus
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+Decoder = Callable[[Tensor], Tensor]
+
+
+def _normal(*shape: int) -> Tensor:
+    """Return standard Gaussian numbers in float64, from the generator as it stands."""
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+# --- mutual information from samples -------------------------------------------------------------
+
+
+def _own(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return log q(z | own x), (K, N)."""
+    return Normal(mean, scale).log_prob(z).sum(-1)
+
+
+def _pairs(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """Return log q(z | every x), (K, N, N)."""
+    return Normal(mean, scale).log_prob(z[:, :, None]).sum(-1)
+
+
+def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    mixture = _pairs(z, mean, scale).logsumexp(-1) - math.log(len(mean))
+    return (_own(z, mean, scale) - mixture).mean()
+
+
+def _in_minibatches(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    size = 4
+    parts = zip(z.split(size, 1), mean.split(size), scale.split(size), strict=True)
+    return torch.stack([_information(*part) * len(part[1]) for part in parts]).sum() / len(mean)
+
+
+def _viewed(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    # The rows of a (N, K, d) tensor are not those of the (K, N, d) one it is read from.
+    turned = z.reshape(z.shape[1], z.shape[0], z.shape[2]).transpose(0, 1)
+    mixture = _pairs(z, mean, scale).logsumexp(-1) - math.log(len(mean))
+    return (_own(turned, mean, scale) - mixture).mean()
+
+
+def _rate(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return (_own(z, mean, scale) - Normal(0.0, 1.0).log_prob(z).sum(-1)).mean()
+
+
+def _mean_of_logs(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return (_own(z, mean, scale) - _pairs(z, mean, scale).mean(-1)).mean()
+
+
+def _without_log_n(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    return _information(z, mean, scale) - math.log(len(mean))
+
+
+def _per_unit(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    pairs = Normal(mean, scale).log_prob(z[:, :, None])
+    mixture = pairs.logsumexp(2) - math.log(len(mean))
+    return (Normal(mean, scale).log_prob(z) - mixture).sum(-1).mean()
+
+
+def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
+    results = []
+    for draws, points, units in ((3, 11, 2), (5, 7, 3)):
+        mean, scale = 1.5 * _normal(points, units), 0.3 + torch.rand(points, units).double()
+        results.append(function(mean + scale * _normal(draws, points, units), mean, scale))
+    return results
+
+
+information_from_samples = Exercise(
+    name="information_from_samples",
+    solution=_information,
+    probe=_probe_information,
+    mistakes=(
+        Mistake(
+            "the aggregate over minibatches of four",
+            "A few points cannot be told apart by more than log 4: mix over all N components.",
+            _in_minibatches,
+        ),
+        Mistake(
+            "view or reshape where a transpose is meant",
+            "Reading (K, N, d) as (N, K, d) hands draws of one point to another: use transpose.",
+            _viewed,
+        ),
+        Mistake(
+            "the rate in place of the information",
+            "Compare q(z | x) with the aggregated posterior q(z), not with the prior.",
+            _rate,
+        ),
+        Mistake(
+            "a mean of logarithms",
+            "q(z) is an average of densities: take the average first and the logarithm after.",
+            _mean_of_logs,
+        ),
+        Mistake(
+            "no log N",
+            "logsumexp adds the N densities up. The aggregate is their mean.",
+            _without_log_n,
+        ),
+        Mistake(
+            "the information of each unit by itself, added up",
+            "A component's density is a product over units: add its logarithms before you mix.",
+            _per_unit,
+        ),
+        Mistake(
+            "the sign turned",
+            "Information is log q(z | x) less log q(z).",
+            lambda z, mean, scale: -_information(z, mean, scale),
+        ),
+    ),
+)
+
+# --- the three parts, from tables ----------------------------------------------------------------
+
+
+def _three_parts(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    joint = p_data[:, None] * q
+    aggregate = joint.sum(0)
+    return (
+        (joint * likelihood.mT.log()).sum(),
+        (joint * (q / aggregate).log()).sum(),
+        (aggregate * (aggregate / prior).log()).sum(),
+    )
+
+
+def _uniform_data(p_data: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _three_parts(torch.full_like(p_data, 1 / len(p_data)), *rest)
+
+
+def _uniform_aggregate(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    joint, aggregate = p_data[:, None] * q, q.mean(0)
+    return (
+        (joint * likelihood.mT.log()).sum(),
+        (joint * (q / aggregate).log()).sum(),
+        (aggregate * (aggregate / prior).log()).sum(),
+    )
+
+
+def _rate_as_information(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
+    return reconstruction, information + mismatch, mismatch
+
+
+def _reversed_mismatch(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    reconstruction, information, _ = _three_parts(p_data, prior, likelihood, q)
+    aggregate = p_data @ q
+    return reconstruction, information, (prior * (prior / aggregate).log()).sum()
+
+
+def _log_of_average(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    _, information, mismatch = _three_parts(p_data, prior, likelihood, q)
+    return (p_data * (q * likelihood.mT).sum(1).log()).sum(), information, mismatch
+
+
+def _probe_parts(function: Callable[..., Any]) -> Sequence[Any]:
+    results: list[Any] = []
+    for values, latents in ((5, 3), (4, 7)):
+        results += function(
+            _normal(values).softmax(0),
+            _normal(latents).softmax(0),
+            _normal(latents, values).softmax(1),
+            _normal(values, latents).softmax(1),
+        )
+    return results
+
+
+three_parts = Exercise(
+    name="three_parts",
+    solution=_three_parts,
+    probe=_probe_parts,
+    mistakes=(
+        Mistake(
+            "uniform data",
+            "The rows of q are to be weighted by p_data, in all three parts.",
+            _uniform_data,
+        ),
+        Mistake(
+            "an aggregate that weights all x alike",
+            "q(z) is the average of the rows of q under p_data.",
+            _uniform_aggregate,
+        ),
+        Mistake(
+            "the whole rate in place of the information",
+            "The rate is information and mismatch together. Compare with q(z), not with p(z).",
+            _rate_as_information,
+        ),
+        Mistake(
+            "the mismatch the wrong way round",
+            "The average is taken over q(z): KL(q(z) ‖ p(z)).",
+            _reversed_mismatch,
+        ),
+        Mistake(
+            "the logarithm of an average as the reconstruction",
+            "The reconstruction term is an average of log p(x | z).",
+            _log_of_average,
+        ),
+    ),
+)
+
+# --- an honest evaluation ------------------------------------------------------------------------
+
+
+def _log_bernoulli(x: Tensor, logits: Tensor) -> Tensor:
+    return (x * logits - softplus(logits)).sum(-1)
+
+
+def _kl(mean: Tensor, scale: Tensor) -> Tensor:
+    return (0.5 * (mean.square() + scale.square() - 1) - scale.log()).sum(-1)
+
+
+def _honest(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _log_bernoulli(x, decode(mean + scale * eps)).mean(0) - _kl(mean, scale)
+
+
+def _of_mean(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _log_bernoulli(x, decode(mean)) - _kl(mean, scale)
+
+
+def _mean_picture(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    logits = torch.logit(decode(mean + scale * eps).sigmoid().mean(0))
+    return _log_bernoulli(x, logits) - _kl(mean, scale)
+
+
+def _no_rate(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _log_bernoulli(x, decode(mean + scale * eps)).mean(0)
+
+
+def _variance(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _honest(x, mean, scale.sqrt(), eps, decode)
+
+
+def _mean_pixel(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _no_rate(x, mean, scale, eps, decode) / x.shape[1] - _kl(mean, scale)
+
+
+def _summed(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _log_bernoulli(x, decode(mean + scale * eps)).sum(0) - _kl(mean, scale)
+
+
+def _probe_honest(function: Callable[..., Any]) -> Sequence[Any]:
+    results = []
+    for draws, points, pixels, units in ((3, 5, 7, 2), (6, 4, 9, 3)):
+        weight = 2 * _normal(units, pixels)
+
+        def decode(z: Tensor, weight: Tensor = weight) -> Tensor:
+            return z @ weight
+
+        x = (_normal(points, pixels) > 0).double()
+        mean, scale = _normal(points, units), 0.4 + torch.rand(points, units).double()
+        results.append(function(x, mean, scale, _normal(draws, points, units), decode))
+    return results
+
+
+honest_elbo = Exercise(
+    name="honest_elbo",
+    solution=_honest,
+    probe=_probe_honest,
+    mistakes=(
+        Mistake(
+            "the posterior mean in place of samples",
+            "The rate is that of a code with noise, so decode codes with noise: use eps.",
+            _of_mean,
+        ),
+        Mistake(
+            "the likelihood of the average picture",
+            "Average log p(x | z) over the draws, not the pixels' probabilities.",
+            _mean_picture,
+        ),
+        Mistake(
+            "the reconstruction alone",
+            "The ELBO has a second term, which charges for the code.",
+            _no_rate,
+        ),
+        Mistake(
+            "the scale taken for a variance",
+            "scale is a standard deviation: it multiplies eps as it is, and is squared in the KL.",
+            _variance,
+        ),
+        Mistake(
+            "an average over pixels",
+            "log p(x | z) is a sum over the pixels of a picture.",
+            _mean_pixel,
+        ),
+        Mistake(
+            "a sum over the draws",
+            "An expectation over codes is estimated by the mean of the K draws.",
+            _summed,
+        ),
+    ),
+)
+
+# --- free bits -----------------------------------------------------------------------------------
+
+
+def _free_bits(reconstruction: Tensor, rates: Tensor, free: float) -> Tensor:
+    return reconstruction.mean() - rates.mean().clamp(min=free)
+
+
+def _probe_free(function: Callable[..., Any]) -> Sequence[Any]:
+    results = []
+    for points, scale, free in ((7, 1.0, 2.0), (5, 4.0, 1.5), (6, 2.0, 1.0)):
+        rates = scale * torch.rand(points, dtype=torch.float64)
+        results.append(function(-10 + _normal(points), rates, free))
+    return results
+
+
+free_bits = Exercise(
+    name="free_bits",
+    solution=_free_bits,
+    probe=_probe_free,
+    mistakes=(
+        Mistake(
+            "each data point by itself",
+            "Average the rate over the batch first, and compare that average with the threshold.",
+            lambda r, rates, free: (r - rates.clamp(min=free)).mean(),
+        ),
+        Mistake(
+            "min for max",
+            "Below the threshold the charge is the threshold. Yours stops charging above it.",
+            lambda r, rates, free: r.mean() - rates.mean().clamp(max=free),
+        ),
+        Mistake(
+            "the free nats taken off the rate",
+            "The gradient is the same, the value is not: the charge never falls below `free`.",
+            lambda r, rates, free: r.mean() - (rates.mean() - free).clamp(min=0),
+        ),
+        Mistake(
+            "the plain ELBO",
+            "Below the threshold the charge should not move with the rate.",
+            lambda r, rates, free: (r - rates).mean(),
+        ),
+        Mistake(
+            "a loss, with the sign turned",
+            "This number is to be maximised.",
+            lambda r, rates, free: -_free_bits(r, rates, free),
+        ),
+    ),
+)
+
+# --- predictions ---------------------------------------------------------------------------------
+
+minibatch_cap = Prediction(
+    name="minibatch_cap",
+    answer=math.log(64),
+    because="The 64 points of a minibatch cannot be told apart by more than log 64 = 4.16 nats.",
+    mistakes={
+        7.2: "this is the truth. What is the entropy of a list of 64 points?",
+        math.log(50_000): "this is the cap for the whole data set. The mixture has 64 components.",
+        6.0: "this is log₂ 64, in bits. In nats?",
+        64.0: "this is the number of points. What is the entropy of a list of 64?",
+    },
+    tolerance=0.01,
+)
+
+# --- rates of the optimal linear VAE -------------------------------------------------------------
+
+
+def _linear_rates(lam: Tensor, beta: float, sigma: float) -> Tensor:
+    return (0.5 * torch.log(lam / (beta * sigma**2))).clamp(min=0)
+
+
+def _probe_rates(function: Callable[..., Any]) -> Sequence[Any]:
+    lam = torch.tensor([9.0, 3.0, 1.2, 0.3, 0.05], dtype=torch.float64)
+    return [function(lam, 2.0, 0.7), function(lam[:3], 0.4, 1.6), function(lam, 1.0, 0.2)]
+
+
+linear_rates = Exercise(
+    name="linear_rates",
+    solution=_linear_rates,
+    probe=_probe_rates,
+    mistakes=(
+        Mistake(
+            "negative rates",
+            "A rate is a KL divergence. What does a direction do whose variance is below βσ²?",
+            lambda lam, beta, sigma: 0.5 * torch.log(lam / (beta * sigma**2)),
+        ),
+        Mistake(
+            "σ in place of σ²",
+            "lam holds variances: compare them with a variance.",
+            lambda lam, beta, sigma: _linear_rates(lam, beta, math.sqrt(sigma)),
+        ),
+        Mistake(
+            "β on the wrong side",
+            "A dearer KL makes a direction worth less: β acts like a larger noise variance.",
+            lambda lam, beta, sigma: _linear_rates(lam, 1 / beta, sigma),
+        ),
+        Mistake(
+            "the factor ½ missing",
+            "The logarithm of a ratio of standard deviations is half that of the variances.",
+            lambda lam, beta, sigma: 2 * _linear_rates(lam, beta, sigma),
+        ),
+        Mistake(
+            "bits in place of nats",
+            "All logarithms in this book are natural.",
+            lambda lam, beta, sigma: _linear_rates(lam, beta, sigma) / math.log(2),
+        ),
+        Mistake(
+            "½ log(1 + λ/βσ²)",
+            "λ is the variance of the data, noise included; the signal's share of it is λ − βσ².",
+            lambda lam, beta, sigma: 0.5 * torch.log1p(lam / (beta * sigma**2)),
+        ),
+    ),
+)
