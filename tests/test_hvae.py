@@ -127,6 +127,25 @@ def test_it_scores_binary_data_and_refuses_grey():
         elbo(model, torch.full((2, 4), 0.3).double())
 
 
+def test_free_bits_count_for_each_level_by_itself():
+    # Catches: the threshold compared with the sum, or with the mean, of the levels' rates.
+    model = hvae()
+    trace = seeded(model.trace, X, 11)
+    rates = trace.rates.mean(1)
+    means = rates.mean(1)
+    order = means.sort().indices
+    free_nats = means[order[:2]].mean()  # above the least level alone
+    assert means.min() < free_nats < means[order[1]] - 0.05
+    charged = rates.clone()
+    charged[order[0]] = free_nats
+    torch.testing.assert_close(
+        seeded(free_bits_elbo, model, X, free_nats.item(), 11),
+        trace.reconstruction.mean(0) - charged.sum(0),
+        rtol=1e-12,
+        atol=1e-12,
+    )
+
+
 def test_several_levels_have_no_analytic_elbo():
     with pytest.raises(ValueError, match=r"one latent level, got 3.*elbo"):
         elbo_analytic(hvae(), X)
