@@ -25,6 +25,8 @@ FILES: Final = {
     5: "gaussian_vae",
     6: "blurry_samples",
     7: "posterior_collapse",
+    8: "depth_is_not_enough",
+    10: "training_hvaes",
     11: "diffusion_preview",
     13: "capstone",
 }

@@ -1,0 +1,492 @@
+"""Exercises of chapter 10: the quantities one looks at while a hierarchy is trained."""
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal, kl_divergence
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+Encoder = Callable[[Tensor], tuple[Tensor, Tensor]]
+LogLikelihood = Callable[[Tensor], Tensor]
+
+
+def _normal(*shape: int) -> Tensor:
+    """Return standard Gaussian numbers in float64, from the generator as it stands."""
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+# --- predictions ---------------------------------------------------------------------------------
+
+elbo_from_rates = Prediction(
+    name="elbo_from_rates",
+    answer=15.0,
+    because="25.8 − (8.2 − 0.4 + 3.0) = 15.0: a negative rate counts with its sign.",
+    mistakes={
+        14.2: "the second rate is negative. With which sign does it enter the sum?",
+        14.6: "a negative rate is a rate like the others; do not leave it out.",
+        36.6: "rates are paid: they are subtracted from the reconstruction term.",
+        17.6: "every level pays its rate, not the first alone.",
+        -15.0: "this is minus the ELBO, the loss. The ELBO is what is maximised.",
+        10.8: "this is what the levels pay together. What remains of the reconstruction term?",
+    },
+    tolerance=1e-6,
+)
+
+rate_without_information = Prediction(
+    name="rate_without_information",
+    answer="no",
+    because="q(z | x) is the same for every x, so I_q(x; z) = 0; the 2 nats are KL(q(z) ‖ p(z)).",
+    mistakes={
+        "yes": "can you tell two digits apart by a code whose law does not depend on the digit?"
+    },
+)
+
+# --- free bits -----------------------------------------------------------------------------------
+
+
+def _free_bits_charge(rates: Tensor, free: float) -> Tensor:
+    return rates.mean(1).clamp(min=free).sum()
+
+
+def _probe_charge(function: Callable[..., Any]) -> Sequence[Any]:
+    # Levels far above, near and below the threshold, and single rates below zero.
+    shift = torch.tensor([[4.0], [0.6], [0.1]], dtype=torch.float64)
+    few = torch.tensor([[2.0], [-0.5]], dtype=torch.float64)
+    return [
+        function(shift + _normal(3, 5), 0.8),
+        function(few + 2 * _normal(2, 7), 1.3),
+        function(few + 2 * _normal(2, 7), 0.1),
+    ]
+
+
+free_bits_charge = Exercise(
+    name="free_bits_charge",
+    solution=_free_bits_charge,
+    probe=_probe_charge,
+    mistakes=(
+        Mistake(
+            "the maximum taken for each data point",
+            "A single rate may be far below λ, even negative, in a level that works. Which of the "
+            "two comes first, the mean over the batch or the maximum?",
+            lambda rates, free: rates.clamp(min=free).mean(1).sum(),
+        ),
+        Mistake(
+            "one maximum for the sum over levels",
+            "Then one busy level lets all others sleep. λ counts for each level.",
+            lambda rates, free: rates.mean(1).sum().clamp(min=free),
+        ),
+        Mistake(
+            "the minimum in place of the maximum",
+            "Then a level that stores more pays no more. What should a level below λ pay?",
+            lambda rates, free: rates.mean(1).clamp(max=free).sum(),
+        ),
+        Mistake(
+            "only what exceeds λ is charged",
+            "This differs from the maximum by λ for each level. The gradient is the same, but the "
+            "objective would lie above the ELBO.",
+            lambda rates, free: (rates.mean(1) - free).clamp(min=0).sum(),
+        ),
+        Mistake(
+            "an average over the levels",
+            "Each level pays its own rate. Are payments summed or averaged?",
+            lambda rates, free: rates.mean(1).clamp(min=free).mean(),
+        ),
+        Mistake(
+            "λ shared out among the levels",
+            "Here λ is what each level may spend, not what all may spend together.",
+            lambda rates, free: rates.mean(1).clamp(min=free / len(rates)).sum(),
+        ),
+        Mistake(
+            "a sum over the batch",
+            "λ is in nats per data point: compare it with the mean of the rate over the batch.",
+            lambda rates, free: rates.sum(1).clamp(min=free).sum(),
+        ),
+        Mistake(
+            "means over the levels instead of the batch",
+            "Rows are levels, columns are data points. Which axis is averaged?",
+            lambda rates, free: rates.mean(0).clamp(min=free).sum(),
+        ),
+        Mistake(
+            "no threshold",
+            "A level whose mean rate is below λ pays λ.",
+            lambda rates, free: rates.mean(1).sum(),
+        ),
+        Mistake(
+            "the sign turned",
+            "A charge is positive here; the objective subtracts it.",
+            lambda rates, free: -_free_bits_charge(rates, free),
+        ),
+    ),
+)
+
+# --- gradient norms ------------------------------------------------------------------------------
+
+
+def _norm_per_level(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
+    return torch.stack([torch.cat([g.flatten() for g in level]).norm() for level in gradients])
+
+
+def _each_level(measure: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return what `measure` gives for each level's gradient as one vector."""
+
+    def answer(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
+        vectors = [torch.cat([g.flatten() for g in level]) for level in gradients]
+        return torch.stack([measure(vector) for vector in vectors])
+
+    return answer
+
+
+def _probe_norms(function: Callable[..., Any]) -> Sequence[Any]:
+    sizes = [(4, 7), (3, 4), (2, 3)]
+    return [function([[_normal(*shape), _normal(shape[0])] for shape in sizes])]
+
+
+norm_per_level = Exercise(
+    name="norm_per_level",
+    solution=_norm_per_level,
+    probe=_probe_norms,
+    mistakes=(
+        Mistake(
+            "the tensors' norms added up",
+            "Norms of parts do not add; their squares do. Take the root once for each level.",
+            lambda gradients: torch.stack([sum(g.norm() for g in level) for level in gradients]),
+        ),
+        Mistake(
+            "the squared norm",
+            "The square root is missing.",
+            _each_level(lambda vector: vector.square().sum()),
+        ),
+        Mistake(
+            "a root mean square",
+            "The norm is the root of a sum of squares. Who divides by the number of weights?",
+            _each_level(lambda vector: vector.square().mean().sqrt()),
+        ),
+        Mistake(
+            "the sum of the absolute values",
+            "The Euclidean norm sums squares.",
+            _each_level(lambda vector: vector.abs().sum()),
+        ),
+        Mistake(
+            "the largest entry",
+            "The Euclidean norm sums the squares of all entries.",
+            _each_level(lambda vector: vector.abs().max()),
+        ),
+        Mistake(
+            "the biases left out",
+            "Each level has several tensors. Do you use them all?",
+            lambda gradients: torch.stack([level[0].norm() for level in gradients]),
+        ),
+        Mistake(
+            "the levels from the top down",
+            "Keep the order of the list.",
+            lambda gradients: _norm_per_level(gradients).flip(0),
+        ),
+        Mistake(
+            "one norm for the whole model",
+            "The result has one entry for each level.",
+            lambda gradients: _norm_per_level(gradients).norm(),
+        ),
+    ),
+)
+
+# --- the ELBO of two levels ----------------------------------------------------------------------
+
+
+def _log_normal(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    return Normal(mu, torch.exp(0.5 * logvar)).log_prob(z).sum(-1)
+
+
+def _two_level_elbo(
+    x: Tensor,
+    eps1: Tensor,
+    eps2: Tensor,
+    encode1: Encoder,
+    encode2: Encoder,
+    decode2: Encoder,
+    log_likelihood: LogLikelihood,
+    wrong: str = "",
+) -> Tensor:
+    """Return the ELBO of each point; `wrong` names a thing to get wrong."""
+    mu1, logvar1 = encode1(x)
+    z1 = mu1 + torch.exp((1.0 if wrong == "variance" else 0.5) * logvar1) * eps1
+    mu2, logvar2 = encode2(mu1 if wrong == "mean" else z1)
+    if wrong == "size":
+        eps2 = eps1[:, : mu2.shape[1]]
+    z2 = mu2 + torch.exp(0.5 * logvar2) * eps2
+    zero1, zero2 = torch.zeros_like(z1), torch.zeros_like(z2)
+    below = (zero1, zero1) if wrong == "prior" else decode2(mu2 if wrong == "top mean" else z2)
+    rate1 = _log_normal(z1, mu1, logvar1) - _log_normal(z1, *below)
+    if wrong == "closed":
+        q, p = ((m, torch.exp(0.5 * v)) for m, v in ((mu1, logvar1), below))
+        rate1 = kl_divergence(Normal(*q), Normal(*p)).sum(-1)
+    rate2 = _log_normal(z2, mu2, logvar2) - _log_normal(z2, zero2, zero2)
+    if wrong == "top":
+        rate2 = 0 * rate2
+    value = log_likelihood(z1) - rate1 - rate2
+    if wrong == "plus":
+        value = log_likelihood(z1) + rate1 + rate2
+    return {"loss": -value, "batch": value.mean()}.get(wrong, value)
+
+
+def _two_levels_wrong(wrong: str) -> Callable[..., Tensor]:
+    """Return the ELBO with the named mistake."""
+    return lambda *inputs: _two_level_elbo(*inputs, wrong=wrong)
+
+
+def _probe_two_levels(function: Callable[..., Any]) -> Sequence[Any]:
+    points, pixels, first, second = 5, 6, 4, 3
+    maps = [
+        (_normal(pixels, 2 * first), _normal(2 * first)),
+        (_normal(first, 2 * second), _normal(2 * second)),
+        (_normal(second, 2 * first), _normal(2 * first)),
+    ]
+    weight = _normal(first, pixels)
+
+    def network(index: int) -> Encoder:
+        w, b = maps[index]
+
+        def apply(u: Tensor) -> tuple[Tensor, Tensor]:
+            mu, logvar = torch.tanh(u @ w / 3 + b).chunk(2, dim=-1)
+            return mu, logvar
+
+        return apply
+
+    x = _normal(points, pixels)
+
+    def log_likelihood(z1: Tensor) -> Tensor:
+        return Normal(torch.tanh(z1 @ weight), 0.7).log_prob(x).sum(-1)
+
+    noise = _normal(points, first), _normal(points, second)
+    return [function(x, *noise, network(0), network(1), network(2), log_likelihood)]
+
+
+two_level_elbo = Exercise(
+    name="two_level_elbo",
+    solution=_two_level_elbo,
+    probe=_probe_two_levels,
+    mistakes=(
+        Mistake(
+            "minus the ELBO",
+            "This is a loss. What is called an ELBO is maximised: check the sign of the "
+            "reconstruction term.",
+            _two_levels_wrong("loss"),
+        ),
+        Mistake(
+            "z₂ drawn with the noise of z₁, cut to size",
+            "The levels have different sizes and each has noise of its own.",
+            _two_levels_wrong("size"),
+        ),
+        Mistake(
+            "z₂ encoded from the mean of q(z₁ | x)",
+            "The encoder is q(z₂ | z₁): its input is the draw z₁.",
+            _two_levels_wrong("mean"),
+        ),
+        Mistake(
+            "p(z₁ | z₂) taken at the mean of q(z₂ | z₁)",
+            "The decoder's input is the draw z₂.",
+            _two_levels_wrong("top mean"),
+        ),
+        Mistake(
+            "the standard normal as the prior of z₁",
+            "In the hierarchy z₁ is scored by p(z₁ | z₂); only the top level has a fixed prior.",
+            _two_levels_wrong("prior"),
+        ),
+        Mistake(
+            "a closed-form KL at the inner level",
+            "z₂ was drawn from this z₁, so the rate of z₁ is the log-ratio at the draw, not the KL "
+            "between the two conditionals.",
+            _two_levels_wrong("closed"),
+        ),
+        Mistake(
+            "the rate of the top level left out",
+            "Every level pays: what does z₂ cost against p(z₂)?",
+            _two_levels_wrong("top"),
+        ),
+        Mistake(
+            "the rates added",
+            "Rates are paid: the bound is the reconstruction term less the rates.",
+            _two_levels_wrong("plus"),
+        ),
+        Mistake(
+            "the noise multiplied by the variance",
+            "z₁ = μ + σ ε. What is σ when the encoder returns log σ²?",
+            _two_levels_wrong("variance"),
+        ),
+        Mistake(
+            "an average over the data points",
+            "Return one number for each data point, (B,).",
+            _two_levels_wrong("batch"),
+        ),
+    ),
+)
+
+# --- warm-up -------------------------------------------------------------------------------------
+
+
+def _warm_up(epoch: int, length: int) -> float:
+    return min(1.0, epoch / length)
+
+
+def _probe_warm_up(function: Callable[..., Any]) -> Sequence[Any]:
+    return [[function(epoch, length) for epoch in range(length + 3)] for length in (1, 2, 3, 5)]
+
+
+warm_up = Exercise(
+    name="warm_up",
+    solution=_warm_up,
+    probe=_probe_warm_up,
+    mistakes=(
+        Mistake(
+            "one epoch early",
+            "Epochs are counted from 0, and epoch 0 has weight 0. Which weight has yours?",
+            lambda epoch, length: min(1.0, (epoch + 1) / length),
+        ),
+        Mistake(
+            "one epoch late",
+            "The weight should first be 1 in the epoch numbered `length`.",
+            lambda epoch, length: min(1.0, epoch / (length + 1)),
+        ),
+        Mistake(
+            "a rise that does not stop at 1",
+            "Look at the epochs after `length`: the objective must become the ELBO and stay it.",
+            lambda epoch, length: epoch / length,
+        ),
+        Mistake(
+            "a weight that never reaches 1",
+            "Look at the epoch numbered `length` and at later ones. With a weight below 1 the "
+            "objective is not the ELBO.",
+            lambda epoch, length: min(epoch, length) / (length + 1),
+        ),
+        Mistake(
+            "a jump at the end instead of a line",
+            "Whole-number division drops what lies between 0 and 1.",
+            lambda epoch, length: min(1, epoch // length),
+        ),
+        Mistake(
+            "a weight that falls",
+            "Codes should be cheap at first and get their price later.",
+            lambda epoch, length: max(0.0, 1 - epoch / length),
+        ),
+        Mistake(
+            "a schedule that starts over",
+            "After the warm-up the weight stays at 1.",
+            lambda epoch, length: (epoch % length) / length,
+        ),
+        Mistake(
+            "the full weight from the start",
+            "Minimum or maximum? Epoch 0 has weight 0.",
+            lambda epoch, length: max(1.0, epoch / length),
+        ),
+    ),
+)
+
+# --- information on the way up -------------------------------------------------------------------
+
+
+def _blocks(sizes: Sequence[int]) -> list[Tensor]:
+    """Return the positions of each block."""
+    return list(torch.arange(sum(sizes)).split(list(sizes)))
+
+
+def _mutual_information(covariance: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    both = torch.cat([one, other])
+    a, b, ab = (torch.logdet(covariance[index][:, index]) for index in (one, other, both))
+    return 0.5 * (a + b - ab)
+
+
+def _information_per_level(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
+    x, *levels = _blocks(sizes)
+    return torch.stack([_mutual_information(covariance, x, level) for level in levels])
+
+
+def _between_neighbours(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
+    pairs = pairwise(_blocks(sizes))
+    return torch.stack([_mutual_information(covariance, a, b) for a, b in pairs])
+
+
+def _all_up_to(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
+    x, *levels = _blocks(sizes)
+    groups = [torch.cat(levels[: i + 1]) for i in range(len(levels))]
+    return torch.stack([_mutual_information(covariance, x, group) for group in groups])
+
+
+def _from_variances(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
+    return _information_per_level(torch.diag(covariance.diagonal()), sizes)
+
+
+def _whole_for_joint(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
+    x, *levels = _blocks(sizes)
+    whole = torch.logdet(covariance)
+    parts = [torch.logdet(covariance[i][:, i]) for i in [x, *levels]]
+    return torch.stack([0.5 * (parts[0] + part - whole) for part in parts[1:]])
+
+
+def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
+    results = []
+    for sizes in ([5, 4, 3, 2], [3, 2, 4]):
+        # x, then each block from the one before it: the Markov chain of a bottom-up encoder.
+        root = _normal(sizes[0], sizes[0])
+        rows = [torch.cat([root, torch.zeros(sizes[0], sum(sizes[1:])).double()], 1)]
+        for index, size in enumerate(sizes[1:], start=1):
+            row = _normal(size, sizes[index - 1]) @ rows[-1]
+            start = sum(sizes[:index])
+            row[:, start : start + size] += torch.eye(size).double()
+            rows.append(row)
+        factor = torch.cat(rows)
+        results.append(function(factor @ factor.mT, sizes))
+    return results
+
+
+information_per_level = Exercise(
+    name="information_per_level",
+    solution=_information_per_level,
+    probe=_probe_information,
+    mistakes=(
+        Mistake(
+            "the factor ½ missing",
+            "Where does the Gaussian's entropy put its ½?",
+            lambda covariance, sizes: 2 * _information_per_level(covariance, sizes),
+        ),
+        Mistake(
+            "the sign turned",
+            "Information is never negative: the determinant of the joint is the smaller one.",
+            lambda covariance, sizes: -_information_per_level(covariance, sizes),
+        ),
+        Mistake(
+            "bits in place of nats",
+            "Use the natural logarithm.",
+            lambda covariance, sizes: _information_per_level(covariance, sizes) / math.log(2),
+        ),
+        Mistake(
+            "the information between neighbouring levels",
+            "Asked is what level i knows of x, not of the level below it.",
+            _between_neighbours,
+        ),
+        Mistake(
+            "the information of all levels up to i together",
+            "On a chain z₁ already has all of it, so this is the same number at every level. Take "
+            "level i alone.",
+            _all_up_to,
+        ),
+        Mistake(
+            "the determinant of the whole vector",
+            "The joint covariance is that of x and z_i alone: cut out their rows and columns.",
+            _whole_for_joint,
+        ),
+        Mistake(
+            "variances only, no covariance between the blocks",
+            "The dependence is in the covariances off the diagonal: keep them in the joint block.",
+            _from_variances,
+        ),
+        Mistake(
+            "the levels from the top down",
+            "The first entry belongs to z₁.",
+            lambda covariance, sizes: _information_per_level(covariance, sizes).flip(0),
+        ),
+    ),
+)
