@@ -124,13 +124,18 @@ def test_small_steps_keep_their_digits():
     # 1 − ᾱ_t / ᾱ_{t−1} by subtraction has nine digits less here.
     schedule = log_snr_schedule(1000, 20.0, 19.0)
     first, second = (stats.logistic.logcdf(v) for v in schedule.log_snr[:2].tolist())
-    assert schedule.beta[1].item() == pytest.approx(-math.expm1(second - first), rel=1e-12)
+    assert schedule.beta[1].item() == pytest.approx(-math.expm1(second - first), rel=1e-12, abs=0)
+    # And so has 1 − SNR_t / SNR_{t−1}, in the variance of the way back.
+    schedule = log_snr_schedule(3, 1.0, 1.0 - 1e-9)
+    above, below = schedule.log_snr[:2].tolist()
+    expected = -math.expm1(below - above) * stats.logistic.cdf(-above)
+    assert posterior_variance(schedule)[0].item() == pytest.approx(expected, rel=1e-12, abs=0)
 
 
 def test_alpha_and_sigma_make_one():
     alpha, sigma = alpha_sigma(torch.tensor([-30.0, 0.0, 30.0], dtype=torch.float64))
     close(alpha.square() + sigma.square(), torch.ones(3, 1, dtype=torch.float64))
-    assert sigma[2].item() == pytest.approx(math.exp(-15), rel=1e-9)
+    assert sigma[2].item() == pytest.approx(math.exp(-15), rel=1e-9, abs=0)
 
 
 # --- forward and back -----------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from toys import PIXELS, UNITS, bernoulli_vae, bits, gaussian_vae, linear_gaussi
 
 from companion import train
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.models import VAE, Autoencoder
+from companion.models import HVAE, VAE, Autoencoder
 from companion.objectives import beta_elbo, elbo, elbo_analytic, iwae_bound, log_reconstruction
 from companion.train import (
     History,
@@ -177,13 +177,19 @@ def test_watching_changes_nothing():
     assert [len(values) for values in history.monitored.values()] == [3, 3]
 
 
-def test_rate_and_distortion_add_up_to_the_elbo():
-    vae = bernoulli_vae()
+@pytest.mark.parametrize("levels", [1, 2])
+def test_rate_and_distortion_add_up_to_the_elbo(levels):
+    # Catches: a sign, and rates averaged over the levels.
+    model = bernoulli_vae()
+    if levels == 2:
+        above = GaussianConditional(mlp(UNITS, 4)), GaussianConditional(mlp(2, 2 * UNITS))
+        encoders, decoders = zip((model.encoder, model.decoder), above, strict=True)
+        model = HVAE(encoders, decoders, StandardNormal(2)).double()
     x = bits(11, PIXELS)
     torch.manual_seed(0)
-    found = rate_and_distortion(x, 5)(vae)
+    found = rate_and_distortion(x, 5)(model)
     torch.manual_seed(0)
-    expected = elbo(vae, x, 5).mean().item()
+    expected = elbo(model, x, 5).mean().item()
     assert -(found["rate"] + found["distortion"]) == pytest.approx(expected, rel=1e-12)
     assert found["distortion"] > 0
 
