@@ -1,0 +1,383 @@
+"""Exercises of chapter 8: gaps on a grid, the floor of a family, and what goes below it."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Normal
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+# --- Exercise 1: the gap on a grid ----------------------------------------------------------------
+
+
+def _gap(log_q: Tensor, log_joint: Tensor, cell: float) -> Tensor:
+    log_target = log_joint - log_joint.logsumexp(0) - math.log(cell)
+    return (log_q.exp() * (log_q - log_target)).sum() * cell
+
+
+def _peaks(z: Tensor, means: Sequence[float], weights: Sequence[float]) -> Tensor:
+    """Return the log-density of a mixture of Gaussians of scale 0.8 at the points z."""
+    terms = [Normal(m, 0.8).log_prob(z) + math.log(w) for m, w in zip(means, weights, strict=True)]
+    return torch.stack(terms).logsumexp(0)
+
+
+def _probe_gap(function: Callable[..., Any]) -> Sequence[Any]:
+    """Two grids of different steps; log p(x) is −2.3 and 1.7."""
+    results = []
+    for points, mean, scale, evidence in ((401, 0.5, 1.1, -2.3), (301, -1.0, 0.7, 1.7)):
+        z = torch.linspace(-9, 9, points, dtype=torch.float64)
+        log_joint = _peaks(z, (-1.4, 1.6), (0.4, 0.6)) + evidence
+        log_q = Normal(mean, scale).log_prob(z)
+        results.append(function(log_q, log_joint, 18 / (points - 1)))
+    return results
+
+
+gap_on_grid = Exercise(
+    name="gap_on_grid",
+    solution=_gap,
+    probe=_probe_gap,
+    mistakes=(
+        Mistake(
+            "the joint density used as if it were the posterior",
+            "It integrates to p(x), not to one: divide by its sum over the grid times the cell.",
+            lambda log_q, log_joint, cell: (log_q.exp() * (log_q - log_joint)).sum() * cell,
+        ),
+        Mistake(
+            "the volume of a cell left out of the normaliser",
+            "An integral is a sum times the cell, that of p(x) too.",
+            lambda log_q, log_joint, cell: (
+                (log_q.exp() * (log_q - log_joint + log_joint.logsumexp(0))).sum() * cell
+            ),
+        ),
+        Mistake(
+            "the volume of a cell left out of the sum",
+            "Does your number grow when the grid gets finer?",
+            lambda log_q, log_joint, cell: _gap(log_q, log_joint, cell) / cell,
+        ),
+        Mistake(
+            "a mean over the grid's points",
+            "The terms are weighted by q already; an integral is their sum times the cell.",
+            lambda log_q, log_joint, cell: _gap(log_q, log_joint, cell) / cell / len(log_q),
+        ),
+        Mistake(
+            "the reversed divergence",
+            "The gap averages over q: which density stands in front of the logarithm?",
+            lambda log_q, log_joint, cell: _reversed(log_q, log_joint, cell),
+        ),
+        Mistake(
+            "the sign turned around",
+            "A KL divergence is never negative: which of the two logarithms comes first?",
+            lambda log_q, log_joint, cell: -_gap(log_q, log_joint, cell),
+        ),
+    ),
+)
+
+
+def _reversed(log_q: Tensor, log_joint: Tensor, cell: float) -> Tensor:
+    log_target = log_joint - log_joint.logsumexp(0) - math.log(cell)
+    return (log_target.exp() * (log_target - log_q)).sum() * cell
+
+
+# --- Exercise 2: the floor by search --------------------------------------------------------------
+
+
+def _candidates(z: Tensor, means: Tensor, scales: Tensor) -> Tensor:
+    """Return log N(z; m, s²) for all pairs, (M, S, N)."""
+    return Normal(means[:, None, None], scales[:, None]).log_prob(z)
+
+
+def _all_kl(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    log_q = _candidates(z, means, scales)
+    return (log_q.exp() * (log_q - log_p)).sum(-1) * cell
+
+
+def _all_reversed(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - _candidates(z, means, scales))).sum(-1) * cell
+
+
+def _floor(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    return _all_kl(z, log_p, cell, means, scales).min()
+
+
+def _matched(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    mean = (log_p.exp() * z).sum() * cell
+    scale = ((log_p.exp() * (z - mean).square()).sum() * cell).sqrt()
+    return _all_kl(z, log_p, cell, mean[None], scale[None])[0, 0]
+
+
+def _at_reversed(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    forward = _all_kl(z, log_p, cell, means, scales).flatten()
+    return forward[_all_reversed(z, log_p, cell, means, scales).argmin()]
+
+
+def _one_at_a_time(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    kl = _all_kl(z, log_p, cell, means, scales)
+    return kl[kl[:, 0].argmin()].min()
+
+
+def _probe_floor(function: Callable[..., Any]) -> Sequence[Any]:
+    """Peaks far apart and near; 401 and 301 points, 11 and 9 means, 7 and 5 scales."""
+    results = []
+    for points, distance, counts in ((401, 2.6, (11, 7)), (301, 1.1, (9, 5))):
+        z = torch.linspace(-14, 14, points, dtype=torch.float64)
+        log_p = _peaks(z, (-distance, distance), (0.35, 0.65))
+        means = torch.linspace(-3, 3, counts[0], dtype=torch.float64)
+        scales = torch.linspace(0.5, 2.5, counts[1], dtype=torch.float64)
+        results.append(function(z, log_p, 28 / (points - 1), means, scales))
+    return results
+
+
+floor_by_search = Exercise(
+    name="floor_by_search",
+    solution=_floor,
+    probe=_probe_floor,
+    mistakes=(
+        Mistake(
+            "moments matched instead of the divergence minimised",
+            "The Gaussian with the mean and variance of p minimises KL(p ‖ q), the other one.",
+            _matched,
+        ),
+        Mistake(
+            "the smallest reversed divergence",
+            "The gap is KL(q ‖ p): it averages over q.",
+            lambda z, log_p, cell, means, scales: _all_reversed(
+                z, log_p, cell, means, scales
+            ).min(),
+        ),
+        Mistake(
+            "KL(q ‖ p) at the q that minimises KL(p ‖ q)",
+            "Search with the divergence that you report.",
+            _at_reversed,
+        ),
+        Mistake(
+            "the means searched at one scale, the scales at that mean",
+            "The best mean depends on the scale: go through all pairs.",
+            _one_at_a_time,
+        ),
+        Mistake(
+            "the volume of a cell left out",
+            "Does your number grow when the grid gets finer?",
+            lambda z, log_p, cell, means, scales: _floor(z, log_p, cell, means, scales) / cell,
+        ),
+        Mistake(
+            "an average over the candidates",
+            "A floor is what the best member of the family reaches.",
+            lambda z, log_p, cell, means, scales: _all_kl(z, log_p, cell, means, scales).mean(),
+        ),
+        Mistake(
+            "the largest divergence",
+            "A floor lies under all gaps of the family, not over them.",
+            lambda z, log_p, cell, means, scales: _all_kl(z, log_p, cell, means, scales).max(),
+        ),
+    ),
+)
+
+# --- Exercise 3: the reversed divergence ----------------------------------------------------------
+
+reversed_kl = Prediction(
+    name="reversed_kl",
+    answer="both",
+    because=(
+        "KL(p ‖ q) averages over p, so wherever p has mass q must have some: the best q has the "
+        "mean and the variance of p, 0 and 10."
+    ),
+    mistakes={
+        "one": "that is the answer for KL(q ‖ p). Here the average is over p: what does a point of "
+        "the peak that q leaves out contribute?",
+    },
+)
+
+# --- Exercise 4: what one peak costs --------------------------------------------------------------
+
+
+def _one_peak(weights: Tensor) -> Tensor:
+    return -weights.max(-1).values.log()
+
+
+def _probe_weights(function: Callable[..., Any]) -> Sequence[Any]:
+    """Weights of 3 peaks in 5 rows, and of 4 peaks in 2 rows."""
+    return [
+        function(torch.randn(*shape, dtype=torch.float64).softmax(-1)) for shape in ((5, 3), (2, 4))
+    ]
+
+
+one_peak_bound = Exercise(
+    name="one_peak_bound",
+    solution=_one_peak,
+    probe=_probe_weights,
+    mistakes=(
+        Mistake(
+            "the peaks' weights forgotten",
+            "log C is the cost where all peaks weigh the same; these do not.",
+            lambda weights: torch.full(
+                weights.shape[:1], math.log(weights.shape[1]), dtype=weights.dtype
+            ),
+        ),
+        Mistake(
+            "the lightest peak",
+            "q may choose: on which peak does it pay least?",
+            lambda weights: -weights.min(-1).values.log(),
+        ),
+        Mistake(
+            "the entropy of the weights",
+            "That is an average of −log π over all peaks; q sits on one.",
+            lambda weights: -torch.xlogy(weights, weights).sum(-1),
+        ),
+        Mistake(
+            "the sign turned around",
+            "A divergence is not negative, and the logarithm of a weight is.",
+            lambda weights: weights.max(-1).values.log(),
+        ),
+        Mistake(
+            "the weight itself, without a logarithm",
+            "p ≥ π q gives log(q / p) ≤ −log π.",
+            lambda weights: weights.max(-1).values,
+        ),
+        Mistake(
+            "the mass that q leaves out",
+            "KL counts where q has mass, and there the ratio q / p is 1 / π.",
+            lambda weights: 1 - weights.max(-1).values,
+        ),
+        Mistake(
+            "the largest weight of each peak instead of each row",
+            "Each row is a density of its own: over which axis does its q choose?",
+            lambda weights: -weights.max(0).values.log(),
+        ),
+    ),
+)
+
+# --- Exercise 5: the density of a mixture ---------------------------------------------------------
+
+
+def _peak_densities(z: Tensor, means: Tensor, scales: Tensor) -> Tensor:
+    return Normal(means, scales).log_prob(z[:, None])
+
+
+def _mixture(z: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tensor:
+    return (weights.log() + _peak_densities(z, means, scales)).logsumexp(-1)
+
+
+def _probe_mixture(function: Callable[..., Any]) -> Sequence[Any]:
+    """7 points and 3 peaks, then 5 and 4; one point so far out that a density underflows."""
+    results = []
+    for points, peaks in ((7, 3), (5, 4)):
+        z = 3 * torch.randn(points, dtype=torch.float64)
+        z[0] = 90.0
+        weights = torch.randn(peaks, dtype=torch.float64).softmax(0)
+        means = 2 * torch.randn(peaks, dtype=torch.float64)
+        scales = 0.5 + torch.rand(peaks, dtype=torch.float64)
+        results.append(function(z, weights, means, scales))
+    return results
+
+
+mixture_density = Exercise(
+    name="mixture_density",
+    solution=_mixture,
+    probe=_probe_mixture,
+    mistakes=(
+        Mistake(
+            "the peaks' weights forgotten",
+            "Without them the density integrates to C.",
+            lambda z, w, m, s: _peak_densities(z, m, s).logsumexp(-1),
+        ),
+        Mistake(
+            "equal weights",
+            "The weights are given; they need not be 1 / C.",
+            lambda z, w, m, s: _peak_densities(z, m, s).logsumexp(-1) - math.log(len(w)),
+        ),
+        Mistake(
+            "an average of logarithms",
+            "The logarithm is of the sum: log Σ π N, not Σ π log N.",
+            lambda z, w, m, s: (w * _peak_densities(z, m, s)).sum(-1),
+        ),
+        Mistake(
+            "weights added to the logarithms",
+            "A factor π becomes log π there.",
+            lambda z, w, m, s: (w + _peak_densities(z, m, s)).logsumexp(-1),
+        ),
+        Mistake(
+            "variances taken for scales",
+            "N(z; μ, σ²) names the variance; what does your function take, and what is it given?",
+            lambda z, w, m, s: _mixture(z, w, m, s.sqrt()),
+        ),
+        Mistake(
+            "a product of the peaks",
+            "A mixture adds densities; adding log-densities multiplies them.",
+            lambda z, w, m, s: (w.log() + _peak_densities(z, m, s)).sum(-1),
+        ),
+        Mistake(
+            "densities that underflow",
+            "Far out exp gives zero and its logarithm −∞: use logsumexp.",
+            lambda z, w, m, s: (w * _peak_densities(z, m, s).exp()).sum(-1).log(),
+        ),
+    ),
+)
+
+# --- Exercise 6: the gap of the K-sample bound ----------------------------------------------------
+
+
+def _k_gap(log_w: Tensor, log_p: Tensor) -> Tensor:
+    return log_p - (log_w.logsumexp(1) - math.log(log_w.shape[1])).mean(0)
+
+
+def _pooled(log_w: Tensor, log_p: Tensor) -> Tensor:
+    pooled = log_w.flatten(0, 1)
+    return log_p - pooled.logsumexp(0) + math.log(len(pooled))
+
+
+def _probe_k_gap(function: Callable[..., Any]) -> Sequence[Any]:
+    """R = 6 repetitions of K = 4 draws for B = 3 points, then 2, 7 and 5."""
+    return [
+        function(
+            1.5 * torch.randn(*shape, dtype=torch.float64) - 4,
+            torch.randn(shape[-1], dtype=torch.float64) - 3,
+        )
+        for shape in ((6, 4, 3), (2, 7, 5))
+    ]
+
+
+k_sample_gap = Exercise(
+    name="k_sample_gap",
+    solution=_k_gap,
+    probe=_probe_k_gap,
+    mistakes=(
+        Mistake(
+            "log K left out",
+            "The bound is the logarithm of a mean of K weights, not of their sum.",
+            lambda log_w, log_p: log_p - log_w.logsumexp(1).mean(0),
+        ),
+        Mistake(
+            "repetitions and draws pooled into one logarithm",
+            "That is the bound of R · K draws. L_K is an average over the R repetitions.",
+            _pooled,
+        ),
+        Mistake(
+            "the ELBO in the place of the K-sample bound",
+            "The mean over the K draws stands inside the logarithm.",
+            lambda log_w, log_p: log_p - log_w.mean((0, 1)),
+        ),
+        Mistake(
+            "repetitions inside the logarithm, draws outside",
+            "log_w has shape (R, K, B): which axis holds the draws of one bound?",
+            lambda log_w, log_p: log_p - (log_w.logsumexp(0) - math.log(len(log_w))).mean(0),
+        ),
+        Mistake(
+            "the sign turned around",
+            "The gap is what the bound lacks: log p(x) less the bound.",
+            lambda log_w, log_p: -_k_gap(log_w, log_p),
+        ),
+        Mistake(
+            "one repetition only",
+            "L_K is an expectation: average over all R repetitions.",
+            lambda log_w, log_p: log_p - log_w[0].logsumexp(0) + math.log(log_w.shape[1]),
+        ),
+        Mistake(
+            "a sum over the repetitions",
+            "An expectation is estimated by an average; does your number grow with R?",
+            lambda log_w, log_p: log_p - (log_w.logsumexp(1) - math.log(log_w.shape[1])).sum(0),
+        ),
+    ),
+)
