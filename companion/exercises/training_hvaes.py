@@ -60,7 +60,7 @@ def _probe_charge(function: Callable[..., Any]) -> Sequence[Any]:
     return [
         function(shift + _normal(3, 5), 0.8),
         function(few + 2 * _normal(2, 7), 1.3),
-        function(few + 2 * _normal(2, 7), 0.1),
+        function(few + 2 * _normal(2, 7), 4.0),  # all levels together stay below it
     ]
 
 
@@ -435,7 +435,7 @@ def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
         for index, size in enumerate(sizes[1:], start=1):
             row = _normal(size, sizes[index - 1]) @ rows[-1]
             start = sum(sizes[:index])
-            row[:, start : start + size] += torch.eye(size).double()
+            row[:, start : start + size] += 0.6 * torch.eye(size).double()
             rows.append(row)
         factor = torch.cat(rows)
         results.append(function(factor @ factor.mT, sizes))
