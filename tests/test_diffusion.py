@@ -346,6 +346,9 @@ def test_descending_from_the_bottom_level_draws_from_the_decoder():
     assert path.shape == (2, POINTS, SIZE)
     assert torch.equal(path[1], X)
     close(path[0], model.denoise(X, 1).detach(), 0.01)
+    # Would catch the decoder's mean in place of a draw.
+    spread = trained_shape(decoder=0.5).descend(X[:1].expand(4000, SIZE), 1)[0].std(0)
+    close(spread, torch.full((SIZE,), 0.5).double(), 0.05)
 
 
 def test_the_data_denoiser_draws_its_points_alone():
@@ -394,6 +397,27 @@ def test_each_closed_term_is_the_kl_of_torch(full):
     )
     close(terms.reconstruction, model.decode(z[0]).log_prob(X))
     close(terms.bound, terms.reconstruction - terms.diffusion.sum(0) - terms.prior)
+
+
+class Oracle(nn.Module):
+    """A denoiser that knows the data point."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("x", X[0])
+
+    def forward(self, z, log_snr):
+        return self.x.expand(z.shape)
+
+
+def test_a_tiny_diffusion_term_keeps_its_digits():
+    # One mean, and variances that differ by a millionth, as they nearly do for large T.
+    almost = posterior_variance(SCHEDULE) * (1 + 1e-6)
+    model = Diffusion(SCHEDULE, Oracle(), 0.3, StandardNormal(SIZE).double(), almost)
+    r = -math.log1p(1e-6)
+    expected = SIZE * 0.5 * (r**2 / 2 + r**3 / 6)
+    terms = three_terms(model, X[:1], draw_levels(SCHEDULE, X[:1])).diffusion
+    torch.testing.assert_close(terms, torch.full_like(terms, expected), rtol=1e-6, atol=0)
 
 
 def test_the_conditional_mean_of_the_log_ratios_is_the_closed_term():
@@ -469,6 +493,16 @@ def test_the_noise_loss_averages_over_all_levels():
     assert found.shape == (60_000,)
     expected = torch.stack(by_level).mean().item()
     assert found.mean().item() == pytest.approx(expected, rel=0.02)
+
+
+def test_the_noise_loss_of_the_ideal_denoiser_is_what_the_levels_leave_unknown():
+    # SNR_t tr Cov[x | z_t], averaged over t. Would catch noise of the wrong size in z_t.
+    torch.manual_seed(0)
+    model = exact_gaussian_diffusion(SCHEDULE, IDEAL)
+    found = noise_loss(model, DATA_LAW.sample((60_000,)))
+    unknown = IDEAL.covariance(SCHEDULE.log_snr).diagonal(dim1=-2, dim2=-1).sum(-1)
+    expected = (SCHEDULE.snr * unknown).mean().item()
+    assert abs(found.mean().item() - expected) < 4 * found.std().item() / math.sqrt(60_000)
 
 
 class Zero(nn.Module):
