@@ -180,6 +180,8 @@ CELLS = [
     ("code", "results = {}\nfor k in grid(1):\n    results[k] = elbo(VAE(digits()), k)", [], ""),
     ("code", "print(max(results))", ["claim:a.earlier"], "1\n2"),
     ("markdown", "## 3.2 Another\n\n### Explore: `q`\n", [], ""),
+    ("code", "print(1)", ["claim:a.explored"], "0"),
+    ("markdown", "### Check it", [], ""),
     ("code", "m = shifted(1.0)\nprint(m.elbo(x, m.posterior(x)))", ["claim:a.made"], "3"),
     ("code", "elbo = 1.0\nprint(elbo)", ["claim:a.shadowed"], "4"),
 ]
@@ -202,7 +204,7 @@ def test_checks_of_a_chapter(tmp_path: Path) -> None:
         for check in register.checks_of_chapter(path)
     }
     first = ("3.1 Where q is exact", "where-q-is-exact")
-    explore = ("Explore: q", "explore-q")
+    second = ("3.2 Another", "another")
     assert found == {
         ("a.method", "a.shared"): (*first, "gap 1", ("exact.LinearGaussian.gap",)),
         # The data is no code that a claim is about, and what builds a model comes last.
@@ -211,14 +213,15 @@ def test_checks_of_a_chapter(tmp_path: Path) -> None:
             "1\n2",
             ("exact.latent_grid", "objectives.elbo", "models.VAE"),
         ),
+        ("a.explored",): ("Explore: q", "explore-q", "0", ()),
         ("a.made",): (
-            *explore,
+            *second,
             "3",
             ("exact.LinearGaussian.elbo", "exact.LinearGaussian.posterior"),
         ),
-        ("a.shadowed",): (*explore, "4", ()),
+        ("a.shadowed",): (*second, "4", ()),
     }
-    in_order = ["a.method", "a.shared", "a.earlier", "a.made", "a.shadowed"]
+    in_order = ["a.method", "a.shared", "a.earlier", "a.explored", "a.made", "a.shadowed"]
     assert register.claims_of_chapter(path) == in_order
 
 

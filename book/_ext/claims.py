@@ -123,12 +123,11 @@ def checks_of_chapter(path: Path) -> list[Check]:
     """The code cells of a notebook that are tagged with claims, in order."""
     cells = json.loads(path.read_text("utf-8"))["cells"]
     texts = ["".join(c["source"]) if c["cell_type"] == "markdown" else "" for c in cells]
-    above: list[Heading] = []
+    above: list[Heading] = []  # the nearest last
     names = Names()
     found = []
     for cell, here in zip(cells, headings(texts), strict=True):
-        for heading in here:
-            above = [*(h for h in above if h.level < heading.level), heading]
+        above += here
         tags = cell["metadata"].get("tags", [])
         if cell["cell_type"] != "code" or "setup" in tags:
             continue
@@ -136,11 +135,16 @@ def checks_of_chapter(path: Path) -> list[Check]:
         names.read(source)
         claims = [tag.removeprefix("claim:") for tag in tags if tag.startswith("claim:")]
         if claims:
-            named = [h for h in above if h.title != "Check it" and h.anchor]
             output = "".join("".join(o.get("text", "")) for o in cell["outputs"])
             code = tuple(names.reached_from(source))
-            found.append(Check(tuple(claims), named[-1], output.rstrip(), code))
+            found.append(Check(tuple(claims), section_of(above), output.rstrip(), code))
     return found
+
+
+def section_of(above: list[Heading]) -> Heading:
+    """The heading that says what a cell is about, of those above it."""
+    named = [h for h in above[:-1] if h.anchor and not h.title.startswith(("Check it", "Explore"))]
+    return named[-1] if above[-1].title == "Check it" else above[-1]
 
 
 def claims_of_chapter(path: Path) -> list[str]:
