@@ -242,28 +242,3 @@ def test_address_of_the_repository(tmp_path: Path) -> None:
     assert register.repository_address(tmp_path) == ""
     config.write_text("repository:\n  url: https://github.com/o/n\n  branch: main\n", "utf-8")
     assert register.repository_address(tmp_path) == "https://github.com/o/n/blob/main"
-
-
-@pytest.mark.site
-def test_page_shows_numbers_section_code_and_tests(site: Path) -> None:
-    from bs4 import BeautifulSoup, Tag
-
-    page = BeautifulSoup((site / "book" / "claims.html").read_text("utf-8"), "html.parser")
-    with_code = 0
-    for claim in CLAIMS:
-        if claim.chapter not in LANDED:
-            continue
-        row = page.find(id=claim.row_anchor)
-        assert isinstance(row, Tag)
-        (numbers,) = row.find_all("pre")
-        addresses = [str(a["href"]) for a in row.find_all("a")]
-        for check in checks_of(claim.chapter):
-            if claim.id in check.claims:
-                assert check.output in numbers.get_text()
-                assert f"{claim.chapter}.html#{check.section.anchor}" in addresses
-        code = [a for a in addresses if a.startswith("api.html#companion.")]
-        with_code += bool(code)
-        assert len(code) <= 4
-        for test in TESTS[claim.id]:
-            assert test.partition("::")[2] in row.get_text()
-    assert with_code > len(LANDED)

@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup, Tag
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
-from claims import read_claims, toc_pages  # noqa: E402
+from claims import checks_of_chapter, claims_of_tests, read_claims, toc_pages  # noqa: E402
 
 pytestmark = pytest.mark.site
 
@@ -119,6 +119,35 @@ def test_claims_link_to_the_cells_that_show_them(site: Path) -> None:
             assert "cell" in cell.get_attribute_list("class")
         else:
             assert "planned" in row.get_text()
+
+
+def test_ledger_shows_numbers_section_code_and_tests(site: Path) -> None:
+    page, tests = parsed(site / "book" / "claims.html"), claims_of_tests(ROOT)
+    with_code = 0
+    landed = [claim for claim in read_claims(ROOT) if f"book/{claim.chapter}" in PAGES]
+    for claim in landed:
+        row = page.find(id=claim.row_anchor)
+        assert isinstance(row, Tag)
+        (numbers,) = row.find_all("pre")
+        addresses = [str(a["href"]) for a in row.find_all("a")]
+        for check in checks_of_chapter(ROOT / "book" / f"{claim.chapter}.ipynb"):
+            if claim.id in check.claims:
+                assert check.output in numbers.get_text()
+                assert f"{claim.chapter}.html#{check.section.anchor}" in addresses
+        code = [a for a in addresses if a.startswith("api.html#companion.")]
+        assert len(code) <= 4
+        with_code += bool(code)
+        for test in tests[claim.id]:
+            assert test.partition("::")[2] in row.get_text()
+    assert with_code > len(landed) / 2
+
+
+def test_places_of_the_reading_notes_are_on_the_built_pages(site: Path) -> None:
+    table = (ROOT / "tests" / "README.md").read_text("utf-8").split("## Mistakes")[0]
+    places = re.findall(r"`([\w-]+)#([\w-]+)`", table)
+    assert len(places) > 40
+    for page, anchor in places:
+        assert parsed(site / "book" / f"{page}.html").find(id=anchor), f"{page}#{anchor}"
 
 
 def test_package_page_lists_every_public_name(site: Path) -> None:
