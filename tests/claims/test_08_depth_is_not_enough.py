@@ -1,0 +1,328 @@
+"""Chapter 8: the floor under the gap of a family, what goes below it, and collapse at any depth.
+
+Identities hold in float64 on grids; divergences are written out here, apart from the package's.
+What is measured is measured on three starts.
+"""
+
+import functools
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import (
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+)
+
+from companion.conditionals import (
+    BernoulliConditional,
+    GaussianConditional,
+    StandardNormal,
+    mlp,
+)
+from companion.ensemble import Ensemble
+from companion.exact import elbo_quadrature, log_marginal_quadrature
+from companion.grid import gaussian_floor, posterior_on_grid
+from companion.models import VAE
+from companion.objectives import elbo, iwae_bound
+from companion.train import fit
+
+STEP = 0.01
+Z = torch.linspace(-20, 20, 4001, dtype=torch.float64)[:, None]
+
+
+class Fold(nn.Module):
+    def forward(self, z):
+        return (z - 0.25).abs()
+
+
+def fold_vae(encoder=None):
+    encoder = GaussianConditional(mlp(1, 2)) if encoder is None else encoder
+    return VAE(encoder, GaussianConditional(Fold(), scale=0.5), StandardNormal(1))
+
+
+@functools.cache
+def setting():
+    """The model in float64, its 200 data points, log p(x), and the floor at each of them."""
+    torch.manual_seed(0)
+    x = fold_vae().sample(200).double()
+    model = fold_vae().double()
+    z, log_p, _ = posterior_on_grid(model, x)
+    return model, x, log_marginal_quadrature(model, x, 8001), gaussian_floor(z, log_p)[0]
+
+
+def log_posterior(x):
+    """log p(z | x) on Z by Bayes' rule, written out: (4001, B)."""
+    log_joint = -0.5 * Z**2 - (x[:, 0] - (Z - 0.25).abs()) ** 2 / (2 * 0.25)
+    return log_joint - log_joint.logsumexp(0) - math.log(STEP)
+
+
+def peaks(a, weight=0.5):
+    log_p = torch.logaddexp(
+        Normal(-a, 1.0).log_prob(Z) + math.log(weight),
+        Normal(a, 1.0).log_prob(Z) + math.log(1 - weight),
+    )
+    return log_p
+
+
+def kl(log_q, log_p):
+    return (log_q.exp() * (log_q - log_p)).sum(0) * STEP
+
+
+def exact_gap(encoder):
+    model, x, log_p, _ = setting()
+    with torch.no_grad():
+        return log_p - elbo_quadrature(model, x, encoder(x), 401)
+
+
+def three_starts(build, objective):
+    data = setting()[1].float()
+    torch.manual_seed(1)
+    three = Ensemble([build() for _ in range(3)])
+    summed = three.objective(lambda network, x, _: objective(network, x), [0.0] * 3)
+    fit(three, data, summed, epochs=500, batch_size=200, lr=5e-3)
+    fit(three, data, summed, epochs=100, batch_size=200, lr=1e-3)
+    return [network.double() for network in three.members()]
+
+
+def deep_vae(depth):
+    encoder = GaussianConditional(mlp(1, *[32] * depth, 2))
+    encoder.net[-1].bias.data = torch.tensor([-1.5, -1.5])
+    return fold_vae(encoder)
+
+
+# --- the floor ------------------------------------------------------------------------------------
+
+
+# Would catch a floor above what some member of the family reaches: a local minimum taken for it.
+@pytest.mark.claim("depth.family")
+def test_no_gaussian_at_all_lies_below_the_floor():
+    _, x, _, floor = setting()
+    points, least = x[::20], floor[::20]
+    target = log_posterior(points)
+    found = torch.full_like(least, math.inf)
+    for mean in torch.linspace(-3, 2, 51).tolist():
+        for scale in torch.linspace(0.2, 1.4, 25).tolist():
+            gap = kl(Normal(mean, scale).log_prob(Z).expand(-1, len(points)), target)
+            assert (gap >= least - 1e-4).all()
+            found = torch.minimum(found, gap)
+    assert (found < least + 0.02).all()  # and the floor is reached, to the step of this search
+
+
+# Would catch a floor that depth could pass: encoders with random weights, of every depth.
+@pytest.mark.claim("depth.family")
+@pytest.mark.parametrize("depth", range(1, 9))
+def test_encoders_of_any_depth_stay_above_the_floor(depth):
+    floor = setting()[3]
+    for _ in range(20):
+        encoder = GaussianConditional(mlp(1, *[16] * depth, 2)).double()
+        encoder.net[-1].bias.data.normal_()
+        assert (exact_gap(encoder) >= floor - 1e-3).all()
+
+
+# Would catch wrong constants, and a floor that exceeds what one peak reaches.
+@pytest.mark.claim("depth.full-covariance")
+@pytest.mark.parametrize(("a", "value"), [(1, 0.011), (2, 0.227), (2.5, 0.481), (3, 0.689)])
+def test_floor_of_two_equal_peaks(a, value):
+    least, mean, scale = gaussian_floor(Z, peaks(a).double())
+    assert least.item() == pytest.approx(value, abs=6e-4)
+    attained = kl(Normal(mean, scale).log_prob(Z), peaks(a))
+    assert attained.item() == pytest.approx(least.item(), abs=1e-5)
+    assert least.item() <= kl(Normal(a, 1.0).log_prob(Z), peaks(a)).item() + 1e-6 < math.log(2)
+
+
+# Would catch the peaks' weights forgotten: the bound is −log of the largest weight.
+@pytest.mark.claim("depth.full-covariance")
+@pytest.mark.parametrize("weight", [0.1, 0.3, 0.45])
+def test_unequal_peaks_cost_less(weight):
+    least = gaussian_floor(Z, peaks(5.0, weight).double())[0].item()
+    assert -math.log(1 - weight) - 1e-3 < least <= -math.log(1 - weight) + 1e-5
+
+
+# Would catch data processing turned round: full covariances in three dimensions, by sampling.
+@pytest.mark.claim("depth.full-covariance")
+def test_full_covariance_stays_above_the_floor_of_the_marginal():
+    generator = torch.Generator().manual_seed(0)
+    axis = torch.tensor([1.0, 2.0, -2.0], dtype=torch.float64) / 3
+    a = 2.5
+    cov = 0.5 * torch.eye(3).double() + 0.5 * torch.outer(axis, axis)  # unit variance along axis
+    posterior = MixtureSameFamily(
+        Categorical(torch.ones(2).double()),
+        MultivariateNormal(torch.stack([-a * axis, a * axis]), cov),
+    )
+    floor = gaussian_floor(Z, peaks(a).double())[0].item()
+    smallest = math.inf
+    for trial in range(60):
+        root = 0.4 * torch.randn(3, 3, generator=generator).double()
+        mean = torch.rand((), generator=generator).double() * a * axis
+        scale = cov + trial % 3 * torch.outer(axis, axis) + root @ root.mT * (trial % 4 > 0)
+        q = MultivariateNormal(mean, scale)
+        noise = torch.randn(20_000, 3, generator=generator).double()
+        z = mean + noise @ torch.linalg.cholesky(scale).mT
+        log_ratio = q.log_prob(z) - posterior.log_prob(z)
+        error = log_ratio.std().item() / math.sqrt(len(z))
+        assert log_ratio.mean().item() > floor - 4 * error
+        smallest = min(smallest, log_ratio.mean().item())
+    assert smallest < 1.5  # some come near
+
+
+# --- trained encoders -----------------------------------------------------------------------------
+
+
+# Would catch a depth that passes the floor, and training that never comes near it.
+@pytest.mark.claim("depth.encoder-sweep")
+def test_encoders_of_depth_one_to_eight_stop_at_the_floor():
+    floor = setting()[3]
+    averages = []
+    for depth in (1, 8):
+        trained = three_starts(lambda depth=depth: deep_vae(depth), lambda v, x: elbo(v, x, 8))
+        gaps = torch.stack([exact_gap(vae.encoder) for vae in trained])
+        assert (gaps >= floor - 1e-3).all()
+        assert (gaps.mean(1) < floor.mean() + 0.1).all()
+        averages.append(gaps.mean().item())
+    assert max(averages) - min(averages) < 0.08
+
+
+class Mixture(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = mlp(1, 32, 32, 6)
+
+    def forward(self, x):
+        logits, mean, logvar = self.net(x).chunk(3, -1)
+        normal = Normal(mean[..., None], (0.5 * logvar).exp()[..., None])
+        return MixtureSameFamily(Categorical(logits=logits), Independent(normal, 1))
+
+
+# Would catch a mixture whose weights or reparameterisation are wrong.
+@pytest.mark.claim("depth.richer-family")
+def test_a_mixture_passes_the_floor():
+    model, x, _, floor = setting()
+
+    def bound(encoder, x):
+        q = encoder(x)
+        z = q.component_distribution.rsample((8,)).movedim(-2, 1)
+        log_w = model.decoder(z).log_prob(x) + model.prior().log_prob(z) - q.log_prob(z)
+        return (q.mixture_distribution.probs.mT * log_w).sum(1).mean(0)
+
+    for encoder in three_starts(Mixture, bound):
+        with torch.no_grad():
+            gap = kl(encoder(x).log_prob(Z[:, None]), log_posterior(x)).mean()
+        assert 0 <= gap < 0.3 * floor.mean()
+
+
+# Would catch a K-sample bound that gains nothing from a q fitted to it.
+@pytest.mark.claim("depth.richer-family")
+def test_the_k_sample_bound_with_a_fitted_q_passes_the_floor():
+    _, x, log_p, floor = setting()
+    for vae in three_starts(lambda: deep_vae(2), lambda v, x: iwae_bound(v, x, 16)):
+        with torch.no_grad():
+            gap = (log_p - iwae_bound(vae, x.repeat(100, 1), 16).reshape(100, -1)).mean()
+        assert 0 < gap < 0.4 * floor.mean()
+        assert exact_gap(vae.encoder).mean() > floor.mean()  # a proposal, no posterior
+
+
+# Would catch the auxiliary identity with a sign or a conditional wrong, and a claim that it is
+# no richer: q(z | u) sits on the peak that the sign of u chooses.
+@pytest.mark.claim("depth.richer-family")
+def test_the_auxiliary_bound_is_the_elbo_less_the_reverse_models_error():
+    u = torch.linspace(-8, 8, 1601, dtype=torch.float64)
+    log_qu = Normal(0.0, 1.0).log_prob(u)
+    q_given_u = Normal(3 * torch.tanh(8 * u), 1.0)
+    log_both = log_qu + q_given_u.log_prob(Z)  # rows z, columns u
+    log_q = log_both.logsumexp(1) + math.log(STEP)
+    log_r = Normal(0.8 * torch.tanh(Z), 0.8).log_prob(u)  # a reverse model that is not exact
+    target = peaks(3.0)[:, 0]
+    weight = log_both.exp() * STEP * STEP
+    bound = (weight * (target[:, None] + log_r - log_both)).sum()  # with log p(x) = 0
+    exact_r = log_both + math.log(STEP) - log_q[:, None] - math.log(STEP)
+    error = (weight * (exact_r - log_r)).sum()
+    gap = kl(log_q, target)
+    assert bound.item() == pytest.approx(-(gap + error).item(), abs=1e-9)
+    assert gap < 0.05 < gaussian_floor(Z, peaks(3.0).double())[0]
+    assert error > 0.01
+
+
+# Would catch a hierarchy credited with a richer q(z_1 | x).
+@pytest.mark.claim("depth.richer-family")
+def test_a_bottom_up_hierarchy_cannot_pass_the_floor():
+    x = torch.tensor([[1.5]], dtype=torch.float64)
+    z = torch.linspace(-8, 8, 801, dtype=torch.float64)[:, None]
+    _, log_p, _ = posterior_on_grid(fold_vae().double(), x, 801)
+    step = 0.02
+    floor = gaussian_floor(z, log_p)[0].item()
+    p_upper = Normal(0.8 * z, 0.6).log_prob(z[:, 0])
+    for mean, scale in ((-1.0, 0.5), (0.0, 0.9), (-0.6, 0.7)):
+        first = Normal(mean, scale).log_prob(z)
+        first_gap = (first.exp() * (first - log_p)).sum() * step
+        for slope, spread in ((0.8, 0.6), (0.3, 0.9)):
+            upper = Normal(slope * z, spread).log_prob(z[:, 0])
+            log_q, log_both = first + upper, log_p + p_upper
+            both = (log_q.exp() * (log_q - log_both)).sum() * step**2
+            rest = ((first + upper).exp() * (upper - p_upper)).sum() * step**2
+            assert both.item() == pytest.approx((first_gap + rest).item(), abs=1e-9)
+            assert both >= first_gap - 1e-9 >= floor - 1e-4
+
+
+# Would catch the belief that samples alone cure a q on one peak.
+@pytest.mark.claim("depth.richer-family")
+def test_many_samples_do_not_help_a_q_on_one_peak():
+    a, noise = 4.0, torch.randn(2**17, generator=torch.Generator().manual_seed(0)).double()
+
+    def gap(mean, scale, num_samples):
+        z = mean + scale * noise
+        log_p = torch.logaddexp(Normal(-a, 1.0).log_prob(z), Normal(a, 1.0).log_prob(z))
+        log_w = log_p - math.log(2) - Normal(mean, scale).log_prob(z)
+        bounds = log_w.reshape(-1, num_samples).logsumexp(1) - math.log(num_samples)
+        return -bounds.mean().item()
+
+    for num_samples in (1, 64, 4096):
+        assert gap(a, 1.0, num_samples) == pytest.approx(math.log(2), abs=0.01)
+    assert gap(0.0, 4.0, 64) < 0.05
+
+
+# --- collapse -------------------------------------------------------------------------------------
+
+
+# Would catch a collapsed solution that depth removes, or that is no maximiser.
+@pytest.mark.claim("depth.collapse-persists")
+@pytest.mark.parametrize("depth", [1, 2, 5, 8])
+def test_collapse_stays_a_maximiser_at_every_depth(depth):
+    ones = torch.tensor([0.2, 0.7], dtype=torch.float64)
+    x = torch.tensor([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=torch.float64)
+    p = torch.tensor([0.24, 0.56, 0.06, 0.14], dtype=torch.float64)
+
+    def vae():
+        return VAE(
+            GaussianConditional(mlp(2, *[16] * depth, 2)),
+            BernoulliConditional(mlp(1, *[16] * depth, 2)),
+            StandardNormal(1),
+        ).double()
+
+    def average(model):
+        return p @ elbo_quadrature(model, x, model.encoder(x))
+
+    collapsed = vae()
+    for last in (collapsed.encoder.net[-1], collapsed.decoder.net[-1]):
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+    collapsed.decoder.net[-1].bias.data = ones.logit()
+    q = collapsed.encoder(x)
+    assert (q.mean == 0).all()
+    assert (q.stddev == 1).all()
+    value = average(collapsed)
+    assert value.item() == pytest.approx((p @ p.log()).item(), abs=1e-12)
+    value.backward()
+    assert all(w.grad.abs().max() < 1e-10 for w in collapsed.parameters())
+    for size in (0.01, 0.1, 0.3):
+        for _ in range(5):
+            other = vae()
+            pairs = zip(other.parameters(), collapsed.parameters(), strict=True)
+            with torch.no_grad():
+                for weight, start in pairs:
+                    weight.copy_(start + size * torch.randn_like(start))
+                assert average(other) <= value + 1e-12
