@@ -21,6 +21,7 @@ from companion.diagnostics import (
     two_sample_distance,
     unit_rates,
 )
+from companion.exact import LinearGaussian
 from companion.models import VAE
 from companion.objectives import elbo, elbo_analytic
 
@@ -303,3 +304,137 @@ def test_mutual_information_gap_of_known_codes():
     factor = torch.randint(4, (6000, 1)).double()
     found = mutual_information_gap(torch.cat([factor % 2, noise], 1), factor)
     assert found.item() == pytest.approx(0.5, abs=0.03)
+
+
+# --- cases of known verdict -----------------------------------------------------------------------
+
+STRETCH = {"exact": 1.0, "too wide": 1.7, "too narrow": 0.3}
+
+
+def whitened(rows, columns, seed, dtype=torch.float64):
+    """Gaussian rows whose mean is exactly 0 and whose covariance is exactly the identity."""
+    x = torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    x = x - x.mean(0)
+    root = torch.linalg.cholesky(x.mT @ x / rows)
+    return torch.linalg.solve_triangular(root, x.mT, upper=False).mT
+
+
+def judged(case):
+    """A model z ~ N(0, I), x | z ~ N(W z, σ²) with W diagonal, its data, and an encoder on trial.
+
+    Returns the model as a VAE, the rows x, and the scale of the exact posterior's units.
+    """
+    weight, sigma = torch.tensor([2.0, 0.8], dtype=torch.float64), 0.7
+    x = whitened(1500, 2, seed=5) * (weight**2 + sigma**2).sqrt()
+    exact = LinearGaussian(weight.diag(), torch.zeros(2).double(), sigma)
+    gain = weight / (weight**2 + sigma**2)
+    scale = sigma / (weight**2 + sigma**2).sqrt()
+    if case == "collapsed":
+        encoder = _diagonal_encoder(0 * gain, torch.ones(2).double())
+    else:
+        encoder = _diagonal_encoder(gain, STRETCH[case] * scale)
+    return exact.vae(encoder), x, scale
+
+
+def _diagonal_encoder(gain, scale):
+    """N(gain · x, scale²), unit by unit."""
+    net = nn.Linear(2, 4).double()
+    with torch.no_grad():
+        net.weight.copy_(torch.cat([gain.diag(), torch.zeros(2, 2)]))
+        net.bias.copy_(torch.cat([torch.zeros(2).double(), 2 * scale.log()]))
+    return GaussianConditional(net)
+
+
+@pytest.mark.parametrize("case", ["exact", "too wide", "too narrow", "collapsed"])
+def test_information_and_rates_of_known_verdict(case):
+    # All in closed form for the population, whose first two moments the rows have. Catches: the
+    # prior in the aggregate's place, a variance for a scale, a mismatch that ignores the width.
+    vae, x, scale = judged(case)
+    width = torch.ones(2).double() if case == "collapsed" else STRETCH[case] * scale
+    spread = (0.0 if case == "collapsed" else 1.0) * (1 - scale**2) + width**2
+    rates = 0.5 * (spread - 1) - width.log()
+    torch.testing.assert_close(unit_rates(vae, x), rates, rtol=1e-9, atol=1e-12)
+    torch.manual_seed(0)
+    parts = elbo_surgery(vae, x, 6)
+    information = (0.5 * (spread / width**2).log()).sum().item()
+    mismatch = (0.5 * (spread - 1 - spread.log())).sum().item()
+    assert parts.mutual_information.mean == pytest.approx(information, abs=0.06)
+    assert parts.marginal_kl.mean == pytest.approx(mismatch, abs=0.06)
+    found = mutual_information(vae, x)
+    assert found.mean == pytest.approx(information, abs=0.1)  # one draw a row
+    # What each case is known for.
+    assert active_units(vae, x).tolist() == [case != "collapsed"] * 2
+    assert (mismatch > 0.05) == (case in ("too wide", "too narrow"))
+    assert (parts.marginal_kl.mean > 0.03) == (case in ("too wide", "too narrow"))
+    assert (parts.mutual_information.mean < 1e-9) == (case == "collapsed")
+
+
+def test_effective_sample_size_of_known_verdict():
+    # Exact: every draw counts. Wide: some are wasted. Narrow and collapsed: few carry the weight.
+    found = {}
+    for case in ("exact", "too wide", "too narrow", "collapsed"):
+        vae, x, _ = judged(case)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            found[case] = effective_sample_size(vae.trace(x[:200], 100).log_weight).mean().item()
+    assert found["exact"] == pytest.approx(100, rel=1e-9)
+    assert 40 < found["too wide"] < 90
+    assert found["too narrow"] < 0.7 * found["too wide"]
+    assert found["collapsed"] < found["too wide"]
+
+
+def test_two_sample_distance_of_known_verdict():
+    data, again = normal(800, 2, seed=1), normal(800, 2, seed=2)
+    found = {
+        "exact": two_sample_distance(data, again),
+        "too wide": two_sample_distance(data, 1.7 * again),
+        "too narrow": two_sample_distance(data, 0.5 * again),
+        "collapsed": two_sample_distance(data, 0 * again),
+    }
+    assert found["exact"].abs() < 0.01
+    for case in ("too wide", "too narrow", "collapsed"):
+        assert found[case] > 0.05
+    assert found["collapsed"] > found["too narrow"]
+
+
+def test_sharpness_of_known_verdict():
+    # Pictures as they are, with noise on them (too wide), averaged in pairs (too narrow), and one
+    # mean picture for all (collapsed).
+    x = torch.bernoulli(torch.full((200, 16), 0.5, dtype=torch.float64))
+    exact = sharpness(x).mean()
+    assert exact == pytest.approx(0.5, abs=0.03)
+    assert sharpness(x + 0.5 * normal(200, 16, seed=1)).mean() > 1.5 * exact
+    assert sharpness((x + x.roll(1, 0)) / 2).mean() < 0.6 * exact
+    assert sharpness(x.mean(0, keepdim=True)).item() < 0.02
+    assert sharpness(torch.full((1, 16), 0.3)).item() == 0
+
+
+def test_mutual_information_of_a_whitened_gaussian_population():
+    # N = 2,000 rows, 32 draws each, 20 seeds: the mean is within 0.02 nats of ½ log(1 + w²/s²).
+    information = 1.5
+    weight = math.sqrt(math.expm1(2 * information))
+    vae = vae_with(linear_encoder(torch.full((1, 1), weight), 1.0), 1, 1).float()
+    found = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        x = whitened(2000, 1, seed, torch.float32)
+        found.append(mutual_information(vae, x, 32, chunk_size=64).mean)
+    assert abs(sum(found) / 20 - information) < 0.02
+
+
+@pytest.mark.parametrize("chunk_size", [1, 8, 50])
+def test_memory_of_the_aggregate_is_bounded_by_the_chunk(chunk_size):
+    # Catches: all pairs at once, which for 2,000 rows and 32 draws would take a gigabyte.
+    sizes = []
+
+    class Recorded(Independent):
+        def log_prob(self, value):
+            result = super().log_prob(value)
+            sizes.append((value.numel(), result.numel()))
+            return result
+
+    q = Recorded(Normal(normal(30, UNITS, seed=1), 0.5), 1)
+    log_aggregate(q, normal(101, UNITS, seed=2), chunk_size)
+    assert max(given for given, _ in sizes) <= chunk_size * UNITS
+    assert max(result for _, result in sizes) <= chunk_size * 30
+    assert len(sizes) == -(-101 // chunk_size)
