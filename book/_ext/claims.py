@@ -226,7 +226,7 @@ class ClaimsDirective(SphinxDirective):
         for file, names in by_file(tests).items():
             where = link(f"{repository}/{file}", file) if repository else nodes.Text(file)
             tested = dotted([nodes.literal("", name) for name in names])
-            entry += line(nodes.Text("tests in "), where, nodes.Text(": "), *tested)
+            entry += line(where, nodes.Text(": "), *tested)
         return nodes.row("", nodes.entry("", name, kind), entry, ids=[claim.row_anchor])
 
     def places(self, claim: Claim, checks: list[Check]) -> list[nodes.Node]:
