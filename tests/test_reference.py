@@ -20,7 +20,7 @@ from companion.conditionals import mlp as network
 from companion.data import digits
 from companion.denoisers import DataDenoiser, GaussianDenoiser
 from companion.diagnostics import gradient_norms
-from companion.diffusion import Diffusion
+from companion.diffusion import Diffusion, exact_gaussian_diffusion, three_terms
 from companion.estimators import pathwise, score_function
 from companion.exact import DiscreteModel, latent_grid, optimal_decoder, optimal_linear_vae
 from companion.grid import gaussian_floor
@@ -437,6 +437,28 @@ def two_levels() -> list[str]:
     return ["zero at any $T$"]
 
 
+class Zero(torch.nn.Module):
+    """A denoiser that always answers 0."""
+
+    def forward(self, z: Tensor, log_snr: Tensor) -> Tensor:
+        return torch.zeros_like(z)
+
+
+def two_extremes() -> list[str]:
+    torch.manual_seed(0)
+    schedule, x = log_snr_schedule(6, 4.0, -4.0), torch.tensor([[1.0, -2.0]])
+    blind = Diffusion(schedule, Zero(), 0.3, StandardNormal(2))
+    denoiser = GaussianDenoiser(table([0.0, 0.0]), torch.diag(table([4.0, 0.25])))
+    exact = exact_gaussian_diffusion(schedule, denoiser)
+    for model, data, closed_is_quiet in [(blind, x, True), (exact, x.double(), False)]:
+        trace = model.trace(data, 500)
+        closed, ratios = three_terms(model, data, trace.z).bound.std(), trace.log_weight.std()
+        quiet, noisy = (closed, ratios) if closed_is_quiet else (ratios, closed)
+        assert quiet < 1e-4
+        assert noisy > 1
+    return ["with a denoiser that always answers"]
+
+
 NUMBERS: dict[str, Callable[[], list[str]]] = {
     "2.1": total_correlation,
     "3.1": markov,
@@ -461,6 +483,7 @@ NUMBERS: dict[str, Callable[[], list[str]]] = {
     "11.1": half_signal,
     "11.2": copies,
     "11.3": two_levels,
+    "11.4": two_extremes,
 }
 
 
