@@ -140,7 +140,7 @@ def test_all_estimates_have_one_mean():
     torch.manual_seed(0)
     model, many = network(), X[:1].expand(30_000, SIZE)
     with torch.no_grad():
-        reference = diffusion_elbo(model, X[:1].expand(200_000, SIZE))
+        reference = diffusion_elbo(model, X[:1].expand(80_000, SIZE))
         for values in (
             elbo(model, many),
             three_terms(model, many, model.trace(many).z).bound[0],
@@ -360,7 +360,7 @@ def trained_on_digits(kind, seed, epochs, rows):
         return model
     denoiser = NoiseDenoiser(mlp(64 + TIME_FEATURES, 128, 128, 64))
     model = Diffusion(log_snr_schedule(30, 4.0, -8.0), denoiser, SCALE, StandardNormal(64))
-    for part, lr in ((2 * epochs // 3, 2e-3), (epochs // 3, 5e-4)):
+    for part, lr in ((2 * epochs // 3, 5e-3), (epochs // 3, 1e-3)):
         fit(model, rows, lambda m, x: -noise_loss(m, x), epochs=part, lr=lr)
     return model
 
@@ -374,7 +374,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def diffusions(digits):
-    return [trained_on_digits("diffusion", seed, 120, digits[0]) for seed in (10, 11, 12)]
+    return [trained_on_digits("diffusion", seed, 75, digits[0]) for seed in (10, 11, 12)]
 
 
 def draw(model, num):
@@ -408,21 +408,27 @@ def test_three_seeds_of_diffusion_train_and_agree(digits, diffusions):
     assert bounds.std() < 0.1 * bounds.mean().abs()
 
 
+def share_fixed(model, t):
+    """What four endings from one z_t have in common, of block averages and of the rest."""
+    starts = model.sample_path(120)[t]
+    ends = model.decode(model.descend(starts.repeat(4, 1), t)[1]).mean.detach()
+    image = ends.clamp(-1, 1).reshape(4, 120, 4, 2, 4, 2)
+    coarse = image.mean((3, 5), keepdim=True)
+    parts = [part.reshape(4, 120, -1) for part in (coarse, image - coarse)]
+    still_open = torch.stack([part.var(0).mean(0).sum() for part in parts])
+    return 1 - still_open / torch.stack([part.flatten(0, 1).var(0).sum() for part in parts])
+
+
 @pytest.mark.claim("diff.progressive")
 def test_coarse_content_is_fixed_before_detail(diffusions):
     torch.manual_seed(0)
     for model in diffusions:
-        for t in (10, 14, 18):
-            starts = model.sample_path(60)[t]
-            ends = model.decode(model.descend(starts.repeat(4, 1), t)[1]).mean.detach()
-            image = ends.reshape(4, 60, 4, 2, 4, 2)
-            coarse = image.mean((3, 5), keepdim=True)
-            shares = []
-            for part in (coarse, image - coarse):
-                flat = part.reshape(4, 60, -1)
-                open_part = flat.var(0).mean(0).sum() / flat.flatten(0, 1).var(0).sum()
-                shares.append(1 - open_part.item())
-            assert shares[0] > shares[1] + 0.02
+        shares = torch.stack([share_fixed(model, t) for t in (8, 10, 12, 14)])
+        coarse, detail = shares.mean(0)
+        assert coarse > detail + 0.02
+        # Little is fixed at the top, nearly all at the bottom.
+        assert share_fixed(model, 28).max() < 0.3
+        assert share_fixed(model, 2).min() > 0.9
 
 
 @pytest.mark.claim("diff.progressive")
