@@ -21,7 +21,7 @@ MATHJAX := book/_static/mathjax/.ready
 # they run several times slower.
 BATCH := TQDM_DISABLE=1 PYTHONHASHSEED=0 OMP_WAIT_POLICY=PASSIVE OMP_THREAD_LIMIT=1
 
-.PHONY: help venv book test check lint unit notebooks site serve lab bench lock repository \
+.PHONY: help venv book test check lint unit notebooks site mutants serve lab bench lock repository \
 	strip run-chapter clean
 
 help:  ## this list
@@ -83,6 +83,9 @@ notebooks: $(READY)  ## run every chapter and compare the stored numbers
 
 site: $(READY) $(CHROMIUM) book  ## checks on the built site, in files and in a browser
 	@$(BATCH) $(PY) -m pytest -q -m "site or browser" tests
+
+mutants: $(READY)  ## make known mistakes in a copy of the package; a test must catch each
+	@$(BATCH) $(PY) tests/mutation/run_mutants.py
 
 bench: $(READY)  ## the benchmarks
 	@for script in benchmarks/bench_*.py; do echo "$$script"; $(PY) "$$script"; done
