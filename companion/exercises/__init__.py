@@ -26,6 +26,7 @@ FILES: Final = {
     6: "blurry_samples",
     7: "posterior_collapse",
     8: "depth_is_not_enough",
+    9: "hierarchical_vae",
     10: "training_hvaes",
     11: "diffusion_preview",
     13: "capstone",

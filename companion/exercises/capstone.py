@@ -31,7 +31,7 @@ def _scales(train: Tensor) -> bool:
     """Tell whether the columns that vary have comparable spreads, as they must without units."""
     spread = train.std(0)
     spread = spread[spread > 0]
-    return _binary(train) or (spread.max() / spread.min() < 100).item()
+    return _binary(train) or bool(spread.max() / spread.min() < 100)
 
 
 data = Inspection(
@@ -60,7 +60,7 @@ data = Inspection(
         Condition(
             "No column varies",
             "Is this the same row many times?",
-            lambda train, test: (train.std(0) > 0).any().item(),
+            lambda train, test: bool((train.std(0) > 0).any()),
         ),
         Condition(
             "Many held-out rows stand among the training rows as well",

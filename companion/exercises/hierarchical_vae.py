@@ -1,0 +1,448 @@
+"""Chapter 9: exercises on hierarchical VAEs."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
+
+from companion.exercises.checking import Exercise, Mistake, Prediction
+
+Levels = Sequence[Tensor]
+Laws = Sequence[Distribution]
+Step = tuple[Tensor, Tensor, float]
+
+
+def _gaussian(*shape: int) -> Distribution:
+    """Return a random Gaussian of independent units, in float64."""
+    mean = torch.randn(*shape, dtype=torch.float64)
+    return Independent(Normal(mean, 0.5 + torch.rand(*shape, dtype=torch.float64)), 1)
+
+
+def _hierarchy(
+    samples: int, points: int, sizes: Sequence[int]
+) -> tuple[Tensor, Levels, Laws, Laws]:
+    """Draw x, z, q and p as a trace of three levels holds them; p(z_L) has no batch."""
+    x = torch.randn(points, sizes[0], dtype=torch.float64)
+    z = [torch.randn(samples, points, d, dtype=torch.float64) for d in sizes[1:]]
+    q = [_gaussian(points, sizes[1]), *(_gaussian(samples, points, d) for d in sizes[2:])]
+    p = [*(_gaussian(samples, points, d) for d in sizes[:-1]), _gaussian(sizes[-1])]
+    return x, tuple(z), tuple(q), tuple(p)
+
+
+def _traces() -> list[tuple[Tensor, Levels, Laws, Laws]]:
+    """Draw one hierarchy of pairwise-distinct sizes, and one whose levels could be confused."""
+    return [_hierarchy(7, 5, (4, 3, 2, 1)), _hierarchy(6, 5, (3, 3, 3, 3))]
+
+
+# --- Exercise 1: the rate of each level -----------------------------------------------------------
+
+
+def _level_rates(z: Levels, q: Laws, p: Laws) -> Tensor:
+    return torch.stack(
+        [here.log_prob(a) - above.log_prob(a) for a, here, above in zip(z, q, p[1:], strict=True)]
+    )
+
+
+def _closed_form(z: Levels, q: Laws, p: Laws) -> Tensor:
+    shape = z[0].shape[:2]
+    return torch.stack(
+        [kl_divergence(here, above).expand(shape) for here, above in zip(q, p[1:], strict=True)]
+    )
+
+
+def _paired_with_below(z: Levels, q: Laws, p: Laws) -> Tensor:
+    return torch.stack(
+        [here.log_prob(a) - below.log_prob(a) for a, here, below in zip(z, q, p, strict=False)]
+    )
+
+
+def _against_the_prior(z: Levels, q: Laws, p: Laws) -> Tensor:
+    prior = Normal(0.0, 1.0)
+    return torch.stack(
+        [here.log_prob(a) - prior.log_prob(a).sum(-1) for a, here in zip(z, q, strict=True)]
+    )
+
+
+level_rates = Exercise(
+    name="level_rates",
+    solution=_level_rates,
+    # Where sizes differ a wrong pairing stops; the second hierarchy lets it run.
+    probe=lambda function: [function(z, q, p) for _, z, q, p in _traces()[1:]],
+    mistakes=(
+        Mistake(
+            "the closed-form KL at the sampled neighbours",
+            "z_{l+1} was drawn from this very z_l: score the z_l that was drawn, do not average "
+            "over a new one.",
+            _closed_form,
+        ),
+        Mistake(
+            "each level compared with the p below it",
+            "p starts with p(x | z_1): the law of z_l under the model is the next entry.",
+            _paired_with_below,
+        ),
+        Mistake(
+            "every level compared with N(0, I)",
+            "Only the top has a prior; z_l below it has p(z_l | z_{l+1}).",
+            _against_the_prior,
+        ),
+        Mistake(
+            "the sign turned",
+            "A rate is log q less log p: it is what the bound loses.",
+            lambda z, q, p: -_level_rates(z, q, p),
+        ),
+        Mistake(
+            "the levels added up",
+            "One number for each level is asked for: stack, do not sum.",
+            lambda z, q, p: _level_rates(z, q, p).sum(0),
+        ),
+        Mistake(
+            "averaged over the draws",
+            "Each draw has a rate of its own: (L, K, B).",
+            lambda z, q, p: _level_rates(z, q, p).mean(1),
+        ),
+        Mistake(
+            "the levels from the top down",
+            "The first row belongs to z_1, which stands next to x.",
+            lambda z, q, p: _level_rates(z, q, p).flip(0),
+        ),
+        Mistake(
+            "log q alone",
+            "What the model says of z_l is missing.",
+            lambda z, q, p: torch.stack([b.log_prob(a) for a, b in zip(z, q, strict=True)]),
+        ),
+    ),
+)
+
+# --- Exercise 2: the weight of a draw -------------------------------------------------------------
+
+
+def _log_weight(x: Tensor, z: Levels, q: Laws, p: Laws) -> Tensor:
+    return p[0].log_prob(x) - _level_rates(z, q, p).sum(0)
+
+
+log_weight = Exercise(
+    name="log_weight",
+    solution=_log_weight,
+    probe=lambda function: [function(*trace) for trace in _traces()],
+    mistakes=(
+        Mistake(
+            "the prior of the top level left out",
+            "p has one entry more than q: its last one is p(z_L).",
+            lambda x, z, q, p: _log_weight(x, z, q, p) - p[-1].log_prob(z[-1]),
+        ),
+        Mistake(
+            "the top level's rate alone",
+            "Each level has a log-ratio; the weight holds all of them.",
+            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[-1],
+        ),
+        Mistake(
+            "the first level's rate alone",
+            "Each level has a log-ratio; the weight holds all of them.",
+            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[0],
+        ),
+        Mistake(
+            "the rates added",
+            "q stands in the denominator of the weight.",
+            lambda x, z, q, p: p[0].log_prob(x) + _level_rates(z, q, p).sum(0),
+        ),
+        Mistake(
+            "the reconstruction left out",
+            "log p(x | z_1) is the one term that sees x.",
+            lambda x, z, q, p: -_level_rates(z, q, p).sum(0),
+        ),
+        Mistake(
+            "log p(x, z) without log q",
+            "The weight is the ratio of the joint to q.",
+            lambda x, z, q, p: (
+                p[0].log_prob(x) + sum(b.log_prob(a) for a, b in zip(z, p[1:], strict=True))
+            ),
+        ),
+        Mistake(
+            "a mean over the levels",
+            "The logarithm of a product is a sum.",
+            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p).mean(0),
+        ),
+        Mistake(
+            "the closed-form KLs for the rates",
+            "The weight belongs to the z that were drawn.",
+            lambda x, z, q, p: p[0].log_prob(x) - _closed_form(z, q, p).sum(0),
+        ),
+        Mistake(
+            "a mean over the draws",
+            "Every draw has its own weight: (K, B).",
+            lambda x, z, q, p: _log_weight(x, z, q, p).mean(0),
+        ),
+        Mistake(
+            "minus the weight",
+            "A large weight means that the model explains x well by this z.",
+            lambda x, z, q, p: -_log_weight(x, z, q, p),
+        ),
+    ),
+)
+
+# --- Exercise 3: from the top down ----------------------------------------------------------------
+
+
+def _draw_down(z_top: Tensor, steps: Sequence[Step], noise: Sequence[Tensor]) -> Tensor:
+    z = z_top
+    for (weight, bias, scale), epsilon in zip(steps, noise, strict=True):
+        z = z @ weight.mT + bias + scale * epsilon
+    return z
+
+
+def _means(z_top: Tensor, steps: Sequence[Step], noise: Sequence[Tensor]) -> Tensor:
+    return _draw_down(z_top, steps, [torch.zeros_like(epsilon) for epsilon in noise])
+
+
+def _steps(sizes: Sequence[int]) -> tuple[Tensor, list[Step], list[Tensor]]:
+    """Draw five top codes, and the steps below them with their noise."""
+    steps = [
+        (
+            torch.randn(below, above, dtype=torch.float64),
+            torch.randn(below, dtype=torch.float64),
+            0.3 + 0.4 * index,
+        )
+        for index, (above, below) in enumerate(pairwise(sizes))
+    ]
+    noise = [torch.randn(5, below, dtype=torch.float64) for below in sizes[1:]]
+    return torch.randn(5, sizes[0], dtype=torch.float64), steps, noise
+
+
+def _tolerant(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
+    """Return function(*inputs), or NaN where only levels of one size let it run."""
+    try:
+        return function(*inputs)
+    except RuntimeError:
+        return torch.full((5, 6), torch.nan)
+
+
+draw_down = Exercise(
+    name="draw_down",
+    solution=_draw_down,
+    # With levels of one size a wrong order of the steps runs at all.
+    probe=lambda function: [
+        function(*_steps((3, 3, 3, 3))),
+        _tolerant(function, _steps((2, 3, 4, 6))),
+    ],
+    mistakes=(
+        Mistake(
+            "the steps taken from the bottom up",
+            "The list starts below z_L: the first step gives z_{L−1}, the last gives x.",
+            lambda z, steps, noise: _draw_down(z, steps[::-1], noise[::-1]),
+        ),
+        Mistake(
+            "means instead of draws",
+            "Each level is drawn: its own noise belongs to it.",
+            _means,
+        ),
+        Mistake(
+            "the last step without noise",
+            "x is a draw from p(x | z_1) too.",
+            lambda z, steps, noise: _draw_down(
+                z, steps, [*noise[:-1], torch.zeros_like(noise[-1])]
+            ),
+        ),
+        Mistake(
+            "noise in the last step alone",
+            "The levels in between are drawn as well; their means alone give too little spread.",
+            lambda z, steps, noise: _draw_down(
+                z, steps, [*(torch.zeros_like(e) for e in noise[:-1]), noise[-1]]
+            ),
+        ),
+        Mistake(
+            "the scale taken for a variance",
+            "A standard deviation multiplies the noise as it is.",
+            lambda z, steps, noise: _draw_down(z, [(w, b, s**0.5) for w, b, s in steps], noise),
+        ),
+        Mistake(
+            "the scale squared",
+            "A standard deviation multiplies the noise as it is.",
+            lambda z, steps, noise: _draw_down(z, [(w, b, s**2) for w, b, s in steps], noise),
+        ),
+        Mistake(
+            "noise without its scale",
+            "Each step has a scale of its own.",
+            lambda z, steps, noise: _draw_down(z, [(w, b, 1.0) for w, b, _ in steps], noise),
+        ),
+        Mistake(
+            "the first noise used at every level",
+            "Levels are drawn independently: a noise of its own for each, of that level's size.",
+            lambda z, steps, noise: _draw_down(z, steps, [noise[0]] * len(noise)),
+        ),
+        Mistake(
+            "the biases left out",
+            "The mean of a step is W z + b.",
+            lambda z, steps, noise: _draw_down(z, [(w, 0 * b, s) for w, b, s in steps], noise),
+        ),
+        Mistake(
+            "only the first step taken",
+            "Does your function return inside its loop?",
+            lambda z, steps, noise: _draw_down(z, steps[:1], noise[:1]),
+        ),
+    ),
+)
+
+
+# --- Exercise 4: what the averaged rates are made of ----------------------------------------------
+
+
+def _rates_from_information(information: Tensor, mismatch: Tensor) -> Tensor:
+    passed_on = torch.cat([information[1:], information.new_zeros(1)])
+    return information - passed_on + mismatch
+
+
+rates_from_information = Exercise(
+    name="rates_from_information",
+    solution=_rates_from_information,
+    probe=lambda function: [
+        function(
+            torch.rand(levels, dtype=torch.float64).cumsum(0).flip(0),
+            torch.rand(levels, dtype=torch.float64),
+        )
+        for levels in (3, 4)
+    ],
+    mistakes=(
+        Mistake(
+            "what is passed on not taken off",
+            "Level l pays for what z_l knows of z_{l−1} less what z_{l+1} knows of z_l.",
+            lambda information, mismatch: information + mismatch,
+        ),
+        Mistake(
+            "what is passed on added",
+            "What the next level up knows is paid for there, so it comes off here.",
+            lambda information, mismatch: (
+                2 * information - _rates_from_information(information, 0 * mismatch) + mismatch
+            ),
+        ),
+        Mistake(
+            "the mismatch taken off",
+            "A KL is a cost: it makes the rate larger.",
+            lambda information, mismatch: _rates_from_information(information, -mismatch),
+        ),
+        Mistake(
+            "the mismatch left out",
+            "Only where q(z_l | z_{l+1}) and p(z_l | z_{l+1}) agree is it zero.",
+            lambda information, mismatch: _rates_from_information(information, 0 * mismatch),
+        ),
+        Mistake(
+            "the difference taken the other way",
+            "Information falls on the way up: I(z_{l−1}; z_l) comes first.",
+            lambda information, mismatch: (
+                mismatch - _rates_from_information(information, 0 * mismatch)
+            ),
+        ),
+        Mistake(
+            "the difference to the level below",
+            "Entry l of the information is I(z_{l−1}; z_l): take off entry l + 1.",
+            lambda information, mismatch: (
+                torch.cat([information[:1], information[1:] - information[:-1]]) + mismatch
+            ),
+        ),
+        Mistake(
+            "the top level's information left out",
+            "Nothing stands above z_L, so nothing comes off there: all of I(z_{L−1}; z_L) stays.",
+            lambda information, mismatch: (
+                torch.cat([information[:-1] - information[1:], information.new_zeros(1)]) + mismatch
+            ),
+        ),
+        Mistake(
+            "the rates added up from below",
+            "One rate for each level is asked for, not the sum so far.",
+            lambda information, mismatch: _rates_from_information(information, mismatch).cumsum(0),
+        ),
+        Mistake(
+            "the total",
+            "The total telescopes, but a number for each level is asked for.",
+            lambda information, mismatch: information[0] + mismatch.sum(),
+        ),
+    ),
+)
+
+# --- Exercise 5: closed-form KL less rate ---------------------------------------------------------
+
+
+def _closed_form_excess(A: Tensor, covariance: Tensor, W: Tensor, noise: Tensor) -> Tensor:
+    return (torch.linalg.inv(covariance) @ A @ W @ noise).trace()
+
+
+def _spread(d: int) -> Tensor:
+    """Return a random covariance matrix."""
+    root = torch.randn(d, d, dtype=torch.float64)
+    return root @ root.mT + 0.5 * torch.eye(d, dtype=torch.float64)
+
+
+def _probe_excess(function: Callable[..., Any]) -> list[Any]:
+    """z_l of 3 units under z_{l+1} of 2; then both of 3, where factors may be swapped."""
+    return [
+        function(
+            torch.randn(3, above, dtype=torch.float64),
+            _spread(3),
+            torch.randn(above, 3, dtype=torch.float64),
+            _spread(3),
+        )
+        for above in (3, 2)
+    ]
+
+
+closed_form_excess = Exercise(
+    name="closed_form_excess",
+    solution=_closed_form_excess,
+    probe=_probe_excess,
+    mistakes=(
+        Mistake(
+            "the wrong sign",
+            "Redrawing z_l takes away its tie to z_{l+1}: a tie that helps makes the KL larger.",
+            lambda A, covariance, W, noise: -_closed_form_excess(A, covariance, W, noise),
+        ),
+        Mistake(
+            "the covariance of p in place of its inverse",
+            "A Gaussian's log-density holds Σ⁻¹.",
+            lambda A, covariance, W, noise: (covariance @ A @ W @ noise).trace(),
+        ),
+        Mistake(
+            "the spread of z_l left out",
+            "Cov(z_{l+1}, z_l | z_{l−1}) is W times the covariance of z_l given z_{l−1}.",
+            lambda A, covariance, W, noise: (torch.linalg.inv(covariance) @ A @ W).trace(),
+        ),
+        Mistake(
+            "half of it",
+            "The cross term appears twice in the square: the ½ cancels.",
+            lambda A, covariance, W, noise: _closed_form_excess(A, covariance, W, noise) / 2,
+        ),
+        Mistake(
+            "twice it",
+            "The cross term appears twice in the square, and the square has a ½ before it.",
+            lambda A, covariance, W, noise: 2 * _closed_form_excess(A, covariance, W, noise),
+        ),
+        Mistake(
+            "the sum of all entries in place of the trace",
+            "tr(M) adds the diagonal alone: E[aᵀ M b] = tr(M Cov(b, a)).",
+            lambda A, covariance, W, noise: (torch.linalg.inv(covariance) @ A @ W @ noise).sum(),
+        ),
+        Mistake(
+            "the precision of p left out",
+            "Errors of z_l count in units of p's own covariance.",
+            lambda A, covariance, W, noise: (A @ W @ noise).trace(),
+        ),
+    ),
+)
+
+# --- Exercise 6: redraw and look ------------------------------------------------------------------
+
+redrawn_level = Prediction(
+    name="redrawn_level",
+    answer="shape",
+    because=(
+        "The top holds the place to within a pixel or so; what the levels below decide is the form "
+        "at that place."
+    ),
+    mistakes={
+        "position": "compare the pictures of one row: does the blob move, or does its outline "
+        "change?",
+        "nothing": "look at the outlines in one row; a column in which nothing changes is the one "
+        "where z_1 itself is kept.",
+    },
+)
