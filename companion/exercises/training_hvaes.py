@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -235,7 +236,7 @@ def _two_level_elbo(
 
 def _two_levels_wrong(wrong: str) -> Callable[..., Tensor]:
     """Return the ELBO with the named mistake."""
-    return lambda *inputs: _two_level_elbo(*inputs, wrong=wrong)
+    return partial(_two_level_elbo, wrong=wrong)
 
 
 def _probe_two_levels(function: Callable[..., Any]) -> Sequence[Any]:
