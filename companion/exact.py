@@ -22,7 +22,8 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from companion.chain import LinearGaussianChain, chain_joint
+from companion.chain import LinearGaussianChain as LinearGaussianChain
+from companion.chain import chain_joint
 from companion.conditionals import (
     GaussianConditional,
     LinearGaussianConditional,
@@ -35,7 +36,6 @@ from companion.validation import require_count, require_data, require_positive, 
 __all__ = [
     "DiscreteModel",
     "LinearGaussian",
-    "LinearGaussianChain",
     "arch",
     "elbo_quadrature",
     "gaussian_joint",
