@@ -308,10 +308,9 @@ def exact_gaussian_diffusion(schedule: Schedule, denoiser: GaussianDenoiser) -> 
 class ThreeTerms(NamedTuple):
     """The parts of a diffusion model's ELBO in nats: bound = reconstruction − Σ diffusion − prior.
 
-    Attributes:
-        reconstruction: log p(x | z_1), (K, B).
-        diffusion: KL(q(z_{t−1} | z_t, x) ‖ p(z_{t−1} | z_t)) for t = 2 … T, (T − 1, K, B).
-        prior: KL(q(z_T | x) ‖ p(z_T)), (B,).
+    `reconstruction` is log p(x | z_1), (K, B); `diffusion` is
+    KL(q(z_{t−1} | z_t, x) ‖ p(z_{t−1} | z_t)) for t = 2 … T, (T − 1, K, B); `prior` is
+    KL(q(z_T | x) ‖ p(z_T)), (B,).
     """
 
     reconstruction: Float[Tensor, "K B"]
