@@ -27,6 +27,22 @@ def _by_densities(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return at_b / (at_a + at_b)
 
 
+def _with_a_small_number(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    at_a, at_b = (Normal(code, scale).log_prob(z).sum(-1).exp() for code in (a, b))
+    return at_b / (at_a + at_b + 1e-12)
+
+
+def _by_the_exponential(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """The sigmoid written out: infinity by infinity far on the side of b."""
+    odds = _odds(z, a, b, scale).exp()
+    return odds / (1 + odds)
+
+
+def _product_lost(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    at_a, at_b = (Normal(code, scale).log_prob(z).exp().sum(-1) for code in (a, b))
+    return at_b / (at_a + at_b)
+
+
 def _by_distances(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     """Weights in inverse proportion to the distances."""
     to_a, to_b = (z - a).norm(dim=-1), (z - b).norm(dim=-1)
@@ -34,9 +50,9 @@ def _by_distances(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
 
 
 def _probe_weight(function: Callable[..., Any]) -> Sequence[Any]:
-    """M = 5 codes of d = 3 units, then 7 of 2; then 4 so far out that densities underflow."""
+    """M = 5 codes of d = 3 units; then 7 of 2; then 4 so far out that exponentials fail."""
     results = []
-    for codes, units, scale, spread in ((5, 3, 0.8, 1.0), (7, 2, 1.3, 1.0), (4, 2, 0.5, 60.0)):
+    for codes, units, scale, spread in ((5, 3, 0.8, 1.0), (7, 2, 1.3, 1.0), (4, 2, 0.5, 600.0)):
         z = spread * torch.randn(codes, units, dtype=torch.float64)
         a, b = torch.randn(2, units, dtype=torch.float64)
         results.append(function(z, a, b, scale))
@@ -74,6 +90,26 @@ mixing_weight = Exercise(
             lambda z, a, b, scale: torch.sigmoid(2 * _odds(z, a, b, scale)),
         ),
         Mistake(
+            "a 2 too many below the line",
+            "The squares differ by 2 (b − a)ᵀ(z − midpoint): this 2 cancels that of 2 scale².",
+            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, scale) / 2),
+        ),
+        Mistake(
+            "the scale left out",
+            "Distances count in units of the width: divide by scale squared.",
+            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, 1.0)),
+        ),
+        Mistake(
+            "half the difference of the codes in the place of the midpoint",
+            "The midpoint is (a + b) / 2.",
+            lambda z, a, b, scale: torch.sigmoid((z - (b - a) / 2) @ (b - a) / scale**2),
+        ),
+        Mistake(
+            "the log-density averaged over the units",
+            "The log-density of a code is the sum over its units.",
+            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, scale) / z.shape[1]),
+        ),
+        Mistake(
             "the distance of the codes divided out",
             "The slope grows with the distance: do not make b − a a unit vector.",
             lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, scale) / (b - a).norm()),
@@ -92,6 +128,21 @@ mixing_weight = Exercise(
             "weights in proportion to distances",
             "The weights are proportional to the two densities at z.",
             _by_distances,
+        ),
+        Mistake(
+            "densities added over the units",
+            "The density of a code is the product over its units: sum the logarithms.",
+            _product_lost,
+        ),
+        Mistake(
+            "a small number added below the line",
+            "Far from both codes that is zero divided by it: work with the log-odds.",
+            _with_a_small_number,
+        ),
+        Mistake(
+            "odds that overflow",
+            "Far from both codes you divide infinity by infinity: use torch.sigmoid.",
+            _by_the_exponential,
         ),
         Mistake(
             "densities that underflow",
@@ -156,6 +207,41 @@ best_decoder = Exercise(
             lambda codes, scales, x, z: _log_density(codes, scales, z).exp() @ x / len(x),
         ),
         Mistake(
+            "a sum with weights that are not normalised",
+            "For each z the weights must sum to one over the pictures.",
+            lambda codes, scales, x, z: _log_density(codes, scales, z).exp() @ x,
+        ),
+        Mistake(
+            "a mean over the pictures on top of the weights",
+            "The weights sum to one already: do not divide by N.",
+            lambda codes, scales, x, z: _best_decoder(codes, scales, x, z) / len(x),
+        ),
+        Mistake(
+            "the half of the exponent lost",
+            "The density's exponent is minus the squared distance over twice the variance.",
+            lambda codes, scales, x, z: (
+                (-((z[:, None] - codes) / scales).square().sum(-1) - scales.log().sum(-1)).softmax(
+                    dim=1
+                )
+                @ x
+            ),
+        ),
+        Mistake(
+            "a width of one for all pictures",
+            "Each picture's code has the scales of its own row.",
+            lambda codes, scales, x, z: _best_decoder(codes, torch.ones_like(scales), x, z),
+        ),
+        Mistake(
+            "the variance where Normal takes a scale",
+            "Normal takes standard deviations: pass scales as they are.",
+            lambda codes, scales, x, z: _best_decoder(codes, scales.square(), x, z),
+        ),
+        Mistake(
+            "the picture whose code is nearest",
+            "The best decoder averages: keep all the pictures, by their weights.",
+            lambda codes, scales, x, z: x[torch.cdist(z, codes).argmin(1)],
+        ),
+        Mistake(
             "weights normalised by the prior",
             "Their sum is then q(z)/p(z); divide by the sum of the densities themselves.",
             _by_prior,
@@ -212,6 +298,15 @@ best_decoder = Exercise(
             lambda codes, scales, x, z: x.mean(0).expand(len(z), -1),
         ),
         Mistake(
+            "a small number added below the line",
+            "Far from every code that is zero divided by it: take the softmax of the logarithms.",
+            lambda codes, scales, x, z: (
+                _log_density(codes, scales, z).exp()
+                / (_log_density(codes, scales, z).exp().sum(1, keepdim=True) + 1e-12)
+                @ x
+            ),
+        ),
+        Mistake(
             "densities that underflow",
             "Far from every code you divide zero by zero: take the softmax of the logarithms.",
             lambda codes, scales, x, z: (
@@ -256,6 +351,26 @@ error_left = Exercise(
             "all pictures counted alike",
             "Each squared distance counts with the weight of its picture at this z.",
             lambda weights, x: (x - (weights @ x)[:, None]).square().sum(-1).mean(1),
+        ),
+        Mistake(
+            "a sum without weights",
+            "Each squared distance counts with the weight of its picture at this z.",
+            lambda weights, x: (x - (weights @ x)[:, None]).square().sum(-1).sum(1),
+        ),
+        Mistake(
+            "a mean over the pictures on top of the weights",
+            "The weights sum to one already: sum over the pictures, do not average.",
+            lambda weights, x: _error_left(weights, x) / len(x),
+        ),
+        Mistake(
+            "distances that are not squared",
+            "Squared errors are asked for.",
+            lambda weights, x: (weights * (x - (weights @ x)[:, None]).norm(dim=-1)).sum(1),
+        ),
+        Mistake(
+            "the pixels summed before the mean is squared",
+            "Square the mean of each pixel, then sum over pixels.",
+            lambda weights, x: weights @ x.square().sum(-1) - (weights @ x).sum(-1).square(),
         ),
         Mistake(
             "the mean square, with nothing subtracted",
@@ -304,6 +419,7 @@ one_pixel = Prediction(
     mistakes={
         4 / 3: "that is the error of drawing one of the lines: 0, 2 or 2. What does the average of "
         "the three leave?",
+        1.0: "that is the error of drawing no line at all. What does the average leave?",
         2.0: "that is the distance of two different lines. The best decoder draws neither.",
         4 / 9: "that is the line's own column. The average is also grey in the two others.",
         2 / 9: "that is a mean over three columns; the squared error is a sum.",
@@ -378,6 +494,37 @@ sum_with_prior = Exercise(
             lambda codes, scales, z: (
                 _log_density(codes, scales, z).mean(1) - Normal(0.0, 1.0).log_prob(z).sum(-1)
             ).exp(),
+        ),
+        Mistake(
+            "the product of the densities",
+            "Summing log-densities over pictures multiplies densities: use logsumexp.",
+            lambda codes, scales, z: (
+                _log_density(codes, scales, z).sum(1) - Normal(0.0, 1.0).log_prob(z).sum(-1)
+            ).exp(),
+        ),
+        Mistake(
+            "the same product, divided by N",
+            "Summing log-densities over pictures multiplies densities: use logsumexp.",
+            lambda codes, scales, z: (
+                (_log_density(codes, scales, z).sum(1) - Normal(0.0, 1.0).log_prob(z).sum(-1)).exp()
+                / len(codes)
+            ),
+        ),
+        Mistake(
+            "the prior at the pictures' codes",
+            "The prior's density is taken at z, where the sum is.",
+            lambda codes, scales, z: (
+                (_log_density(codes, scales, z) - Normal(0.0, 1.0).log_prob(codes).sum(-1))
+                .exp()
+                .mean(1)
+            ),
+        ),
+        Mistake(
+            "the prior without its normaliser",
+            "The prior's density has the factor (2π)^(−d/2).",
+            lambda codes, scales, z: (
+                _log_density(codes, scales, z).exp().mean(1) / (-0.5 * z.square().sum(-1)).exp()
+            ),
         ),
         Mistake(
             "the scale taken as a variance",

@@ -111,3 +111,5 @@ def test_one_pixel_by_hand():
     sharp = (lines - lines[1]).square().sum(1).mean()
     assert abs(error - own.one_pixel.answer) < 1e-12
     assert own.one_pixel.verdict(sharp.item()).startswith("✗ Not quite: that is the error of")
+    nothing = lines.square().sum(1).mean()
+    assert own.one_pixel.verdict(nothing.item()).endswith("What does the average leave?")
