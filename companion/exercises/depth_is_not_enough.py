@@ -58,6 +58,37 @@ gap_on_grid = Exercise(
             lambda log_q, log_joint, cell: _gap(log_q, log_joint, cell) / cell,
         ),
         Mistake(
+            "the volume of a cell left out of both sums",
+            "Both the average under q and p(x) are integrals: each is a sum times the cell.",
+            lambda log_q, log_joint, cell: (log_q.exp() * (log_q - log_joint.log_softmax(0))).sum(),
+        ),
+        Mistake(
+            "the volume of a cell where its logarithm is due",
+            "`cell` is the volume itself: beside a logsumexp stands math.log(cell).",
+            lambda log_q, log_joint, cell: (
+                (log_q.exp() * (log_q - log_joint.log_softmax(0) + cell)).sum() * cell
+            ),
+        ),
+        Mistake(
+            "a logarithm of the cell expected",
+            "`cell` is the volume itself: multiply by it, without exp.",
+            lambda log_q, log_joint, cell: (
+                (log_q.exp() * (log_q - log_joint.log_softmax(0) + cell)).sum() * math.exp(cell)
+            ),
+        ),
+        Mistake(
+            "the ELBO in the place of the gap",
+            "The gap is log p(x) less this number, and log p(x) is an integral over the grid too.",
+            lambda log_q, log_joint, cell: (log_q.exp() * (log_joint - log_q)).sum() * cell,
+        ),
+        Mistake(
+            "no average under q",
+            "Each point of the grid counts with the density q has there.",
+            lambda log_q, log_joint, cell: (
+                (log_q - log_joint.log_softmax(0) + math.log(cell)).sum() * cell
+            ),
+        ),
+        Mistake(
             "a mean over the grid's points",
             "The terms are weighted by q already; an integral is their sum times the cell.",
             lambda log_q, log_joint, cell: _gap(log_q, log_joint, cell) / cell / len(log_q),
@@ -158,6 +189,23 @@ floor_by_search = Exercise(
             _one_at_a_time,
         ),
         Mistake(
+            "each mean tried with one scale alone",
+            "`zip` makes as many pairs as the shorter list has entries: go through all M · S.",
+            lambda z, log_p, cell, means, scales: (
+                _all_kl(z, log_p, cell, means, scales).diagonal().min()
+            ),
+        ),
+        Mistake(
+            "scales squared",
+            "torch's Normal takes the scale s itself, not the variance s².",
+            lambda z, log_p, cell, means, scales: _floor(z, log_p, cell, means, scales.square()),
+        ),
+        Mistake(
+            "the place of the minimum",
+            "argmin tells which pair is best; the floor is its divergence.",
+            lambda z, log_p, cell, means, scales: _all_kl(z, log_p, cell, means, scales).argmin(),
+        ),
+        Mistake(
             "the volume of a cell left out",
             "Does your number grow when the grid gets finer?",
             lambda z, log_p, cell, means, scales: _floor(z, log_p, cell, means, scales) / cell,
@@ -242,6 +290,21 @@ one_peak_bound = Exercise(
             lambda weights: 1 - weights.max(-1).values,
         ),
         Mistake(
+            "the logarithm of the mass that q leaves out",
+            "In p ≥ π q stands the weight of the peak that q sits on.",
+            lambda weights: -torch.log1p(-weights.max(-1).values),
+        ),
+        Mistake(
+            "two equal peaks",
+            "log 2 is the bound for weights of one half; here each row has its own.",
+            lambda weights: torch.full_like(weights[:, 0], math.log(2)),
+        ),
+        Mistake(
+            "a logarithm to base 2",
+            "Nats take the natural logarithm.",
+            lambda weights: -weights.max(-1).values.log2(),
+        ),
+        Mistake(
             "the largest weight of each peak instead of each row",
             "Each row is a density of its own: over which axis does its q choose?",
             lambda weights: -weights.max(0).values.log(),
@@ -302,6 +365,23 @@ mixture_density = Exercise(
             "variances taken for scales",
             "N(z; μ, σ²) names the variance; what does your function take, and what is it given?",
             lambda z, w, m, s: _mixture(z, w, m, s.sqrt()),
+        ),
+        Mistake(
+            "scales squared",
+            "torch's Normal takes the scale σ itself, not the variance σ².",
+            lambda z, w, m, s: _mixture(z, w, m, s.square()),
+        ),
+        Mistake(
+            "one Gaussian with the mean and the variance of the mixture",
+            "A mixture keeps its peaks; these two moments alone describe another density.",
+            lambda z, w, m, s: Normal(
+                (w * m).sum(), ((w * (s**2 + m**2)).sum() - (w * m).sum() ** 2).sqrt()
+            ).log_prob(z),
+        ),
+        Mistake(
+            "the density itself",
+            "Its logarithm is asked for, and far out the density underflows to zero.",
+            lambda z, w, m, s: _mixture(z, w, m, s).exp(),
         ),
         Mistake(
             "a product of the peaks",
@@ -368,6 +448,21 @@ k_sample_gap = Exercise(
             "the sign turned around",
             "The gap is what the bound lacks: log p(x) less the bound.",
             lambda log_w, log_p: -_k_gap(log_w, log_p),
+        ),
+        Mistake(
+            "the bound in the place of its gap",
+            "The gap is log p(x) less this number.",
+            lambda log_w, log_p: log_p - _k_gap(log_w, log_p),
+        ),
+        Mistake(
+            "the logarithm of R in the place of log K",
+            "The mean inside the logarithm is over the K draws, axis 1.",
+            lambda log_w, log_p: log_p - (log_w.logsumexp(1) - math.log(len(log_w))).mean(0),
+        ),
+        Mistake(
+            "log K added",
+            "A mean of K weights is their sum divided by K: subtract log K.",
+            lambda log_w, log_p: log_p - (log_w.logsumexp(1) + math.log(log_w.shape[1])).mean(0),
         ),
         Mistake(
             "one repetition only",
