@@ -68,6 +68,24 @@ def _per_unit(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return (Normal(mean, scale).log_prob(z) - mixture).sum(-1).mean()
 
 
+def _others_alone(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    own = torch.eye(len(mean), dtype=torch.bool)
+    others = _pairs(z, mean, scale).masked_fill(own, -torch.inf)
+    mixture = others.logsumexp(-1) - math.log(len(mean) - 1)
+    return (_own(z, mean, scale) - mixture).mean()
+
+
+def _over_codes(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    mixture = _pairs(z, mean, scale).logsumexp(1) - math.log(len(mean))
+    return (_own(z, mean, scale) - mixture).mean()
+
+
+def _one_gaussian(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    variance = mean.var(0, correction=0) + scale.square().mean(0)
+    aggregate = Normal(mean.mean(0), variance.sqrt()).log_prob(z).sum(-1)
+    return (_own(z, mean, scale) - aggregate).mean()
+
+
 def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
     results = []
     for draws, points, units in ((3, 11, 2), (5, 7, 3)):
@@ -110,6 +128,26 @@ information_from_samples = Exercise(
             "the information of each unit by itself, added up",
             "A component's density is a product over units: add its logarithms before you mix.",
             _per_unit,
+        ),
+        Mistake(
+            "the own component left out",
+            "q(z) is the average over all N points: the one that z was drawn for is among them.",
+            _others_alone,
+        ),
+        Mistake(
+            "the sum over the codes in place of the components",
+            "Hold z, and add the densities that the N components have there: sum over their axis.",
+            _over_codes,
+        ),
+        Mistake(
+            "a Gaussian in place of the mixture",
+            "q(z) is a mixture of N Gaussians. One with its mean and variance is another density.",
+            _one_gaussian,
+        ),
+        Mistake(
+            "a sum over points and draws",
+            "Information is an average, over the N points and over the K draws.",
+            lambda z, mean, scale: _information(z, mean, scale) * z.shape[0] * z.shape[1],
         ),
         Mistake(
             "the sign turned",
@@ -164,6 +202,35 @@ def _reversed_mismatch(
     return reconstruction, information, (prior * (prior / aggregate).log()).sum()
 
 
+def _rate_as_mismatch(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
+    return reconstruction, information, information + mismatch
+
+
+def _as_in_the_bound(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
+    return reconstruction, -information, -mismatch
+
+
+def _exchanged(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
+    return reconstruction, mismatch, information
+
+
+def _joint_over_aggregate(
+    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    reconstruction, _, mismatch = _three_parts(p_data, prior, likelihood, q)
+    joint = p_data[:, None] * q
+    return reconstruction, (joint * (joint / joint.sum(0)).log()).sum(), mismatch
+
+
 def _log_of_average(
     p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -202,6 +269,26 @@ three_parts = Exercise(
             "the whole rate in place of the information",
             "The rate is information and mismatch together. Compare with q(z), not with p(z).",
             _rate_as_information,
+        ),
+        Mistake(
+            "the whole rate in place of the mismatch",
+            "The mismatch compares q(z), averaged over x first, with p(z).",
+            _rate_as_mismatch,
+        ),
+        Mistake(
+            "the signs that the terms have in the ELBO",
+            "Return information and mismatch themselves. They are never negative.",
+            _as_in_the_bound,
+        ),
+        Mistake(
+            "information and mismatch exchanged",
+            "The order is reconstruction, information, mismatch.",
+            _exchanged,
+        ),
+        Mistake(
+            "log q(x | z) alone in the information",
+            "The joint over the aggregate is q(x | z). Divide by p_data(x) as well.",
+            _joint_over_aggregate,
         ),
         Mistake(
             "the mismatch the wrong way round",
@@ -256,6 +343,32 @@ def _summed(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder
     return _log_bernoulli(x, decode(mean + scale * eps)).sum(0) - _kl(mean, scale)
 
 
+def _average_likelihood(
+    x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder
+) -> Tensor:
+    log_p = _log_bernoulli(x, decode(mean + scale * eps))
+    return log_p.logsumexp(0) - math.log(len(eps)) - _kl(mean, scale)
+
+
+def _rate_added(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _no_rate(x, mean, scale, eps, decode) + _kl(mean, scale)
+
+
+def _sampled_rate(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    z = mean + scale * eps
+    rate = Normal(mean, scale).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+    return (_log_bernoulli(x, decode(z)) - rate.sum(-1)).mean(0)
+
+
+def _half_log(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    rate = 0.5 * (mean.square() + scale.square() - 1 - scale.log())
+    return _no_rate(x, mean, scale, eps, decode) - rate.sum(-1)
+
+
+def _mean_code(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder) -> Tensor:
+    return _log_bernoulli(x, decode((mean + scale * eps).mean(0))) - _kl(mean, scale)
+
+
 def _probe_honest(function: Callable[..., Any]) -> Sequence[Any]:
     results = []
     for draws, points, pixels, units in ((3, 5, 7, 2), (6, 4, 9, 3)):
@@ -294,6 +407,36 @@ honest_elbo = Exercise(
             "the scale taken for a variance",
             "scale is a standard deviation: it multiplies eps as it is, and is squared in the KL.",
             _variance,
+        ),
+        Mistake(
+            "the logarithm of the average likelihood",
+            "The ELBO averages log p(x | z): take logarithms first and the mean over draws after.",
+            _average_likelihood,
+        ),
+        Mistake(
+            "the rate added",
+            "The rate is a price: it is taken off the reconstruction.",
+            _rate_added,
+        ),
+        Mistake(
+            "the rate from the draws",
+            "It is right on average, but noisy. Between Gaussians the KL has a closed form.",
+            _sampled_rate,
+        ),
+        Mistake(
+            "log σ in place of log σ² in the KL",
+            "½ (μ² + σ² − 1 − log σ²): the ½ before log σ² makes it log σ.",
+            _half_log,
+        ),
+        Mistake(
+            "the average of the codes, or of the logits, decoded",
+            "Decode each of the K codes and score each picture. The average comes last.",
+            _mean_code,
+        ),
+        Mistake(
+            "a loss, with the sign turned",
+            "The ELBO is to be maximised.",
+            lambda x, mean, scale, eps, decode: -_honest(x, mean, scale, eps, decode),
         ),
         Mistake(
             "an average over pixels",
@@ -344,6 +487,16 @@ free_bits = Exercise(
             lambda r, rates, free: r.mean() - (rates.mean() - free).clamp(min=0),
         ),
         Mistake(
+            "no charge at all below the threshold",
+            "Then the objective jumps at the threshold. Below it the charge stays `free`.",
+            lambda r, rates, free: r.mean() - rates.mean() * (rates.mean() > free),
+        ),
+        Mistake(
+            "the charge added",
+            "The rate is a price: it is taken off the reconstruction.",
+            lambda r, rates, free: r.mean() + rates.mean().clamp(min=free),
+        ),
+        Mistake(
             "the plain ELBO",
             "Below the threshold the charge should not move with the rate.",
             lambda r, rates, free: (r - rates).mean(),
@@ -366,6 +519,7 @@ minibatch_cap = Prediction(
         7.2: "this is the truth. What is the entropy of a list of 64 points?",
         math.log(50_000): "this is the cap for the whole data set. The mixture has 64 components.",
         6.0: "this is log₂ 64, in bits. In nats?",
+        1.81: "this is log₁₀ 64. In nats?",
         64.0: "this is the number of points. What is the entropy of a list of 64?",
     },
     tolerance=0.01,
@@ -402,6 +556,26 @@ linear_rates = Exercise(
             "β on the wrong side",
             "A dearer KL makes a direction worth less: β acts like a larger noise variance.",
             lambda lam, beta, sigma: _linear_rates(lam, 1 / beta, sigma),
+        ),
+        Mistake(
+            "β left out",
+            "β multiplies the price of a nat: it stands beside σ².",
+            lambda lam, beta, sigma: _linear_rates(lam, 1.0, sigma),
+        ),
+        Mistake(
+            "β outside the logarithm",
+            "A larger β does not scale the rates. It moves the variance at which they begin.",
+            lambda lam, beta, sigma: _linear_rates(lam, 1.0, sigma) / beta,
+        ),
+        Mistake(
+            "the variances taken for standard deviations",
+            "lam holds variances already: do not square them.",
+            lambda lam, beta, sigma: _linear_rates(lam.square(), beta, sigma),
+        ),
+        Mistake(
+            "the absolute value of the logarithm",
+            "Below βσ² a direction is not used at all: its rate is zero.",
+            lambda lam, beta, sigma: 0.5 * torch.log(lam / (beta * sigma**2)).abs(),
         ),
         Mistake(
             "the factor ½ missing",
