@@ -1,5 +1,6 @@
 """Exercises of chapter 11: the fixed encoder, its reverse, the three terms, the ideal denoiser."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -119,6 +120,11 @@ alpha_bar_from_beta = Exercise(
             "ᾱ falls with t. What you return rises.",
             lambda beta: 1 - (1 - beta).cumprod(0),
         ),
+        Mistake(
+            "1 minus the product of the β",
+            "A step with a small β should leave nearly everything of x. Which shares multiply?",
+            lambda beta: 1 - beta.cumprod(0),
+        ),
     ),
 )
 
@@ -220,6 +226,50 @@ reverse_posterior = Exercise(
             _posterior_with(lambda s, t, b: (s**0.5, t**0.5 * (1 - s) / (1 - t), 1 - s)),
         ),
         Mistake(
+            "a difference of ᾱ used for β",
+            "ᾱ_t is a product: ᾱ_t = (1 − β) ᾱ_s. Solve this for β.",
+            _posterior_with(
+                lambda s, t, b: (
+                    s**0.5 * (s - t) / (1 - t),
+                    (1 - s + t) ** 0.5 * (1 - s) / (1 - t),
+                    (s - t) * (1 - s) / (1 - t),
+                )
+            ),
+        ),
+        Mistake(
+            "√ᾱ_t in place of √(1 − β) at z_t",
+            "z_t comes from z_s by one step. Which factor has this step alone?",
+            _posterior_with(
+                lambda s, t, b: (
+                    s**0.5 * b / (1 - t),
+                    t**0.5 * (1 - s) / (1 - t),
+                    b * (1 - s) / (1 - t),
+                )
+            ),
+        ),
+        Mistake(
+            "1 − β in place of √(1 − β) at z_t",
+            "The step multiplies z_s by √(1 − β), and the mean is linear in it.",
+            _posterior_with(
+                lambda s, t, b: (
+                    s**0.5 * b / (1 - t),
+                    (1 - b) * (1 - s) / (1 - t),
+                    b * (1 - s) / (1 - t),
+                )
+            ),
+        ),
+        Mistake(
+            "the factor √(1 − β) of z_t missing",
+            "z_t is √(1 − β) z_s plus noise. This factor stays in the mean.",
+            _posterior_with(
+                lambda s, t, b: (
+                    s**0.5 * b / (1 - t),
+                    (1 - s) / (1 - t),
+                    b * (1 - s) / (1 - t),
+                )
+            ),
+        ),
+        Mistake(
             "the roots of the two factors missing",
             "x enters by the mean √ᾱ_s x, and z_t by the step's factor √(1 − β).",
             _posterior_with(
@@ -270,6 +320,21 @@ guess_from_noise = Exercise(
             "the noise added once more",
             "Solve z_t = √ᾱ x + √(1 − ᾱ) ε for x.",
             lambda z, eps, a: (z + (1 - a[:, None]).sqrt() * eps) / a[:, None].sqrt(),
+        ),
+        Mistake(
+            "only z divided by √ᾱ",
+            "First the noise is taken off, then all that is left is divided.",
+            lambda z, eps, a: z / a[:, None].sqrt() - (1 - a[:, None]).sqrt() * eps,
+        ),
+        Mistake(
+            "signal and noise exchanged",
+            "With ᾱ near 1 the guess is near z.",
+            lambda z, eps, a: (z - a[:, None].sqrt() * eps) / (1 - a[:, None]).sqrt(),
+        ),
+        Mistake(
+            "multiplied by √ᾱ in place of divided",
+            "Solve z_t = √ᾱ x + √(1 − ᾱ) ε for x.",
+            lambda z, eps, a: (z - (1 - a[:, None]).sqrt() * eps) * a[:, None].sqrt(),
         ),
     ),
 )
@@ -328,6 +393,11 @@ diffusion_term = Exercise(
             "The KL of two Gaussians of one variance grows with the square of their distance.",
             lambda x, x_hat, s, t: 0.5 * (s - t) * (x - x_hat).norm(dim=-1),
         ),
+        Mistake(
+            "the weight left out",
+            "A squared error is no KL yet. How much SNR does this step lose?",
+            lambda x, x_hat, s, t: 0.5 * (x - x_hat).square().sum(-1),
+        ),
     ),
 )
 
@@ -365,6 +435,16 @@ one_random_level = Exercise(
             "weighted by T in place of T − 1",
             "How many diffusion terms are there? Their levels start at 2.",
             lambda terms, t: (len(terms) + 1) * terms[t - 2, torch.arange(len(t))],
+        ),
+        Mistake(
+            "divided by the number of terms",
+            "The one term has to stand for all T − 1. Is their sum larger or smaller than it?",
+            lambda terms, t: terms[t - 2, torch.arange(len(t))] / len(terms),
+        ),
+        Mistake(
+            "weighted by the number of data points",
+            "What is summed are levels. How many terms has one data point?",
+            lambda terms, t: len(t) * terms[t - 2, torch.arange(len(t))],
         ),
         Mistake(
             "off by one level",
@@ -458,6 +538,21 @@ ideal_guess = Exercise(
             "For each z the weights of the data points sum to one. Which axis is that?",
             lambda z, data, a: (-_squares(z, data, a**0.5) / (2 * (1 - a))).softmax(0) @ data,
         ),
+        Mistake(
+            "the variance left out of the exponent",
+            "A Gaussian's exponent divides by the variance, which is 1 − ᾱ.",
+            _guess_by(lambda z, data, a: -_squares(z, data, a**0.5) / 2),
+        ),
+        Mistake(
+            "weights that are not normalised",
+            "A mean needs weights that sum to one. A softmax over the points gives them.",
+            lambda z, data, a: (-_squares(z, data, a**0.5) / (2 * (1 - a))).exp() @ data,
+        ),
+        Mistake(
+            "the guess of √ᾱ x in place of x",
+            "The weights belong to the points x_n themselves. Which points are averaged?",
+            lambda z, data, a: a**0.5 * _ideal_guess(z, data, a),
+        ),
     ),
 )
 
@@ -472,6 +567,7 @@ halving = Prediction(
         0.25: "that is what one step's excess does, 1/T². There are about T of them.",
         2.0: "more steps help: each makes a smaller error, faster than their number grows.",
         0.0: "it tends to zero, but no finite T gets there.",
+        0.7071: "that would be 1/√T, the pace of an average of random draws. Count the steps.",
     },
     tolerance=0.02,
 )
@@ -522,6 +618,21 @@ information = Exercise(
             "the scales in place of the variances",
             "Eigenvalues of S are variances already. The SNR is a ratio of variances too.",
             lambda eigenvalues, snr: _information(eigenvalues.sqrt(), snr.sqrt()),
+        ),
+        Mistake(
+            "one logarithm of the summed variances",
+            "Each direction has a logarithm of its own; then they are summed.",
+            lambda eigenvalues, snr: 0.5 * torch.log1p(snr * eigenvalues.sum()),
+        ),
+        Mistake(
+            "bits in place of nats",
+            "Use the natural logarithm.",
+            lambda eigenvalues, snr: _information(eigenvalues, snr) / math.log(2),
+        ),
+        Mistake(
+            "the sign turned",
+            "Information is never negative.",
+            lambda eigenvalues, snr: -_information(eigenvalues, snr),
         ),
     ),
 )
