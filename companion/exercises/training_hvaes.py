@@ -33,6 +33,8 @@ elbo_from_rates = Prediction(
         36.6: "rates are paid: they are subtracted from the reconstruction term.",
         17.6: "every level pays its rate, not the first alone.",
         -15.0: "this is minus the ELBO, the loss. The ELBO is what is maximised.",
+        18.0: "the first two levels are paid. And the top?",
+        22.8: "every level pays its rate, not the top alone.",
         10.8: "this is what the levels pay together. What remains of the reconstruction term?",
     },
     tolerance=1e-6,
@@ -62,6 +64,7 @@ def _probe_charge(function: Callable[..., Any]) -> Sequence[Any]:
         function(shift + _normal(3, 5), 0.8),
         function(few + 2 * _normal(2, 7), 1.3),
         function(few + 2 * _normal(2, 7), 4.0),  # all levels together stay below it
+        function(few - 2 + _normal(2, 7), 0.4),  # a mean far below zero, as an inner level may have
     ]
 
 
@@ -111,6 +114,21 @@ free_bits_charge = Exercise(
             "means over the levels instead of the batch",
             "Rows are levels, columns are data points. Which axis is averaged?",
             lambda rates, free: rates.mean(0).clamp(min=free).sum(),
+        ),
+        Mistake(
+            "the absolute value of the mean rate",
+            "An inner level's mean rate may be far below zero. It is below λ then, and pays λ.",
+            lambda rates, free: rates.mean(1).abs().clamp(min=free).sum(),
+        ),
+        Mistake(
+            "levels below λ left out",
+            "A level whose mean rate is below λ pays λ, not nothing.",
+            lambda rates, free: rates.mean(1)[rates.mean(1) > free].sum(),
+        ),
+        Mistake(
+            "λ charged on top of the rate",
+            "A level pays its rate or λ, whichever is larger, not both.",
+            lambda rates, free: (rates.mean(1) + free).sum(),
         ),
         Mistake(
             "no threshold",
@@ -218,7 +236,7 @@ def _two_level_elbo(
     mu2, logvar2 = encode2(mu1 if wrong == "mean" else z1)
     if wrong == "size":
         eps2 = eps1[:, : mu2.shape[1]]
-    z2 = mu2 + torch.exp(0.5 * logvar2) * eps2
+    z2 = mu2 + torch.exp((1.0 if wrong == "top variance" else 0.5) * logvar2) * eps2
     zero1, zero2 = torch.zeros_like(z1), torch.zeros_like(z2)
     below = (zero1, zero1) if wrong == "prior" else decode2(mu2 if wrong == "top mean" else z2)
     rate1 = _log_normal(z1, mu1, logvar1) - _log_normal(z1, *below)
@@ -228,7 +246,14 @@ def _two_level_elbo(
     rate2 = _log_normal(z2, mu2, logvar2) - _log_normal(z2, zero2, zero2)
     if wrong == "top":
         rate2 = 0 * rate2
-    value = log_likelihood(z1) - rate1 - rate2
+    if wrong == "first":
+        rate1 = 0 * rate1
+    if wrong == "closed top":
+        prior = Normal(zero2, torch.ones_like(zero2))
+        rate2 = kl_divergence(Normal(mu2, torch.exp(0.5 * logvar2)), prior).sum(-1)
+    if wrong == "entropies":
+        rate1, rate2 = -_log_normal(z1, *below), -_log_normal(z2, zero2, zero2)
+    value = log_likelihood(mu1 if wrong == "decoded mean" else z1) - rate1 - rate2
     if wrong == "plus":
         value = log_likelihood(z1) + rate1 + rate2
     return {"loss": -value, "batch": value.mean()}.get(wrong, value)
@@ -309,6 +334,27 @@ two_level_elbo = Exercise(
             _two_levels_wrong("top"),
         ),
         Mistake(
+            "the rate of the first level left out",
+            "Every level pays: what does z₁ cost against p(z₁ | z₂)?",
+            _two_levels_wrong("first"),
+        ),
+        Mistake(
+            "a closed-form KL at the top level",
+            "This has the same mean and would do as an estimate. Here the log-ratio at the draw is "
+            "asked for.",
+            _two_levels_wrong("closed top"),
+        ),
+        Mistake(
+            "the encoder's densities left out",
+            "This is log p(x, z₁, z₂). A rate is a log-ratio: what stands above the fraction line?",
+            _two_levels_wrong("entropies"),
+        ),
+        Mistake(
+            "x decoded from the mean of q(z₁ | x)",
+            "The likelihood, too, is taken at the draw z₁.",
+            _two_levels_wrong("decoded mean"),
+        ),
+        Mistake(
             "the rates added",
             "Rates are paid: the bound is the reconstruction term less the rates.",
             _two_levels_wrong("plus"),
@@ -317,6 +363,11 @@ two_level_elbo = Exercise(
             "the noise multiplied by the variance",
             "z₁ = μ + σ ε. What is σ when the encoder returns log σ²?",
             _two_levels_wrong("variance"),
+        ),
+        Mistake(
+            "the noise of z₂ multiplied by the variance",
+            "z₂ = μ + σ ε. What is σ when the encoder returns log σ²?",
+            _two_levels_wrong("top variance"),
         ),
         Mistake(
             "an average over the data points",
