@@ -119,6 +119,10 @@ def test_register_is_whole() -> None:
         assert claim.statement.count("$") % 2 == 0, claim.id
 
 
+def test_every_chapter_with_claims_is_in_the_book() -> None:
+    assert set(IDENTIFIERS) <= LANDED
+
+
 def test_page_lists_every_chapter() -> None:
     page = (ROOT / "book" / "claims.md").read_text("utf-8")
     for chapter in {claim.chapter for claim in CLAIMS}:
