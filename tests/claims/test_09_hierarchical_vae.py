@@ -1117,7 +1117,7 @@ def test_redrawing_the_low_level_keeps_the_place(sprite_hierarchies, member):
 
 POINTS = {"one": (1, (249,)), "two": (2, (115,)), "three": (3, (74,)), "deep flat": (1, (25,) * 3)}
 """Levels, and hidden layers of every conditional: about 3,000 parameters each."""
-IMAGES = {"one": (1, (77,)), "two": (2, (58,)), "deep flat": (1, (39,) * 3)}
+IMAGES = {"one": (1, (77,)), "two": (2, (56,)), "deep flat": (1, (39,) * 3)}
 """The same with about 12,900 parameters."""
 
 
