@@ -77,7 +77,12 @@ class AutoregressiveConditional(nn.Module):
             ValueError: `given` is no code of size d in the dtype of the weights.
         """
         weight = self.from_code.weight
-        if given.shape[-1] != weight.shape[1] or given.dtype != weight.dtype:
+        if not isinstance(given, Tensor):
+            raise TypeError(
+                f"given must be a torch.Tensor, got {type(given).__name__}; convert it with "
+                f"torch.as_tensor(given, dtype={weight.dtype})"
+            )
+        if given.shape[-1:] != weight.shape[1:] or given.dtype != weight.dtype:
             raise ValueError(
                 f"given must have {weight.shape[1]} columns of {weight.dtype}, got shape "
                 f"{tuple(given.shape)} and {given.dtype}; convert one of them"

@@ -14,12 +14,12 @@ from typing import Final, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from companion.conditionals import LinearGaussianConditional, StandardNormal
 from companion.models import HVAE
-from companion.validation import require_data
+from companion.validation import require_count, require_data, require_tensor
 
 __all__ = ["Blocks", "LinearGaussianChain", "chain_joint"]
 
@@ -34,7 +34,8 @@ class Blocks:
         sizes: Sizes of the blocks in their order; their sum is n.
 
     Raises:
-        ValueError: The sizes do not add up to n.
+        ValueError: The sizes do not add up to n, or the covariance is not symmetric.
+        TypeError: A tensor is no floating-point tensor, or their dtypes differ.
 
     >>> pair = Blocks(torch.zeros(2), torch.tensor([[2.0, 1.0], [1.0, 1.0]]), [1, 1])
     >>> pair.conditional(0, [1]).weight
@@ -46,6 +47,17 @@ class Blocks:
     def __init__(
         self, mean: Float[Tensor, " n"], covariance: Float[Tensor, "n n"], sizes: Sequence[int]
     ) -> None:
+        require_tensor(mean, "mean", axes=1)
+        require_tensor(covariance, "covariance", axes=2, dtype=mean.dtype)
+        for size in sizes:
+            require_count(size, "sizes")
+        if covariance.shape != (len(mean), len(mean)) or not torch.allclose(
+            covariance, covariance.mT
+        ):
+            raise ValueError(
+                f"covariance must be symmetric, of shape {(len(mean), len(mean))} as mean has "
+                f"{len(mean)} entries, got shape {tuple(covariance.shape)}"
+            )
         if sum(sizes) != len(mean):
             raise ValueError(f"sizes must add up to {len(mean)}, got {list(sizes)}")
         self.mean: Final = mean
@@ -90,8 +102,15 @@ class Blocks:
             IndexError: There is no such block.
         """
         a, b = self._index(one), self._index(other)
+        if set(one) & set(other):
+            raise ValueError(f"one and other must share no block, got {one} and {other}")
         both = torch.cat([a, b])
         parts = [torch.logdet(self.covariance[i][:, i]) for i in (a, b, both)]
+        if torch.stack(parts).isnan().any():
+            raise ValueError(
+                f"covariance of blocks {one} and {other} must be positive definite, but a "
+                f"determinant is negative; check its construction, or work in float64"
+            )
         return 0.5 * (parts[0] + parts[1] - parts[2])
 
     def _slice(self, block: int) -> slice:
@@ -101,6 +120,12 @@ class Blocks:
 
     def _index(self, blocks: Sequence[int]) -> Tensor:
         """Return the positions of some blocks in the whole vector."""
+        if not isinstance(blocks, Sequence) or not blocks:
+            raise TypeError(f"blocks must be a list with one or more, such as [1], got {blocks!r}")
+        for block in blocks:
+            require_count(block, "block", minimum=0)
+        if len(set(blocks)) < len(blocks):
+            raise ValueError(f"blocks must differ, got {list(blocks)}; name each once")
         whole = torch.arange(len(self.mean))
         return torch.cat([whole[self._slice(block)] for block in blocks])
 
@@ -116,6 +141,7 @@ def chain_joint(
 
     Raises:
         ValueError: A conditional does not take what the one before it gives.
+        TypeError: start is no MultivariateNormal, a conditional is not linear, or dtypes differ.
 
     >>> start = MultivariateNormal(torch.zeros(1), torch.eye(1))
     >>> step = LinearGaussianConditional(torch.ones(1, 1), torch.zeros(1), torch.eye(1))
@@ -124,6 +150,8 @@ def chain_joint(
             [1., 2., 2.],
             [1., 2., 3.]])
     """
+    _require_law(start, "start")
+    _require_linear(conditionals, "conditionals", start.mean.dtype)
     return _chain(start.mean, start.covariance_matrix, conditionals)
 
 
@@ -135,6 +163,7 @@ class LinearGaussianChain:
 
     Raises:
         ValueError: There is none, or a decoder does not take what the one above it gives.
+        TypeError: A decoder is no LinearGaussianConditional, or their dtypes differ.
 
     >>> eye, zero = torch.eye(1), torch.zeros(1)
     >>> chain = LinearGaussianChain([LinearGaussianConditional(eye, zero, eye)] * 2)
@@ -147,6 +176,7 @@ class LinearGaussianChain:
     def __init__(self, decoders: Sequence[LinearGaussianConditional]) -> None:
         if not decoders:
             raise ValueError("decoders is empty; pass p(x | z_1) at least")
+        _require_linear(decoders, "decoders")
         for level, (below, above) in enumerate(pairwise(decoders), start=1):
             if below.weight.shape[1] != above.weight.shape[0]:
                 raise ValueError(
@@ -282,12 +312,14 @@ class LinearGaussianChain:
         encoders: Sequence[LinearGaussianConditional],
     ) -> tuple[Tensor, Blocks]:
         """Return the means of x, z_1 … z_L, (…, n), and their joint under q."""
+        _require_linear(encoders, "encoders", self.decoders[0].weight.dtype)
         sizes = [len(d.weight) for d in self.decoders] + [self.decoders[-1].weight.shape[1]]
         found = [(len(e.weight), e.weight.shape[1]) for e in encoders]
         wanted = [(above, below) for below, above in pairwise(sizes)]
         if found != wanted:
             raise ValueError(f"encoders must have weights of shapes {wanted}, got {found}")
         if isinstance(data, MultivariateNormal):
+            _require_law(data, "data", self.decoders[0].weight.dtype)
             joint = _chain(data.mean, data.covariance_matrix, encoders)
             return joint.mean, joint
         require_data(data, "data", features=sizes[0], dtype=self.decoders[0].weight.dtype)
@@ -332,6 +364,34 @@ def _chain(
         mean = torch.cat([mean, step.weight @ mean[last] + step.bias])
         sizes.append(len(step.weight))
     return Blocks(mean, (covariance + covariance.mT) / 2, sizes)
+
+
+def _require_law(law: object, name: str, dtype: torch.dtype | None = None) -> None:
+    """Raise unless this is one Gaussian of full covariance, in that dtype where it is given."""
+    if not isinstance(law, MultivariateNormal):
+        raise TypeError(
+            f"{name} must be a MultivariateNormal, got {type(law).__name__}; wrap mean (k,) and "
+            f"covariance (k, k) in one"
+        )
+    if law.batch_shape:
+        raise ValueError(f"{name} must be one Gaussian, got a batch {tuple(law.batch_shape)}")
+    require_tensor(law.mean, name, dtype=dtype)
+
+
+def _require_linear(conditionals: object, name: str, dtype: torch.dtype | None = None) -> None:
+    """Raise unless these are linear Gaussian conditionals of one dtype."""
+    if not isinstance(conditionals, Sequence | nn.ModuleList):
+        raise TypeError(
+            f"{name} must be a list, got {type(conditionals).__name__}; see hvae.encoders"
+        )
+    for index, conditional in enumerate(conditionals):
+        if not isinstance(conditional, LinearGaussianConditional):
+            raise TypeError(
+                f"{name}[{index}] must be a LinearGaussianConditional, got "
+                f"{type(conditional).__name__}; nothing else is known exactly"
+            )
+        dtype = dtype or conditional.weight.dtype
+        require_tensor(conditional.weight, f"{name}[{index}].weight", dtype=dtype)
 
 
 def _entropy(conditional: LinearGaussianConditional) -> Tensor:

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, MultivariateNormal
 
 from companion.conditionals import LinearGaussianConditional
-from companion.schedule import Schedule, alpha_sigma, require_levels, reverse_coefficients
+from companion.schedule import (
+    Schedule,
+    alpha_sigma,
+    require_levels,
+    require_schedule,
+    reverse_coefficients,
+)
 from companion.validation import require_data, require_module, require_tensor
 
 __all__ = [
@@ -68,6 +74,7 @@ class NoiseDenoiser(nn.Module):
         Raises:
             ValueError: z does not fit the network, or the network gives another size.
         """
+        _require_log_snr(z, log_snr)
         try:
             out: Tensor = self.net(torch.cat([z, time_features(log_snr)], dim=-1))
         except RuntimeError as error:
@@ -130,6 +137,7 @@ class GaussianDenoiser(nn.Module):
         self, z: Float[Tensor, "*batch D"], log_snr: Float[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch D"]:
         """Return E[x | z] for each row of z, given its log SNR."""
+        _require_z(z, self.mean)
         alpha, sigma = alpha_sigma(log_snr)
         gain = alpha * self.values / (alpha.square() * self.values + sigma.square())
         centred = (z - alpha * self.mean) @ self.vectors
@@ -144,6 +152,7 @@ class GaussianDenoiser(nn.Module):
 
     def decoder(self, schedule: Schedule) -> LinearGaussianConditional:
         """Return the exact p(x | z_1) as a conditional."""
+        require_schedule(schedule)
         log_snr = schedule.log_snr[0].to(self.mean)
         alpha, sigma = alpha_sigma(log_snr)
         gain = alpha * self.values / (alpha.square() * self.values + sigma.square())
@@ -212,6 +221,7 @@ class DataDenoiser(nn.Module):
         self, z: Float[Tensor, "*batch D"], log_snr: Float[Tensor, "*batch"]
     ) -> Float[Tensor, "*batch N"]:
         """Return log q(x = x_n | z) for each point of the list."""
+        _require_z(z, self.data)
         alpha, sigma = alpha_sigma(log_snr)
         # ‖z‖² is the same for all points and cancels in the softmax.
         product = alpha * (z @ self.data.mT) - 0.5 * alpha.square() * self.data.square().sum(-1)
@@ -252,6 +262,35 @@ class GaussianPrior(nn.Module):
     def forward(self) -> Distribution:
         """Return the distribution: no batch, event (d,)."""
         return MultivariateNormal(self.mean, scale_tril=self.scale_tril)
+
+
+def _require_z(z: Tensor, like: Tensor) -> None:
+    """Raise unless z has the width and dtype of what the denoiser holds."""
+    # Nothing here looks at values, so that an ensemble can map over them.
+    if not isinstance(z, Tensor) or z.dtype != like.dtype:
+        raise TypeError(
+            f"z must be a tensor of {like.dtype}, as the denoiser's data, got "
+            f"{z.dtype if isinstance(z, Tensor) else type(z).__name__}; convert one of them"
+        )
+    if z.shape[-1:] != like.shape[-1:]:
+        raise ValueError(
+            f"z must have {like.shape[-1]} columns, as the denoiser's data, got shape "
+            f"{tuple(z.shape)}"
+        )
+
+
+def _require_log_snr(z: Tensor, log_snr: Tensor) -> None:
+    """Raise unless there is one log SNR for each row of z."""
+    if not isinstance(z, Tensor) or not isinstance(log_snr, Tensor):
+        raise TypeError(
+            f"z and log_snr must be torch tensors, got {type(z).__name__} and "
+            f"{type(log_snr).__name__}; convert them with torch.as_tensor"
+        )
+    if log_snr.shape != z.shape[:-1]:
+        raise ValueError(
+            f"log_snr must hold one number for each row of z, shape {tuple(z.shape[:-1])}, got "
+            f"{tuple(log_snr.shape)}; use log_snr.expand(z.shape[:-1])"
+        )
 
 
 def _require_gaussian(mean: Tensor, covariance: Tensor) -> None:

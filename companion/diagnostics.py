@@ -18,7 +18,7 @@ from sklearn.metrics import mutual_info_score
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from companion.models import HVAE, LatentVariableModel, Trace
+from companion.models import HVAE, LatentVariableModel, Trace, require_trace
 from companion.objectives import elbo
 from companion.validation import require_count, require_data, require_positive
 
@@ -83,6 +83,7 @@ def level_rates(
     Raises:
         ValueError: x has one row; and those of ``model.trace``.
     """
+    require_trace(model)
     return [_estimate(rate) for rate in model.trace(x, num_samples).rates]
 
 
@@ -98,24 +99,31 @@ def gradient_norms(
     compare levels of equal sizes, or one level over time.
 
     Args:
-        model: The hierarchy; its weights stay as they are.
+        model: The hierarchy; its weights stay as they are. Frozen ones count as zero.
         x: Data, (N, D).
         objective: Called as ``objective(model, x)``.
 
     Raises:
         TypeError: The model is no HVAE.
-        ValueError: Those of ``model.trace``.
+        ValueError: The objective has no gradient; and those of ``model.trace``.
     """
     if not isinstance(model, HVAE):
         raise TypeError(f"model must be an HVAE, got {type(model).__name__}; build one of 1 level")
     mean = objective(model, x).mean()
-    parameters = list(model.parameters())
+    if not mean.requires_grad:
+        raise ValueError(
+            "objective must return values with a gradient, such as those of elbo; log_marginal "
+            "has none, nor has anything under torch.no_grad or of a model that is all constants"
+        )
+    parameters = [p for p in model.parameters() if p.requires_grad]
     gradients = torch.autograd.grad(mean, parameters, allow_unused=True, materialize_grads=True)
     squares = {p: g.square().sum() for p, g in zip(parameters, gradients, strict=True)}
 
     def norms(levels: nn.ModuleList) -> Tensor:
         zero = mean.detach().new_zeros(())
-        return torch.stack([sum((squares[p] for p in m.parameters()), zero).sqrt() for m in levels])
+        return torch.stack(
+            [sum((squares.get(p, zero) for p in m.parameters()), zero).sqrt() for m in levels]
+        )
 
     return GradientNorms(norms(model.encoders), norms(model.decoders))
 
@@ -136,6 +144,7 @@ def unit_rates(model: LatentVariableModel, x: Float[Tensor, "N D"]) -> Float[Ten
     Raises:
         ValueError: The model has several levels, or units that are not independent Gaussians.
     """
+    require_trace(model)
     trace = _one_level(model.trace(x))
     q, prior = trace.q[0], trace.p[1]
     if not (_factorised_gaussian(q) and _factorised_gaussian(prior)):
@@ -172,10 +181,11 @@ def active_units(
     Reference: Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
     ICLR 2016, section 5.2, https://arxiv.org/abs/1509.00519.
     """
+    require_trace(model)
     require_positive(threshold, "threshold")
     require_count(level, "level")
     require_count(num_samples, "num_samples", minimum=2)
-    if len(x) < 2:
+    if len(require_data(x)) < 2:
         raise ValueError(f"x must have two rows or more, got {len(x)}: one has no variance")
     q = model.trace(x, 1 if level == 1 else num_samples).q
     if level > len(q):
@@ -240,6 +250,7 @@ def mutual_information(
     Variational Evidence Lower Bound", NeurIPS workshop, 2016,
     https://approximateinference.org/2016/accepted/HoffmanJohnson2016.pdf.
     """
+    require_trace(model)
     trace = model.trace(x, num_samples)
     q, z = trace.q[0], trace.z[0]
     log_q = q.log_prob(z)
@@ -272,6 +283,7 @@ def elbo_surgery(
 
     Reference: As `mutual_information`.
     """
+    require_trace(model)
     trace = _one_level(model.trace(x, num_samples))
     q, z = trace.q[0], trace.z[0]
     log_aggregated = log_aggregate(q, z.flatten(0, 1), chunk_size).reshape(z.shape[:2])

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from companion.denoisers import GaussianDenoiser, GaussianPrior
-from companion.models import LatentVariableModel, Trace, bottom_up
+from companion.models import LatentVariableModel, Trace, bottom_up, latent_size
 from companion.schedule import (
     Level,
     Schedule,
@@ -29,6 +29,7 @@ from companion.schedule import (
     isotropic,
     posterior_variance,
     require_levels,
+    require_schedule,
     reverse_posterior,
 )
 from companion.validation import (
@@ -99,17 +100,13 @@ class Diffusion(LatentVariableModel):
         reverse_covariance: Float[Tensor, "..."] | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(schedule, Schedule):
-            raise TypeError(
-                f"schedule must be a Schedule, got {type(schedule).__name__}; make one with "
-                f"linear_schedule(100)"
-            )
+        require_schedule(schedule)
         self.schedule: Final = schedule
         self.denoiser: Final = require_module(denoiser, "denoiser", "e.g. NoiseDenoiser(net)")
         self.decoder: Final = decoder if isinstance(decoder, nn.Module) else None
         self.scale: Final = None if self.decoder else require_positive(decoder, "decoder")
         self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(D)")
-        self.features: Final = prior().event_shape[0]
+        self.features: Final = latent_size(prior)
         self._require_sizes()
         if reverse_covariance is None:
             reverse_covariance = posterior_variance(schedule)
@@ -137,8 +134,20 @@ class Diffusion(LatentVariableModel):
             ValueError: The level is out of range.
         """
         _, t = require_levels(self.schedule, 0, t)
-        log_snr = self.schedule.log_snr[t - 1].to(z).expand(z.shape[:-1])
-        guess: Tensor = self.denoiser(z, log_snr)
+        try:
+            log_snr = self.schedule.log_snr[t - 1].to(z).expand(z.shape[:-1])
+        except RuntimeError:
+            raise ValueError(
+                f"t must be one level, or one for each of the rows {tuple(z.shape[:-1])} of z, got "
+                f"shape {tuple(torch.as_tensor(t).shape)}"
+            ) from None
+        try:
+            guess: Tensor = self.denoiser(z, log_snr)
+        except TypeError as error:
+            raise TypeError(
+                f"denoiser must take z and log SNR as tensors ({error}); wrap a network, "
+                f"NoiseDenoiser(net)"
+            ) from None
         return guess
 
     def reverse(self, z: Float[Tensor, "*batch D"], t: Level) -> Distribution:
@@ -231,11 +240,16 @@ class Diffusion(LatentVariableModel):
         with torch.no_grad():
             for name, call in (("denoiser", self.denoise), ("decoder", self._decoded_mean)):
                 try:
-                    shape = tuple(call(z, 1).shape)
+                    x = call(z, 1)
                 except (RuntimeError, ValueError) as error:
                     raise ValueError(
                         f"{name} does not accept z of size {self.features}, the prior's: {error}"
                     ) from None
+                if not isinstance(x, Tensor):
+                    raise TypeError(
+                        f"{name} must return a tensor, its guess of x, got {type(x).__name__}"
+                    )
+                shape = tuple(x.shape)
                 if shape != (1, self.features):
                     raise ValueError(
                         f"{name} must return x of size {self.features}, as the prior's z has, got "
@@ -295,6 +309,12 @@ def exact_gaussian_diffusion(schedule: Schedule, denoiser: GaussianDenoiser) -> 
     >>> torch.allclose(elbo(model, x), Normal(0.0, 2.0).log_prob(x[0]))
     True
     """
+    require_schedule(schedule)
+    if not isinstance(denoiser, GaussianDenoiser):
+        raise TypeError(
+            f"denoiser must be a GaussianDenoiser, got {type(denoiser).__name__}; pass any other "
+            f"to Diffusion"
+        )
     top = denoiser.marginal(schedule, schedule.num_levels)
     return Diffusion(
         schedule,
@@ -348,10 +368,13 @@ def three_terms(
     _require_diffusion(model)
     model._require_x(x)
     levels = model.schedule.num_levels
-    if len(latents) != levels or any(z.shape[1:] != x.shape for z in latents):
+    if len(latents) != levels or any(
+        not isinstance(z, Tensor) or z.shape != (*latents[0].shape[:1], *x.shape) for z in latents
+    ):
         raise ValueError(
             f"latents must be {levels} tensors (K, {x.shape[0]}, {x.shape[1]}), one a level, got "
-            f"{[tuple(z.shape) for z in latents]}; take model.trace(x).z or draw_levels"
+            f"{[tuple(getattr(z, 'shape', ())) for z in latents]}; take model.trace(x).z or "
+            f"draw_levels"
         )
     diffusion = [
         _kl(reverse_posterior(model.schedule, z, x, t - 1, t), model.reverse(z, t))
@@ -377,6 +400,7 @@ def draw_levels(
     Raises:
         ValueError: num_samples is below 1, or x is no finite matrix.
     """
+    require_schedule(schedule)
     require_data(x)
     require_count(num_samples, "num_samples")
     levels = range(1, schedule.num_levels + 1)
@@ -501,11 +525,14 @@ def _require_covariance(value: Tensor, num_levels: int, features: int) -> Tensor
             f"which the first belongs to p(x | z_1): pass schedule.beta[1:]"
         )
     positive = (
-        (value > 0).all() if value.dim() == 1 else not torch.linalg.cholesky_ex(value)[1].any()
+        (value > 0).all()
+        if value.dim() == 1
+        else torch.allclose(value, value.mT) and not torch.linalg.cholesky_ex(value)[1].any()
     )
     if not positive:
         raise ValueError(
-            f"reverse_covariance must be positive (definite), got {value.tolist()}; start from "
+            f"reverse_covariance must be positive (a matrix symmetric and definite), got entries "
+            f"from {value.min().item():.4g} to {value.max().item():.4g}; start from "
             f"posterior_variance(schedule)"
         )
     return value.detach()

@@ -30,7 +30,8 @@ class Ensemble(nn.Module):
         models: M models of one architecture. They are copied.
 
     Raises:
-        ValueError: There is no model, or their parameters differ in name or shape.
+        ValueError: There is no model, or their parameters differ in name, shape or dtype, or their
+            constants (such as a decoder's fixed scale) in value.
         TypeError: One of them is no module.
 
     >>> from companion.conditionals import GaussianConditional, StandardNormal, mlp
@@ -51,9 +52,16 @@ class Ensemble(nn.Module):
             raise ValueError("models is empty; pass at least one")
         for model in models:
             require_module(model, "each of models", "e.g. a VAE")
-        shapes = [{name: p.shape for name, p in m.named_parameters()} for m in models]
+        shapes = [{name: (p.shape, p.dtype) for name, p in m.named_parameters()} for m in models]
         if any(shape != shapes[0] for shape in shapes):
             raise ValueError("models must have one architecture; their parameters differ in shape")
+        constants = [dict(m.named_buffers()) for m in models]
+        for name, constant in constants[0].items():
+            if any(name not in c or not torch.equal(c[name], constant) for c in constants):
+                raise ValueError(
+                    f"models must share their constants, but {name} differs; only parameters are "
+                    f"stacked: pass what varies to the objective, or fit the models one by one"
+                )
         # Kept out of the registered modules: its parameters are only a template.
         self._models: Final = [copy.deepcopy(model) for model in models]
         self._names: Final = list(shapes[0])
@@ -95,7 +103,15 @@ class Ensemble(nn.Module):
         stacked = dict(zip((f"model.{n}" for n in self._names), self.stacked, strict=True))
         with _without_validation():
             batched = torch.func.vmap(one, randomness="same")
-            return batched(stacked, torch.as_tensor(values, dtype=x.dtype))
+            try:
+                return batched(stacked, torch.as_tensor(values, dtype=x.dtype))
+            except RuntimeError as error:
+                if "data-dependent control flow" not in str(error):
+                    raise
+                raise ValueError(
+                    "objective must not branch on values that differ between members, as the "
+                    "bounds of a Diffusion do; train that by noise_loss, or fit one by one"
+                ) from None
 
     def members(self) -> list[Any]:
         """Return the models with their present weights."""

@@ -418,6 +418,10 @@ def optimal_decoder(
     tensor([[2., 4.],
             [4., 0.]])
     """
+    if not isinstance(q, Distribution):
+        raise TypeError(
+            f"q must be a distribution of codes, got {type(q).__name__}; pass encoder(x) of this x"
+        )
     require_data(x, dtype=q.mean.dtype)
     if q.batch_shape != x.shape[:1] or len(q.event_shape) != 1:
         raise ValueError(
@@ -479,6 +483,15 @@ def latent_grid(
 
 
 @torch.no_grad()
+def require_vae(model: object) -> None:
+    """Raise unless the model is a VAE: with more levels a grid would not hold them."""
+    if not isinstance(model, VAE):
+        raise TypeError(
+            f"model must be a VAE, got {type(model).__name__}; a grid holds one level: use "
+            f"companion.objectives.log_marginal for a hierarchy"
+        )
+
+
 def log_marginal_quadrature(
     model: VAE, x: Float[Tensor, "B D"], num_points: int = 2001, bound: float = 10.0
 ) -> Float[Tensor, " B"]:
@@ -499,6 +512,7 @@ def log_marginal_quadrature(
     Raises:
         ValueError: d > 2, or a bad grid; and for bad data.
     """
+    require_vae(model)
     require_data(x, features=model.features)
     prior = model.prior()
     grid, log_cell = latent_grid(prior.event_shape[0], num_points, bound, x.dtype)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from companion.exact import latent_grid
+from companion.exact import latent_grid, require_vae
 from companion.models import VAE
 from companion.validation import require_data, require_tensor
 
@@ -20,6 +20,8 @@ __all__ = ["gaussian_floor", "kl_on_grid", "posterior_on_grid"]
 HALF_LOG_TWO_PI: Final = 0.5 * math.log(2 * math.pi)
 REACH: Final = 7.0
 """How many scales of q must lie on the grid on either side of its mean."""
+MIN_POINTS: Final = 6 * int(REACH) + 2
+"""Fewest points of a grid that can hold a scale of three steps, the least that is tried."""
 
 
 @torch.no_grad()
@@ -41,6 +43,7 @@ def posterior_on_grid(
     Raises:
         ValueError: d > 2, or a bad grid; and for bad data.
     """
+    require_vae(model)
     require_data(x, features=model.features)
     prior = model.prior()
     z, log_cell = latent_grid(prior.event_shape[0], num_points, bound, x.dtype)
@@ -67,6 +70,12 @@ def kl_on_grid(
     >>> round(kl_on_grid(one, two, log_cell).item(), 6)     # (0 − 2)² / 2
     2.0
     """
+    for name, value in (("log_q", log_q), ("log_p", log_p)):
+        if not isinstance(value, Tensor):
+            raise TypeError(
+                f"{name} must be a torch.Tensor, got {type(value).__name__}; convert it with "
+                f"torch.as_tensor({name})"
+            )
     if log_q.shape != log_p.shape:
         raise ValueError(
             f"log_q and log_p must have one shape, got {tuple(log_q.shape)} and "
@@ -116,6 +125,8 @@ def gaussian_floor(
     """
     require_tensor(z, "z", axes=2)
     require_tensor(log_p, "log_p", axes=2, dtype=z.dtype)
+    if len(z) < MIN_POINTS:
+        raise ValueError(f"z must have {MIN_POINTS} points or more, got {len(z)}; use a finer grid")
     points, step = z[:, 0], (z[1, 0] - z[0, 0]).item()
     if z.shape[1] != 1 or not torch.allclose(points.diff(), z.new_tensor(step)) or step <= 0:
         raise ValueError("z must be an even, ascending grid of shape (N, 1); see latent_grid(1)")

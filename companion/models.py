@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from companion.validation import require_count, require_data, require_module
+from companion.validation import require_count, require_data, require_module, require_tensor
 
 __all__ = ["HVAE", "VAE", "Autoencoder", "LatentVariableModel", "Trace", "bottom_up"]
 
@@ -164,7 +164,7 @@ class VAE(LatentVariableModel):
         self.encoder: Final = require_module(encoder, "encoder", remedy)
         self.decoder: Final = require_module(decoder, "decoder", remedy)
         self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(d)")
-        latent: int = prior().event_shape[0]
+        latent = latent_size(prior)
         self.features: Final = _output_size(decoder, latent, "decoder", "the prior's z")
         encoded = _output_size(encoder, self.features, "encoder", "the decoder's x", rsample=True)
         if encoded != latent:
@@ -237,6 +237,12 @@ class HVAE(LatentVariableModel):
         self, encoders: Sequence[nn.Module], decoders: Sequence[nn.Module], prior: nn.Module
     ) -> None:
         super().__init__()
+        for name, levels in (("encoders", encoders), ("decoders", decoders)):
+            if not isinstance(levels, Sequence | nn.ModuleList):
+                raise TypeError(
+                    f"{name} must be a list, one for each level, got {type(levels).__name__}; "
+                    f"put it into square brackets"
+                )
         if not encoders or len(encoders) != len(decoders):
             raise ValueError(
                 f"encoders and decoders must be as many, one each for every level, got "
@@ -249,8 +255,7 @@ class HVAE(LatentVariableModel):
         self.encoders: Final = nn.ModuleList(encoders)
         self.decoders: Final = nn.ModuleList(decoders)
         self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(d)")
-        top: int = prior().event_shape[0]
-        sizes = [top]
+        sizes = [latent_size(prior)]
         for level in reversed(range(len(decoders))):
             given = f"the z_{level + 1} above it"
             sizes.append(_output_size(decoders[level], sizes[-1], f"decoders[{level}]", given))
@@ -305,6 +310,8 @@ class HVAE(LatentVariableModel):
         """
         if require_count(level, "level") > len(self.decoders):
             raise ValueError(f"level must be at most {len(self.decoders)}, got {level}")
+        if require_tensor(z, "z").dim() < 1:
+            raise ValueError(f"z must have shape (…, d), got a single number, {z.item()}")
         for decoder in reversed(self.decoders[:level]):
             z = decoder(z).sample()
         return z
@@ -341,6 +348,41 @@ def bottom_up(
         p.append(decoder(z[-1]))
     _require_support(x, p[0])
     return Trace(x=x, z=tuple(z), q=tuple(q), p=(*p, prior()))
+
+
+def require_trace(model: object) -> None:
+    """Raise unless the model has a trace, as every latent-variable model has."""
+    if not hasattr(model, "trace"):
+        raise TypeError(
+            f"model must be a LatentVariableModel such as a VAE, got {type(model).__name__}; an "
+            f"Autoencoder is scored by log_reconstruction, an exact model has methods of its own"
+        )
+
+
+def latent_size(prior: nn.Module) -> int:
+    """Return the size of z under a prior, found by calling it.
+
+    Raises:
+        TypeError: It asks for an argument, or returns no distribution.
+        ValueError: Its distribution has no event of one axis.
+    """
+    try:
+        p = prior()
+    except TypeError as error:
+        raise TypeError(
+            f"prior must take no argument ({error}); use e.g. StandardNormal(d)"
+        ) from None
+    if not isinstance(p, Distribution):
+        raise TypeError(
+            f"prior must return a torch.distributions object, got {type(p).__name__}; use e.g. "
+            f"StandardNormal(d)"
+        )
+    if len(p.event_shape) != 1:
+        raise ValueError(
+            f"prior must have event (d,), got {tuple(p.event_shape)}; wrap it in Independent(p, 1)"
+        )
+    size: int = p.event_shape[0]
+    return size
 
 
 def _weights(module: nn.Module) -> Iterator[Tensor]:

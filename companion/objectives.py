@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from companion.models import Autoencoder, LatentVariableModel, Trace
+from companion.models import Autoencoder, LatentVariableModel, Trace, require_trace
 from companion.validation import require_count, require_data, require_nonnegative
 
 __all__ = [
@@ -160,8 +160,7 @@ def beta_elbo(
     Reference: I. Higgins et al., "β-VAE: Learning Basic Visual Concepts with a Constrained
     Variational Framework", ICLR 2017, https://openreview.net/forum?id=Sy2fzU9gl.
     """
-    if not isinstance(beta, Tensor):
-        require_nonnegative(beta, "beta")
+    _require_weight(beta, "beta")
     trace = _trace(model, x, num_samples)
     return (trace.reconstruction - beta * trace.rates.sum(0)).mean(0)
 
@@ -198,8 +197,7 @@ def free_bits_elbo(
     Reference: D. P. Kingma et al., "Improved Variational Inference with Inverse Autoregressive
     Flow", NeurIPS 2016, appendix C.8, https://arxiv.org/abs/1606.04934.
     """
-    if not isinstance(free_nats, Tensor):
-        require_nonnegative(free_nats, "free_nats")
+    _require_weight(free_nats, "free_nats")
     trace = _trace(model, x, num_samples)
     rates = trace.rates.mean(1)
     charged = torch.where(rates.mean(1, keepdim=True) > free_nats, rates, free_nats)
@@ -291,12 +289,19 @@ def log_reconstruction(model: Autoencoder, x: Float[Tensor, "B D"]) -> Float[Ten
 
 def _trace(model: LatentVariableModel, x: Tensor, num_samples: int) -> Trace:
     """Return the model's trace of x, and say so where something else is no such model."""
-    if not hasattr(model, "trace"):
-        raise TypeError(
-            f"model must be a LatentVariableModel such as a VAE, got {type(model).__name__}; an "
-            f"Autoencoder is scored by log_reconstruction, an exact model has methods of its own"
-        )
+    require_trace(model)
     return model.trace(x, num_samples)
+
+
+def _require_weight(value: float | Tensor, name: str) -> None:
+    """Raise unless this is a number of at least zero, or a scalar tensor."""
+    if not isinstance(value, Tensor):
+        require_nonnegative(value, name)
+    elif value.dim():
+        raise ValueError(
+            f"{name} must be one number, got shape {tuple(value.shape)}; companion.ensemble takes "
+            f"one value for each of several models"
+        )
 
 
 def _chunks(total: int, size: int | None) -> Iterator[int]:

@@ -249,6 +249,13 @@ def reverse_posterior(
     """
     require_tensor(z, "z")
     require_tensor(x, "x", dtype=z.dtype)
+    if x.shape[-1:] != z.shape[-1:] or any(
+        a != b and 1 not in (a, b) for a, b in zip(x.shape[::-1], z.shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"x must go with z of shape {tuple(z.shape)}, got shape {tuple(x.shape)}; pass one row "
+            f"for each of z"
+        )
     s, t = require_levels(schedule, s, t, minimum=1)
     of_z, of_x, variance = reverse_coefficients(schedule, s, t)
     return isotropic(_column(of_z, z) * z + _column(of_x, z) * x, variance)
@@ -260,6 +267,7 @@ def posterior_variance(schedule: Schedule) -> Float[Tensor, " steps"]:
     It is the right reverse variance where x is a single point. β_t, which is ``schedule.beta[1:]``,
     is right where x ~ N(0, I).
     """
+    require_schedule(schedule)
     t = torch.arange(2, schedule.num_levels + 1)
     return reverse_coefficients(schedule, t - 1, t)[2]
 
@@ -294,6 +302,15 @@ def isotropic(mean: Float[Tensor, "*batch D"], variance: Tensor) -> Distribution
     return Independent(Normal(mean, scale.expand_as(mean)), 1)
 
 
+def require_schedule(schedule: object) -> None:
+    """Raise unless this is a schedule."""
+    if not isinstance(schedule, Schedule):
+        raise TypeError(
+            f"schedule must be a Schedule, got {type(schedule).__name__}; make one with "
+            f"linear_schedule(100)"
+        )
+
+
 def require_levels(schedule: Schedule, s: Level, t: Level, minimum: int = 0) -> tuple[Level, Level]:
     """Return two levels if minimum ≤ s < t ≤ T.
 
@@ -301,10 +318,11 @@ def require_levels(schedule: Schedule, s: Level, t: Level, minimum: int = 0) -> 
         ValueError: They are out of order or range.
         TypeError: One of them is no whole number, or no tensor of them.
     """
+    require_schedule(schedule)
     for value, name in ((s, "s"), (t, "t")):
         if not isinstance(value, Tensor):
             require_count(value, name, minimum=0)
-        elif value.is_floating_point():
+        elif value.is_floating_point() or value.dtype == torch.bool:
             raise TypeError(f"{name} must hold whole numbers, got {value.dtype}; use {name}.long()")
     low, high = torch.as_tensor(s), torch.as_tensor(t)
     if not ((low >= minimum) & (low < high) & (high <= schedule.num_levels)).all():
@@ -323,4 +341,13 @@ def _fractions(num_levels: int) -> Float[Tensor, " T"]:
 
 def _column(values: Tensor, z: Tensor) -> Tensor:
     """Return coefficients, one or one a row, in z's dtype with an axis to go along the pixels."""
+    try:
+        fits = torch.broadcast_shapes(values.shape, z.shape[:-1]) == z.shape[:-1]
+    except RuntimeError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"t must be one level, or one for each of the rows {tuple(z.shape[:-1])} of z, got "
+            f"shape {tuple(values.shape)}"
+        )
     return values.to(z)[..., None]

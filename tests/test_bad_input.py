@@ -4,6 +4,7 @@ Shape checks by jaxtyping are off here, as they are for a reader. Each case name
 must hold. The error must come from the package itself and not from inside torch.
 """
 
+import copy
 import math
 import traceback
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.distributions import Laplace, MultivariateNormal, Normal
 import companion
 from companion import data, diagnostics, exercises
 from companion.autoregressive import AutoregressiveConditional
+from companion.chain import Blocks, LinearGaussianChain, chain_joint
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -30,6 +32,7 @@ from companion.diffusion import (
     Diffusion,
     diffusion_elbo,
     draw_levels,
+    exact_gaussian_diffusion,
     noise_loss,
     one_level_elbo,
     three_terms,
@@ -45,7 +48,9 @@ from companion.exact import (
     optimal_decoder,
     optimal_linear_vae,
 )
+from companion.exercises.checking import Condition, Inspection
 from companion.explore import explore
+from companion.grid import gaussian_floor, kl_on_grid, posterior_on_grid
 from companion.models import HVAE, VAE, Autoencoder
 from companion.objectives import (
     beta_elbo,
@@ -105,6 +110,9 @@ CONSTANT = VAE(
 LINEAR = LinearGaussian(torch.ones(4, 3), torch.zeros(4), 0.5)
 COIN = DiscreteModel(torch.tensor([0.5, 0.5]), torch.tensor([[0.9, 0.1], [0.2, 0.8]]))
 HALF = torch.full((2, 2), 0.5)
+STEP = LinearGaussianConditional(torch.ones(1, 1), torch.zeros(1), torch.eye(1))
+CHAIN = LinearGaussianChain([STEP, STEP])
+DECODER = decoder()
 X = torch.linspace(-1, 1, 20).reshape(5, 4)
 GREY = X.sigmoid()
 WAVES = (torch.arange(400.0) ** 1.5).sin().reshape(40, 10)
@@ -117,6 +125,24 @@ class Halved(nn.Module):
 
     def forward(self, z, log_snr):
         return z[..., ::2]
+
+
+class Silent(nn.Module):
+    """A denoiser that returns nothing."""
+
+    def forward(self, z, log_snr):
+        return None
+
+
+class Prior(nn.Module):
+    """A prior that returns what it was given."""
+
+    def __init__(self, value):
+        super().__init__()
+        self.value = value
+
+    def forward(self):
+        return self.value
 
 
 class Counts(nn.Module):
@@ -400,6 +426,267 @@ OTHER = {
         lambda: DataDenoiser(X[0]),
         ValueError,
         r"data must have shape \(N, D\)",
+    ),
+    # Models of the wrong kind, and what hierarchies and diffusion are built of.
+    "a prior that is a network": (
+        lambda: HVAE([encoder()], [decoder()], mlp(3, 3)),
+        TypeError,
+        r"prior must take no argument .*; use e.g. StandardNormal",
+    ),
+    "a prior of single numbers": (
+        lambda: VAE(encoder(), decoder(), Prior(Normal(0.0, 1.0))),
+        ValueError,
+        r"prior must have event \(d,\), got \(\); wrap it in Independent",
+    ),
+    "a prior that returns a tensor": (
+        lambda: Diffusion(NOISE, DIFFUSION.denoiser, 0.1, Prior(torch.zeros(4))),
+        TypeError,
+        r"prior must return a torch.distributions object, got Tensor",
+    ),
+    "one encoder for a list": (
+        lambda: HVAE(encoder(), decoder(), PRIOR),
+        TypeError,
+        r"encoders must be a list, one for each level, got GaussianConditional; put",
+    ),
+    "a list for z": (
+        lambda: TALL.decode([[0.0, 0.0]], 2),
+        TypeError,
+        r"z must be a torch.Tensor, got list",
+    ),
+    "a single number for z": (
+        lambda: TALL.decode(torch.tensor(0.0), 2),
+        ValueError,
+        r"z must have shape \(…, d\), got a single number",
+    ),
+    "one threshold a row": (
+        lambda: free_bits_elbo(TALL, X, torch.ones(5)),
+        ValueError,
+        r"free_nats must be one number, got shape \(5,\)",
+    ),
+    "one beta a row": (
+        lambda: beta_elbo(TALL, X, torch.ones(5)),
+        ValueError,
+        r"beta must be one number, got shape \(5,\)",
+    ),
+    "rates of an ensemble": (
+        lambda: diagnostics.level_rates(Ensemble([TALL]), X),
+        TypeError,
+        r"model must be a LatentVariableModel such as a VAE, got Ensemble",
+    ),
+    "units of an autoencoder": (
+        lambda: diagnostics.unit_rates(PLAIN, X),
+        TypeError,
+        r"model must be a LatentVariableModel such as a VAE, got Autoencoder",
+    ),
+    "active units of an autoencoder": (
+        lambda: diagnostics.active_units(PLAIN, X),
+        TypeError,
+        r"model must be a LatentVariableModel",
+    ),
+    "information of an autoencoder": (
+        lambda: diagnostics.mutual_information(PLAIN, X),
+        TypeError,
+        r"model must be a LatentVariableModel",
+    ),
+    "surgery on an autoencoder": (
+        lambda: diagnostics.elbo_surgery(PLAIN, X),
+        TypeError,
+        r"model must be a LatentVariableModel",
+    ),
+    "active units of a list": (
+        lambda: diagnostics.active_units(TALL, X.tolist()),
+        TypeError,
+        r"x must be a torch.Tensor, got list",
+    ),
+    "norms without a gradient": (
+        lambda: diagnostics.gradient_norms(TALL, X, lambda m, x: log_marginal(m, x, 2)),
+        ValueError,
+        r"objective must return values with a gradient",
+    ),
+    "norms of constants": (
+        lambda: diagnostics.gradient_norms(CHAIN.hvae(), X[:, :1]),
+        ValueError,
+        r"objective must return values with a gradient",
+    ),
+    "an ensemble of several scales": (
+        lambda: Ensemble([DECODER, GaussianConditional(DECODER.net, scale=2.0)]),
+        ValueError,
+        r"models must share their constants, but scale differs; only parameters",
+    ),
+    "an ensemble of two dtypes": (
+        lambda: Ensemble([decoder(), decoder().double()]),
+        ValueError,
+        r"models must have one architecture",
+    ),
+    "bounds of an ensemble of diffusions": (
+        lambda: Ensemble([DIFFUSION] * 2).evaluate(beta_elbo, X, [1.0, 1.0]),
+        ValueError,
+        r"objective must not branch on values .* Diffusion do; train that by noise_loss",
+    ),
+    "a grid for a hierarchy": (
+        lambda: posterior_on_grid(TALL, X),
+        TypeError,
+        r"model must be a VAE, got HVAE; a grid holds one level",
+    ),
+    "quadrature of a hierarchy": (
+        lambda: log_marginal_quadrature(TALL, X),
+        TypeError,
+        r"model must be a VAE, got HVAE",
+    ),
+    "a list for a density": (
+        lambda: kl_on_grid([0.0], torch.zeros(1), 0.0),
+        TypeError,
+        r"log_q must be a torch.Tensor, got list",
+    ),
+    "a grid too coarse for a floor": (
+        lambda: gaussian_floor(latent_grid(1, 43)[0], latent_grid(1, 43)[0]),
+        ValueError,
+        r"z must have 44 points or more, got 43; use a finer grid",
+    ),
+    "an encoder for its distributions": (
+        lambda: optimal_decoder(VAE32.encoder, X, X[:, :3]),
+        TypeError,
+        r"q must be a distribution of codes, got GaussianConditional; pass encoder\(x\)",
+    ),
+    "a code that is a list": (
+        lambda: AutoregressiveConditional(3, 4, 5)([[0.0, 0.0, 0.0]]),
+        TypeError,
+        r"given must be a torch.Tensor, got list; convert",
+    ),
+    "a negative context": (
+        lambda: AutoregressiveConditional(3, 4, 5, context=-1),
+        ValueError,
+        r"context must be at least 0, got -1",
+    ),
+    # Chains of Gaussians.
+    "a covariance of other blocks": (
+        lambda: Blocks(torch.zeros(2), torch.eye(3), [1, 1]),
+        ValueError,
+        r"covariance must be symmetric, of shape \(2, 2\).*got shape \(3, 3\)",
+    ),
+    "blocks that are not symmetric": (
+        lambda: Blocks(torch.zeros(2), torch.ones(2, 2).triu(), [1, 1]),
+        ValueError,
+        r"covariance must be symmetric",
+    ),
+    "a block without size": (
+        lambda: Blocks(torch.zeros(2), torch.eye(2), [3, -1]),
+        ValueError,
+        r"sizes must be at least 1, got -1",
+    ),
+    "a block shared": (
+        lambda: CHAIN.joint().mutual_information([0], [0, 1]),
+        ValueError,
+        r"one and other must share no block, got \[0\] and \[0, 1\]",
+    ),
+    "a block twice": (
+        lambda: CHAIN.joint().conditional(0, [1, 1]),
+        ValueError,
+        r"blocks must differ, got \[1, 1\]",
+    ),
+    "a block for a list": (
+        lambda: CHAIN.joint().conditional(0, 1),
+        TypeError,
+        r"blocks must be a list with one or more, such as \[1\], got 1",
+    ),
+    "information of no Gaussian": (
+        lambda: Blocks(torch.zeros(2), 2 - torch.eye(2), [1, 1]).mutual_information([0], [1]),
+        ValueError,
+        r"covariance of blocks \[0\] and \[1\] must be positive definite",
+    ),
+    "a chain from a batch": (
+        lambda: chain_joint(MultivariateNormal(torch.zeros(5, 1), torch.eye(1)), [STEP]),
+        ValueError,
+        r"start must be one Gaussian, got a batch \(5,\)",
+    ),
+    "a chain from a Normal": (
+        lambda: chain_joint(Normal(0.0, 1.0), [STEP]),
+        TypeError,
+        r"start must be a MultivariateNormal, got Normal",
+    ),
+    "a chain with a network": (
+        lambda: LinearGaussianChain([GaussianConditional(mlp(1, 2))]),
+        TypeError,
+        r"decoders\[0\] must be a LinearGaussianConditional, got GaussianConditional",
+    ),
+    "a chain of two dtypes": (
+        lambda: CHAIN.rates(X[:, :1], [STEP, copy.deepcopy(STEP).double()]),
+        TypeError,
+        r"encoders\[1\].weight must be torch.float32.*got torch.float64",
+    ),
+    "a hierarchy for its encoders": (
+        lambda: CHAIN.rates(X[:, :1], CHAIN.hvae()),
+        TypeError,
+        r"encoders must be a list, got HVAE; see hvae.encoders",
+    ),
+    # Noise.
+    "a number for a schedule": (
+        lambda: forward_marginal(100, X, 1),
+        TypeError,
+        r"schedule must be a Schedule, got int; make one",
+    ),
+    "a level for other rows": (
+        lambda: forward_marginal(NOISE, X, torch.ones(5, 1).long()),
+        ValueError,
+        r"t must be one level, or one for each of the rows \(5,\) of z, got shape \(5, 1\)",
+    ),
+    "a denoiser's level for other rows": (
+        lambda: DIFFUSION.denoise(X, torch.ones(3).long()),
+        ValueError,
+        r"t must be one level, or one for each of the rows \(5,\) of z, got shape \(3,\)",
+    ),
+    "one column for a guess of x": (
+        lambda: reverse_posterior(NOISE, X, X[:, :1], 1, 2),
+        ValueError,
+        r"x must go with z of shape \(5, 4\), got shape \(5, 1\)",
+    ),
+    "a log SNR for other rows": (
+        lambda: DIFFUSION.denoiser(X, torch.zeros(3)),
+        ValueError,
+        r"log_snr must hold one number for each row of z, shape \(5,\), got \(3,\)",
+    ),
+    "z of another width for a Gaussian": (
+        lambda: GaussianDenoiser(torch.zeros(3), torch.eye(3))(X, torch.zeros(5)),
+        ValueError,
+        r"z must have 3 columns.*got shape \(5, 4\)",
+    ),
+    "z of another dtype for a list of points": (
+        lambda: DataDenoiser(X)(X.double(), torch.zeros(5)),
+        TypeError,
+        r"z must be a tensor of torch.float32.*got torch.float64",
+    ),
+    "a network for a denoiser": (
+        lambda: Diffusion(NOISE, mlp(4, 4), 0.1, StandardNormal(4)),
+        TypeError,
+        r"denoiser must take z and log SNR as tensors.*NoiseDenoiser\(net\)",
+    ),
+    "a denoiser that returns nothing": (
+        lambda: Diffusion(NOISE, Silent(), 0.1, StandardNormal(4)),
+        TypeError,
+        r"denoiser must return a tensor, its guess of x, got NoneType",
+    ),
+    "a reverse covariance that is not symmetric": (
+        lambda: Diffusion(
+            NOISE,
+            DIFFUSION.denoiser,
+            0.1,
+            StandardNormal(4),
+            (torch.eye(4) + torch.ones(4, 4).triu(1)).repeat(5, 1, 1),
+        ),
+        ValueError,
+        r"reverse_covariance must be positive \(a matrix symmetric and definite\), got .* 0 to 1",
+    ),
+    "an exact diffusion of points": (
+        lambda: exact_gaussian_diffusion(NOISE, DataDenoiser(X)),
+        TypeError,
+        r"denoiser must be a GaussianDenoiser, got DataDenoiser",
+    ),
+    "latents of two numbers of draws": (
+        lambda: three_terms(
+            DIFFUSION, X, (*DIFFUSION.trace(X, 2).z[:5], DIFFUSION.trace(X, 3).z[5])
+        ),
+        ValueError,
+        r"latents must be 6 tensors \(K, 5, 4\), one a level",
     ),
     # Sizes that disagree.
     "decoder and prior": (
@@ -929,3 +1216,27 @@ def test_others(case):
 )
 def test_good_input_that_looks_odd_passes(call):
     call()
+
+
+def test_frozen_levels_have_no_gradient_and_the_others_theirs():
+    model = copy.deepcopy(TALL)
+    model.encoders[0].requires_grad_(False)
+    norms = diagnostics.gradient_norms(model, X)
+    assert norms.encoders[0] == 0
+    assert norms.encoders[1] > 0
+    assert (norms.decoders > 0).all()
+
+
+def test_an_ensemble_of_autoregressive_decoders_and_one_of_diffusions_can_be_mapped():
+    binary = VAE(encoder(), AutoregressiveConditional(3, 4, 8), PRIOR)
+    assert Ensemble([binary] * 2).evaluate(beta_elbo, (X > 0).float(), [1.0, 1.0]).shape == (2, 5)
+    loss = Ensemble([DIFFUSION] * 2).evaluate(lambda m, x, _: noise_loss(m, x), X, [0.0, 0.0])
+    assert loss.shape == (2, 5)
+
+
+def test_an_inspection_does_not_end_the_readers_session():
+    def leave(_):
+        raise SystemExit
+
+    look = Inspection("look", (Condition("no", "no", leave),), lambda _: "yes")
+    assert "could not be looked at: SystemExit" in look.verdict(1)

@@ -207,7 +207,7 @@ class Inspection:
                     if not condition.holds(*things):
                         return f"✗ {condition.name}. {condition.hint}"
                 return f"✓ {self.finding(*things)}"
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 return f"✗ This could not be looked at: {type(error).__name__}: {_short(error)}"
 
 
