@@ -482,7 +482,6 @@ def latent_grid(
     return grid, d * math.log(2 * bound / (num_points - 1))
 
 
-@torch.no_grad()
 def require_vae(model: object) -> None:
     """Raise unless the model is a VAE: with more levels a grid would not hold them."""
     if not isinstance(model, VAE):
@@ -492,6 +491,7 @@ def require_vae(model: object) -> None:
         )
 
 
+@torch.no_grad()
 def log_marginal_quadrature(
     model: VAE, x: Float[Tensor, "B D"], num_points: int = 2001, bound: float = 10.0
 ) -> Float[Tensor, " B"]:

@@ -109,6 +109,11 @@ def test_linear_gaussian_by_quadrature():
         torch.testing.assert_close(found, exact.log_marginal(x), rtol=1e-11, atol=1e-11)
 
 
+def test_quadrature_carries_no_gradient():
+    # Catches: a figure that cannot draw the result of a model with weights.
+    assert not log_marginal_quadrature(gaussian_vae(units=1), X).requires_grad
+
+
 def test_quadrature_ignores_the_encoder():
     vaes = [gaussian_vae(seed=0, units=1), gaussian_vae(seed=1, units=1)]
     vaes[1].decoder.load_state_dict(vaes[0].decoder.state_dict())
