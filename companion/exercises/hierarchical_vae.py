@@ -74,18 +74,18 @@ level_rates = Exercise(
     mistakes=(
         Mistake(
             "the closed-form KL at the sampled neighbours",
-            "z_{l+1} was drawn from this very z_l: score the z_l that was drawn, do not average "
+            "z_{i+1} was drawn from this very z_i: score the z_i that was drawn, do not average "
             "over a new one.",
             _closed_form,
         ),
         Mistake(
             "each level compared with the p below it",
-            "p starts with p(x | z_1): the law of z_l under the model is the next entry.",
+            "p starts with p(x | z_1): the law of z_i under the model is the next entry.",
             _paired_with_below,
         ),
         Mistake(
             "every level compared with N(0, I)",
-            "Only the top has a prior; z_l below it has p(z_l | z_{l+1}).",
+            "Only the top has a prior; z_i below it has p(z_i | z_{i+1}).",
             _against_the_prior,
         ),
         Mistake(
@@ -109,8 +109,18 @@ level_rates = Exercise(
             lambda z, q, p: _level_rates(z, q, p).flip(0),
         ),
         Mistake(
+            "a negative log-ratio cut off at zero",
+            "At a single draw, and for an inner level on average too, it may be negative.",
+            lambda z, q, p: _level_rates(z, q, p).clamp(min=0),
+        ),
+        Mistake(
+            "minus log p alone",
+            "What the encoder says of z_i is missing.",
+            lambda z, q, p: torch.stack([-b.log_prob(a) for a, b in zip(z, p[1:], strict=True)]),
+        ),
+        Mistake(
             "log q alone",
-            "What the model says of z_l is missing.",
+            "What the model says of z_i is missing.",
             lambda z, q, p: torch.stack([b.log_prob(a) for a, b in zip(z, q, strict=True)]),
         ),
     ),
@@ -137,6 +147,21 @@ log_weight = Exercise(
             "the top level's rate alone",
             "Each level has a log-ratio; the weight holds all of them.",
             lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[-1],
+        ),
+        Mistake(
+            "the top level's rate left out",
+            "p has one entry more than q: its last one is p(z_L), and belongs to the last of q.",
+            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[:-1].sum(0),
+        ),
+        Mistake(
+            "the first level's rate left out",
+            "p[0] is p(x | z_1); the rate of z_1 takes q[0] and p[1].",
+            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[1:].sum(0),
+        ),
+        Mistake(
+            "the weight without its logarithm",
+            "The logarithm is asked for: the weight itself is soon too small for a float.",
+            lambda x, z, q, p: _log_weight(x, z, q, p).exp(),
         ),
         Mistake(
             "the first level's rate alone",
@@ -278,6 +303,31 @@ draw_down = Exercise(
             lambda z, steps, noise: _draw_down(z, [(w, 0 * b, s) for w, b, s in steps], noise),
         ),
         Mistake(
+            "the weight matrix not transposed",
+            "Codes are rows: W z is z @ W.mT.",
+            lambda z, steps, noise: _draw_down(z, [(w.mT, b, s) for w, b, s in steps], noise),
+        ),
+        Mistake(
+            "every step taken from the top code",
+            "Each step starts from the level just drawn: put the result back into z.",
+            lambda z, steps, noise: _draw_down(z, steps[-1:], noise[-1:]),
+        ),
+        Mistake(
+            "the last step left out",
+            "The last entry of steps draws x from z_1.",
+            lambda z, steps, noise: _draw_down(z, steps[:-1], noise[:-1]),
+        ),
+        Mistake(
+            "the noise taken from the bottom up",
+            "noise stands in the order of steps.",
+            lambda z, steps, noise: _draw_down(z, steps, noise[::-1]),
+        ),
+        Mistake(
+            "the scale applied to the bias too",
+            "s multiplies the noise alone.",
+            lambda z, steps, noise: _draw_down(z, [(w, s * b, s) for w, b, s in steps], noise),
+        ),
+        Mistake(
             "only the first step taken",
             "Does your function return inside its loop?",
             lambda z, steps, noise: _draw_down(z, steps[:1], noise[:1]),
@@ -299,15 +349,20 @@ rates_from_information = Exercise(
     solution=_rates_from_information,
     probe=lambda function: [
         function(
-            torch.rand(levels, dtype=torch.float64).cumsum(0).flip(0),
+            information,
             torch.rand(levels, dtype=torch.float64),
         )
         for levels in (3, 4)
+        # Rising on the way up at first, as where x is noisy: then an inner rate is negative.
+        for information in [
+            torch.tensor([0.1, 2.0, 1.4, 0.3], dtype=torch.float64)[:levels]
+            + 0.2 * torch.rand(levels, dtype=torch.float64)
+        ]
     ],
     mistakes=(
         Mistake(
             "what is passed on not taken off",
-            "Level l pays for what z_l knows of z_{l−1} less what z_{l+1} knows of z_l.",
+            "Level i pays for what z_i knows of z_{i−1} less what z_{i+1} knows of z_i.",
             lambda information, mismatch: information + mismatch,
         ),
         Mistake(
@@ -324,19 +379,19 @@ rates_from_information = Exercise(
         ),
         Mistake(
             "the mismatch left out",
-            "Only where q(z_l | z_{l+1}) and p(z_l | z_{l+1}) agree is it zero.",
+            "Only where q(z_i | z_{i+1}) and p(z_i | z_{i+1}) agree is it zero.",
             lambda information, mismatch: _rates_from_information(information, 0 * mismatch),
         ),
         Mistake(
             "the difference taken the other way",
-            "Information falls on the way up: I(z_{l−1}; z_l) comes first.",
+            "A level pays for what it takes in, I(z_{i−1}; z_i); what it passes on comes off.",
             lambda information, mismatch: (
                 mismatch - _rates_from_information(information, 0 * mismatch)
             ),
         ),
         Mistake(
             "the difference to the level below",
-            "Entry l of the information is I(z_{l−1}; z_l): take off entry l + 1.",
+            "Entry i of the information is I(z_{i−1}; z_i): take off entry i + 1.",
             lambda information, mismatch: (
                 torch.cat([information[:1], information[1:] - information[:-1]]) + mismatch
             ),
@@ -346,6 +401,25 @@ rates_from_information = Exercise(
             "Nothing stands above z_L, so nothing comes off there: all of I(z_{L−1}; z_L) stays.",
             lambda information, mismatch: (
                 torch.cat([information[:-1] - information[1:], information.new_zeros(1)]) + mismatch
+            ),
+        ),
+        Mistake(
+            "a negative rate cut off at zero",
+            "An inner level may pass on more than it takes in; its averaged rate is then negative.",
+            lambda information, mismatch: _rates_from_information(information, mismatch).clamp(
+                min=0
+            ),
+        ),
+        Mistake(
+            "the first information taken off at the top",
+            "Nothing stands above z_L, so nothing comes off there: `roll` puts I(x; z_1) there.",
+            lambda information, mismatch: information - information.roll(-1) + mismatch,
+        ),
+        Mistake(
+            "the top level's mismatch left out",
+            "The top has a mismatch too: KL(q(z_L) ‖ p(z_L)).",
+            lambda information, mismatch: _rates_from_information(
+                information, torch.cat([mismatch[:-1], mismatch.new_zeros(1)])
             ),
         ),
         Mistake(
@@ -375,16 +449,13 @@ def _spread(d: int) -> Tensor:
 
 
 def _probe_excess(function: Callable[..., Any]) -> list[Any]:
-    """z_l of 3 units under z_{l+1} of 2; then both of 3, where factors may be swapped."""
-    return [
-        function(
-            torch.randn(3, above, dtype=torch.float64),
-            _spread(3),
-            torch.randn(above, 3, dtype=torch.float64),
-            _spread(3),
-        )
-        for above in (3, 2)
-    ]
+    """z_i and z_{i+1} of 3 units, where factors may be swapped, with either sign; then 3 and 2."""
+    results = []
+    for above in (3, 2):
+        A, W = (torch.randn(size, dtype=torch.float64) for size in ((3, above), (above, 3)))
+        covariance, noise = _spread(3), _spread(3)
+        results += [function(sign * A, covariance, W, noise) for sign in (1, -1)]
+    return results
 
 
 closed_form_excess = Exercise(
@@ -394,7 +465,7 @@ closed_form_excess = Exercise(
     mistakes=(
         Mistake(
             "the wrong sign",
-            "Redrawing z_l takes away its tie to z_{l+1}: a tie that helps makes the KL larger.",
+            "Redrawing z_i takes away its tie to z_{i+1}: a tie that helps makes the KL larger.",
             lambda A, covariance, W, noise: -_closed_form_excess(A, covariance, W, noise),
         ),
         Mistake(
@@ -403,9 +474,33 @@ closed_form_excess = Exercise(
             lambda A, covariance, W, noise: (covariance @ A @ W @ noise).trace(),
         ),
         Mistake(
-            "the spread of z_l left out",
-            "Cov(z_{l+1}, z_l | z_{l−1}) is W times the covariance of z_l given z_{l−1}.",
+            "the spread of z_i left out",
+            "Cov(z_{i+1}, z_i | z_{i−1}) is W times the covariance of z_i given z_{i−1}.",
             lambda A, covariance, W, noise: (torch.linalg.inv(covariance) @ A @ W).trace(),
+        ),
+        Mistake(
+            "an absolute value",
+            "The difference has either sign: the tie of z_{i+1} to z_i may help p or hurt it.",
+            lambda A, covariance, W, noise: _closed_form_excess(A, covariance, W, noise).abs(),
+        ),
+        Mistake(
+            "the precision of z_i in place of its covariance",
+            "`noise` is the covariance of z_i given z_{i−1}, as it is: only Σ is inverted.",
+            lambda A, covariance, W, noise: _closed_form_excess(
+                A, covariance, W, torch.linalg.inv(noise)
+            ),
+        ),
+        Mistake(
+            "the covariance of z_i used twice",
+            "`noise` is a covariance already: do not square it.",
+            lambda A, covariance, W, noise: _closed_form_excess(A, covariance, W, noise @ noise),
+        ),
+        Mistake(
+            "the spread of z_{i+1} in place of its tie to z_i",
+            "Asked for is Cov(z_{i+1}, z_i | z_{i−1}), not the variance of what p predicts.",
+            lambda A, covariance, W, noise: _closed_form_excess(
+                A, covariance, W, noise @ W.mT @ A.mT
+            ),
         ),
         Mistake(
             "half of it",
@@ -424,7 +519,7 @@ closed_form_excess = Exercise(
         ),
         Mistake(
             "the precision of p left out",
-            "Errors of z_l count in units of p's own covariance.",
+            "Errors of z_i count in units of p's own covariance.",
             lambda A, covariance, W, noise: (A @ W @ noise).trace(),
         ),
     ),
