@@ -10,10 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, constraints
+from torch.nn.functional import linear, silu
 
-from companion.validation import require_count
-
-__all__ = ["AutoregressiveBernoulli", "AutoregressiveConditional"]
+from companion._checks import check_count
+from companion.conditionals import side_by_side
 
 
 class AutoregressiveConditional(nn.Module):
@@ -34,10 +34,6 @@ class AutoregressiveConditional(nn.Module):
         context: How many of the pixels before it a pixel may see; None: all. With 0 the pixels are
             independent given the code.
 
-    Raises:
-        ValueError: A size is below 1, context below 0, or there are fewer hidden units than pixels.
-        TypeError: A size is no whole number.
-
     Reference: M. Germain, K. Gregor, I. Murray and H. Larochelle, "MADE: Masked Autoencoder for
     Distribution Estimation", ICML 2015, https://arxiv.org/abs/1502.03509.
 
@@ -51,9 +47,7 @@ class AutoregressiveConditional(nn.Module):
 
     def __init__(self, latent: int, features: int, hidden: int, context: int | None = None) -> None:
         super().__init__()
-        require_count(latent, "latent")
-        require_count(features, "features")
-        require_count(hidden, "hidden", minimum=features)
+        check_count(hidden, "hidden", minimum=features)
         self.features: Final = features
         self.from_pixels: Final = nn.Linear(features, hidden, bias=False)
         self.from_code: Final = nn.Linear(latent, hidden)
@@ -64,36 +58,21 @@ class AutoregressiveConditional(nn.Module):
         out = pixel[:, None] > unit
         if context is not None:
             # Unit u sees the last `context` pixels up to u, and serves the pixel after it alone.
-            into &= unit[:, None] - pixel < require_count(context, "context", minimum=0)
+            into &= unit[:, None] - pixel < context
             out &= pixel[:, None] - unit == 1
-        dtype = torch.get_default_dtype()
-        self.register_buffer("into_mask", into.to(dtype), persistent=False)
-        self.register_buffer("out_mask", out.to(dtype), persistent=False)
+        # Saved with the weights, as two masks may go with weights of the same shapes.
+        self.register_buffer("into_mask", into.to(self.out.weight))
+        self.register_buffer("out_mask", out.to(self.out.weight))
 
-    def forward(self, given: Float[Tensor, "*batch d"]) -> Distribution:
-        """Return the distribution of the pixels for each code: batch (…), event (D,).
-
-        Raises:
-            ValueError: `given` is no code of size d in the dtype of the weights.
-        """
-        weight = self.from_code.weight
-        if not isinstance(given, Tensor):
-            raise TypeError(
-                f"given must be a torch.Tensor, got {type(given).__name__}; convert it with "
-                f"torch.as_tensor(given, dtype={weight.dtype})"
-            )
-        if given.shape[-1:] != weight.shape[1:] or given.dtype != weight.dtype:
-            raise ValueError(
-                f"given must have {weight.shape[1]} columns of {weight.dtype}, got shape "
-                f"{tuple(given.shape)} and {given.dtype}; convert one of them"
-            )
-        return AutoregressiveBernoulli(self, given)
+    def forward(self, *given: Float[Tensor, "..."]) -> Distribution:
+        """Return the distribution of the pixels for each code: batch (…), event (D,)."""
+        return AutoregressiveBernoulli(self, side_by_side(*given))
 
     def logits(self, x: Float[Tensor, "*xs D"], z: Float[Tensor, "*zs d"]) -> Tensor:
         """Return a_1 … a_D, a_j from z and x_1 … x_{j−1}, for x and z that broadcast."""
-        seen = nn.functional.linear(x, self.from_pixels.weight * self.into_mask)
-        hidden = nn.functional.silu(seen + self.from_code(z))
-        out = nn.functional.linear(hidden, self.out.weight * self.out_mask, self.out.bias)
+        seen = linear(x, self.from_pixels.weight * self.into_mask)
+        hidden = silu(seen + self.from_code(z))
+        out = linear(hidden, self.out.weight * self.out_mask, self.out.bias)
         return out + self.out_from_code(z)
 
 
@@ -103,28 +82,20 @@ class AutoregressiveBernoulli(Distribution):
     Args:
         conditional: The network.
         z: Codes, (…, d).
-        validate_args: As for every distribution.
     """
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012
     support = constraints.independent(constraints.boolean, 1)
     has_rsample = False
 
-    def __init__(
-        self,
-        conditional: AutoregressiveConditional,
-        z: Float[Tensor, "*batch d"],
-        validate_args: bool | None = None,
-    ) -> None:
+    def __init__(self, conditional: AutoregressiveConditional, z: Float[Tensor, "... d"]) -> None:
         self.conditional: Final = conditional
         self.z: Final = z
         event = torch.Size((conditional.features,))
-        super().__init__(z.shape[:-1], event, validate_args=validate_args)
+        super().__init__(z.shape[:-1], event, validate_args=False)
 
     def log_prob(self, value: Float[Tensor, "*xs D"]) -> Tensor:
         """Return log p(x | z) in nats, all pixels in one pass."""
-        if self._validate_args:
-            self._validate_sample(value)
         logits = self.conditional.logits(value, self.z)
         return Bernoulli(logits=logits, validate_args=False).log_prob(value).sum(-1)
 

@@ -6,30 +6,36 @@ an event of one axis, so that ``log_prob`` sums over pixels or latent units:
 
     encoder = GaussianConditional(mlp(64, 32, 2 * 3))   # q(z | x): x of size 64, z of size 3
     encoder(x).log_prob(z)                              # x (B, 64), z (K, B, 3) -> (K, B)
+
+A conditional of several things takes several tensors: ``encoder(x, z_above)``.
 """
 
+import math
 from itertools import pairwise
 from typing import Any, Final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
-
-from companion.validation import (
-    require_count,
-    require_module,
-    require_positive,
-    require_tensor,
+from torch.distributions import (
+    Bernoulli,
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+    register_kl,
 )
 
-__all__ = [
-    "BernoulliConditional",
-    "GaussianConditional",
-    "LinearGaussianConditional",
-    "StandardNormal",
-    "mlp",
-]
+from companion._checks import (
+    check_covariance,
+    check_kind,
+    check_number,
+    check_tensor,
+    like,
+)
+
+HALF_LOG_TWO_PI: Final = 0.5 * math.log(2 * math.pi)
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -38,21 +44,112 @@ def mlp(*sizes: int) -> nn.Sequential:
     Args:
         sizes: Input size, hidden sizes, output size: at least two. With two it is one affine map.
 
-    Raises:
-        ValueError: Fewer than two sizes, or one below 1.
-        TypeError: A size is no whole number.
-
     >>> mlp(64, 32, 4)(torch.zeros(5, 64)).shape
     torch.Size([5, 4])
     """
-    if len(sizes) < 2:
-        raise ValueError(f"sizes must hold input and output size, got {sizes}; e.g. mlp(64, 4)")
-    for size in sizes:
-        require_count(size, "sizes")
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.SiLU()]
     return nn.Sequential(*layers[:-1])
+
+
+def per_row(net: nn.Module, *given: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Apply a network to each row of what is given: it sees (rows, u), whatever the batch axes.
+
+    So convolutions, batch norm and any other module work as they do everywhere in PyTorch. Several
+    tensors are set side by side, (…, u) and (…, v) as (…, u + v), once their batch axes agree.
+
+    >>> per_row(nn.Linear(2 + 3, 4), torch.zeros(6, 2), torch.zeros(7, 6, 3)).shape
+    torch.Size([7, 6, 4])
+    """
+    together = side_by_side(*given)
+    batch = together.shape[:-1]
+    rows = net(together.reshape(math.prod(batch), together.shape[-1]))
+    return rows.reshape(*batch, *rows.shape[1:])
+
+
+def side_by_side(*given: Tensor) -> Tensor:
+    """Concatenate along the last axis, once the batch axes are broadcast."""
+    if len(given) == 1:
+        return given[0]
+    batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in given))
+    return torch.cat([tensor.expand(*batch, tensor.shape[-1]) for tensor in given], dim=-1)
+
+
+class Gaussian(Normal):
+    """Normal that also knows its log-scale, so that densities do not underflow.
+
+        log N(y; μ, σ²) = −½ ((y − μ) / σ)² − log σ − ½ log 2π
+
+    A network gives log σ. Its square root of a variance may be too small a number for the dtype,
+    and its logarithm is then lost: σ is at least the smallest normal number, log σ stays as it is.
+    """
+
+    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
+        self.log_scale = log_scale
+        tiny = torch.finfo(mean.dtype).tiny
+        super().__init__(mean, log_scale.exp().clamp(min=tiny), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-density of each entry in nats."""
+        error = (value - self.loc) / self.scale
+        return -0.5 * error.square() - (self.log_scale + HALF_LOG_TWO_PI)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> "Gaussian":
+        """Return the same distribution with more batch axes."""
+        return Gaussian(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape))
+
+
+def gaussian(mean: Float[Tensor, "*batch d"], log_scale: Float[Tensor, "..."]) -> Distribution:
+    """Return N(mean, diag exp(2 log_scale)) with independent units: batch (…), event (d,)."""
+    return Independent(Gaussian(mean, log_scale), 1, validate_args=False)
+
+
+def gaussian_kl(
+    mu: Float[Tensor, "*batch d"], logvar: Float[Tensor, "*batch d"]
+) -> Float[Tensor, "*batch d"]:
+    r"""KL divergence of N(μ, σ²) from N(0, 1), unit by unit: ½ (μ² + σ² − 1 − log σ²).
+
+    With v = log σ² it is computed as ½ (μ² + expm1(v) − v), which keeps its digits where the KL is
+    small. Sum over the last axis for the KL of the whole vector.
+
+    Args:
+        mu: μ, (…, d).
+        logvar: log σ², (…, d).
+
+    Returns:
+        Nats per unit, (…, d).
+
+    Reference: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
+    appendix B, https://arxiv.org/abs/1312.6114.
+
+    >>> gaussian_kl(torch.tensor([0.0, 2.0]), torch.tensor([0.0, 0.0]))
+    tensor([0., 2.])
+    """
+    return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
+
+
+@register_kl(Gaussian, Gaussian)  # type: ignore[untyped-decorator]
+def _kl_gaussians(q: Gaussian, p: Gaussian) -> Tensor:
+    """In units of p's scale it is the KL from N(0, 1)."""
+    mean, log_scale = (q.loc - p.loc) / p.scale, q.log_scale - p.log_scale
+    return gaussian_kl(mean, (2 * log_scale).expand_as(mean))
+
+
+@register_kl(Independent, MultivariateNormal)  # type: ignore[untyped-decorator]
+@register_kl(MultivariateNormal, Independent)  # type: ignore[untyped-decorator]
+def _kl_with_a_full_covariance(q: Distribution, p: Distribution) -> Tensor:
+    return kl_divergence(_full(q), _full(p))
+
+
+def _full(p: Distribution) -> MultivariateNormal:
+    """Return a Gaussian as one of full covariance."""
+    if isinstance(p, Independent):
+        if not isinstance(p.base_dist, Normal):
+            raise NotImplementedError(f"{p} is no Gaussian")
+        return MultivariateNormal(p.mean, scale_tril=p.stddev.diag_embed(), validate_args=False)
+    assert isinstance(p, MultivariateNormal)
+    return p
 
 
 class GaussianConditional(nn.Module):
@@ -62,12 +159,8 @@ class GaussianConditional(nn.Module):
     numbers for y of size d. With `scale` it returns μ alone, and σ is that constant.
 
     Args:
-        net: Maps (…, size of u) to (…, 2d), or to (…, d) when `scale` is given.
+        net: Maps (rows, size of u) to (rows, 2d), or to (rows, d) when `scale` is given.
         scale: The fixed standard deviation σ > 0, in the units of y.
-
-    Raises:
-        ValueError: `scale` is not positive, or the network's output cannot be split in two.
-        TypeError: `scale` is no number.
 
     Reference: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
     appendix C.2, https://arxiv.org/abs/1312.6114.
@@ -81,40 +174,31 @@ class GaussianConditional(nn.Module):
 
     def __init__(self, net: nn.Module, scale: float | None = None) -> None:
         super().__init__()
-        self.net: Final = require_module(net, "net", "build one with mlp(sizes)")
-        # In the network's dtype: a float32 scale would cost a float64 model its last eight digits.
-        like = next(net.parameters(), torch.empty(()))
-        fixed = None if scale is None else like.new_tensor(require_positive(scale, "scale"))
-        self.register_buffer("scale", fixed)
+        check_kind(net, "net", nn.Module, "build one with mlp(sizes)")
+        self.net: Final = net
+        if scale is not None:
+            check_number(scale, "scale")
+            # In the network's dtype: a float32 scale costs a float64 model its last eight digits.
+            self.register_buffer("scale", like(net).new_tensor(scale))
+        else:
+            self.register_buffer("scale", None)
 
-    def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
-        """Return the distribution of y for each row of `given`: batch (…), event (d,).
-
-        Raises:
-            ValueError: `given` does not fit the network in size or dtype.
-            FloatingPointError: The network returned NaN, or a log-variance so small that the scale
-                is zero.
-        """
-        out = _apply(self.net, given)
+    def forward(self, *given: Float[Tensor, "..."]) -> Distribution:
+        """Return the distribution of y for each row of what is given: batch (…), event (d,)."""
+        out = per_row(self.net, *given)
         if self.scale is not None:
-            return _independent(Normal, loc=out, scale=self.scale.expand_as(out))
+            return gaussian(out, self.scale.log())
         if out.shape[-1] % 2:
-            raise ValueError(
-                f"net must return mean and log-variance side by side, an even number of outputs, "
-                f"got {out.shape[-1]}; give it 2 * d outputs, or pass a fixed scale"
-            )
+            raise ValueError(f"net must return mean and log-variance, got {out.shape[-1]} outputs")
         mu, logvar = out.chunk(2, dim=-1)
-        return _independent(Normal, loc=mu, scale=torch.exp(0.5 * logvar))
+        return gaussian(mu, 0.5 * logvar)
 
 
 class BernoulliConditional(nn.Module):
     """Independent binary pixels: Π_j Bernoulli(y_j; sigmoid(net(u)_j)).
 
     Args:
-        net: Maps (…, size of u) to the logits, (…, D).
-
-    Raises:
-        TypeError: `net` is no module.
+        net: Maps (rows, size of u) to the logits, (rows, D).
 
     >>> p = BernoulliConditional(mlp(3, 64))(torch.zeros(5, 3))
     >>> p.log_prob(torch.ones(5, 64)).shape
@@ -123,16 +207,13 @@ class BernoulliConditional(nn.Module):
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net: Final = require_module(net, "net", "build one with mlp(sizes)")
+        check_kind(net, "net", nn.Module, "build one with mlp(sizes)")
+        self.net: Final = net
 
-    def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
-        """Return the distribution of the pixels for each row of `given`: batch (…), event (D,).
-
-        Raises:
-            ValueError: `given` does not fit the network in size or dtype.
-            FloatingPointError: The network returned NaN.
-        """
-        return _independent(Bernoulli, logits=_apply(self.net, given))
+    def forward(self, *given: Float[Tensor, "..."]) -> Distribution:
+        """Return the distribution of the pixels for each row: batch (…), event (D,)."""
+        logits = per_row(self.net, *given)
+        return Independent(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
 
 
 class LinearGaussianConditional(nn.Module):
@@ -145,10 +226,6 @@ class LinearGaussianConditional(nn.Module):
         weight: W, (d, size of u).
         bias: b, (d,).
         covariance: Σ, (d, d), symmetric and positive definite, in squared units of y.
-
-    Raises:
-        ValueError: The shapes disagree, an entry is not finite, or Σ is not positive definite.
-        TypeError: One of them is no floating-point tensor, or their dtypes differ.
 
     >>> p = LinearGaussianConditional(torch.ones(3, 2), torch.zeros(3), torch.eye(3))
     >>> p(torch.ones(5, 2)).mean[0]
@@ -166,37 +243,16 @@ class LinearGaussianConditional(nn.Module):
         covariance: Float[Tensor, "d d"],
     ) -> None:
         super().__init__()
-        require_tensor(weight, "weight", axes=2)
-        require_tensor(bias, "bias", axes=1, dtype=weight.dtype)
-        require_tensor(covariance, "covariance", axes=2, dtype=weight.dtype)
-        d = weight.shape[0]
-        if bias.shape != (d,) or covariance.shape != (d, d):
-            raise ValueError(
-                f"weight (d, u), bias (d,) and covariance (d, d) disagree: got "
-                f"{tuple(weight.shape)}, {tuple(bias.shape)}, {tuple(covariance.shape)}"
-            )
-        scale_tril, failed = torch.linalg.cholesky_ex(covariance)
-        if failed or not torch.allclose(covariance, covariance.mT):
-            raise ValueError(
-                f"covariance must be symmetric and positive definite, got {covariance.tolist()}; "
-                "add a small multiple of the identity, or check its construction"
-            )
+        check_tensor(bias, "bias", len(weight), like=weight)
+        check_covariance(covariance, "covariance", len(weight), like=weight)
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
-        self.register_buffer("scale_tril", scale_tril)
+        self.register_buffer("scale_tril", torch.linalg.cholesky(covariance))
 
-    def forward(self, given: Float[Tensor, "*batch u"]) -> Distribution:
-        """Return the distribution of y for each row of `given`: batch (…), event (d,).
-
-        Raises:
-            ValueError: `given` does not fit W in size or dtype.
-        """
-        if given.shape[-1] != self.weight.shape[1] or given.dtype != self.weight.dtype:
-            raise ValueError(
-                f"given must have {self.weight.shape[1]} columns of {self.weight.dtype}, as W has, "
-                f"got shape {tuple(given.shape)} and {given.dtype}; convert one of them"
-            )
-        return MultivariateNormal(given @ self.weight.mT + self.bias, scale_tril=self.scale_tril)
+    def forward(self, *given: Float[Tensor, "..."]) -> Distribution:
+        """Return the distribution of y for each row of what is given: batch (…), event (d,)."""
+        mean = side_by_side(*given) @ self.weight.mT + self.bias
+        return MultivariateNormal(mean, scale_tril=self.scale_tril, validate_args=False)
 
 
 class StandardNormal(nn.Module):
@@ -204,10 +260,6 @@ class StandardNormal(nn.Module):
 
     Args:
         d: Number of latent units.
-
-    Raises:
-        ValueError: d is below 1.
-        TypeError: d is no whole number.
 
     >>> StandardNormal(3)().event_shape
     torch.Size([3])
@@ -218,33 +270,33 @@ class StandardNormal(nn.Module):
     def __init__(self, d: int) -> None:
         super().__init__()
         # A buffer, so that the prior follows the model to another dtype or device.
-        self.register_buffer("mean", torch.zeros(require_count(d, "d")), persistent=False)
+        self.register_buffer("mean", torch.zeros(d), persistent=False)
 
     def forward(self) -> Distribution:
         """Return the distribution: no batch, event (d,)."""
-        return Independent(Normal(self.mean, torch.ones_like(self.mean)), 1)
+        return gaussian(self.mean, self.mean)
 
 
-def _apply(net: nn.Module, given: Tensor) -> Tensor:
-    """Return net(given), and say what is wrong where torch would speak of mat1 and mat2."""
-    try:
-        out: Tensor = net(given)
-    except RuntimeError as error:
-        if "mat1 and mat2" not in str(error):
-            raise
-        raise ValueError(
-            f"given must fit the network, got shape {tuple(given.shape)} and {given.dtype} "
-            f"({error}); pass what its first layer takes, or build it for {given.shape[-1]} inputs"
-        ) from None
-    return out
+class GaussianPrior(nn.Module):
+    """The prior N(m, C) with constant mean and covariance; its forward takes nothing.
 
+    Args:
+        mean: m, (d,).
+        covariance: C, (d, d), symmetric and positive definite.
 
-def _independent(family: Any, **parameters: Tensor) -> Distribution:
-    """Return independent coordinates as one event, and say so where a network has diverged."""
-    try:
-        return Independent(family(**parameters), 1)
-    except ValueError:
-        raise FloatingPointError(
-            f"a network gave a {family.__name__} parameters that are NaN or out of range "
-            f"({', '.join(parameters)}); check its input and weights"
-        ) from None
+    >>> GaussianPrior(torch.zeros(2), torch.eye(2))().event_shape
+    torch.Size([2])
+    """
+
+    mean: Tensor
+    scale_tril: Tensor
+
+    def __init__(self, mean: Float[Tensor, " d"], covariance: Float[Tensor, "d d"]) -> None:
+        super().__init__()
+        check_covariance(covariance, "covariance", len(mean), like=mean)
+        self.register_buffer("mean", mean)
+        self.register_buffer("scale_tril", torch.linalg.cholesky(covariance))
+
+    def forward(self) -> Distribution:
+        """Return the distribution: no batch, event (d,)."""
+        return MultivariateNormal(self.mean, scale_tril=self.scale_tril, validate_args=False)

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
-from companion.validation import require_count
+from companion._checks import check_count
 
 __all__ = ["Explorer", "explore"]
 
@@ -43,10 +43,6 @@ def explore(
 
     Returns:
         An object that shows itself as the last expression of a cell.
-
-    Raises:
-        ValueError: No control, a control without values, or a label for an unknown control.
-        TypeError: draw cannot be called, or a control is no sequence.
 
     >>> explore(lambda beta: None, labels={"beta": "β"}, beta=[0.1, 1, 4]).num_frames
     3
@@ -76,7 +72,7 @@ class Explorer:
                 raise TypeError(
                     f"{name} must be a sequence of values such as [0.1, 1], got {values!r}"
                 )
-            require_count(len(values), f"number of values of {name}")
+            check_count(len(values), f"number of values of {name}")
         unknown = set(labels) - set(controls)
         if unknown:
             raise ValueError(
@@ -126,11 +122,7 @@ class Explorer:
         return ipywidgets.VBox([*sliders.values(), picture])
 
     def page(self) -> str:
-        """Return the block of HTML: every frame, the sliders, and the script that joins them.
-
-        Raises:
-            ValueError: A frame or the whole is larger than a page should carry.
-        """
+        """Return the block of HTML: every frame, the sliders, and the script that joins them."""
         frames = [
             _small(self.draw(**dict(zip(self.controls, values, strict=True))))
             for values in itertools.product(*self.controls.values())

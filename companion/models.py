@@ -1,29 +1,41 @@
 """Models of data x with latent variables z, and the one record they all return: the `Trace`.
 
-A latent-variable model is a prior p(z), a decoder p(x | z) and an encoder q(z | x), each a
-conditional (see `companion.conditionals`). One pass of inference draws z from the encoder, K
-times for each of B data points, and keeps every distribution it met on the way. Objectives and
-diagnostics are plain functions of that record.
+A latent-variable model is a prior p(z), decoders and encoders, each a conditional (see
+`companion.conditionals`). One pass of inference draws z from the encoders, K times for each of B
+data points, and keeps every distribution it met on the way. Objectives and diagnostics are plain
+functions of that record.
 
-In a hierarchy z is z_1 … z_L. With z_0 = x, generation goes down and inference goes up:
+In a hierarchy z is z_1 … z_L. With z_0 = x, generation goes down:
 
-    p(x, z_1 … z_L) = p(z_L) Π_l p(z_{l−1} | z_l)        q(z_1 … z_L | x) = Π_l q(z_l | z_{l−1})
+    p(x, z_1 … z_L) = p(z_L) Π_i p(z_{i−1} | z_i)
+
+Inference goes up, or up and then down again beside the decoders:
+
+    bottom-up   q(z | x) = q(z_1 | x) Π_i q(z_{i+1} | z_i)
+    top-down    q(z | x) = q(z_L | x) Π_i q(z_{i−1} | z_i, x)
 """
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Final, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from companion.validation import require_count, require_data, require_module, require_tensor
+from companion._checks import (
+    check_conditional,
+    check_count,
+    check_support,
+    check_tensor,
+    like,
+)
+from companion._context import evaluating, fork_rng
+from companion.conditionals import per_row
 
-__all__ = ["HVAE", "VAE", "Autoencoder", "LatentVariableModel", "Trace", "bottom_up"]
+Levels = nn.ModuleList | Sequence[nn.Module]
 
 
 @dataclass(frozen=True)
@@ -32,15 +44,17 @@ class Trace:
 
     Attributes:
         x: The data, (B, D).
-        z: The samples z_1 … z_L, each (K, B, d_l).
-        q: Their distributions q(z_1 | x), q(z_2 | z_1), …: L of them.
+        z: The samples z_1 … z_L, each (K, B, d_i).
+        q: The encoder's distribution of each level, z_1 first: L of them.
         p: The model's distributions p(x | z_1), p(z_1 | z_2), …, p(z_L): L + 1 of them.
+        top_down: Whether q(z_i | …) was given the level above, z_{i+1}, and not the one below.
     """
 
     x: Tensor
     z: tuple[Tensor, ...]
     q: tuple[Distribution, ...]
     p: tuple[Distribution, ...]
+    top_down: bool = False
 
     @property
     def reconstruction(self) -> Float[Tensor, "K B"]:
@@ -49,7 +63,7 @@ class Trace:
 
     @property
     def rates(self) -> Float[Tensor, "L K B"]:
-        """log q_l(z_l) − log p_l(z_l), level by level, in nats."""
+        """log q(z_i | …) − log p(z_i | z_{i+1}), level by level, in nats."""
         levels = zip(self.z, self.q, self.p[1:], strict=True)
         return torch.stack([q.log_prob(z) - p.log_prob(z) for z, q, p in levels])
 
@@ -60,72 +74,69 @@ class Trace:
 
 
 class LatentVariableModel(nn.Module, ABC):
-    """What the objectives ask of a model: a trace of inference, and samples of x."""
+    """What every model shares: encoders, decoders and a prior, one pass of inference, sampling.
 
-    @abstractmethod
-    def trace(self, x: Float[Tensor, "B D"], num_samples: int = 1) -> Trace:
-        """Draw the latents of each row of x `num_samples` times from the encoder."""
-
-    @abstractmethod
-    def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
-        """Draw x by ancestral sampling: latents from the top down, then x."""
-
-
-@final
-class Autoencoder(nn.Module):
-    """Two deterministic maps fitted to reconstruction alone: x -> code z -> mean of p(x | z).
-
-    There is no prior, and nothing is drawn on the way: the same x gives the same code and the
-    same output.
-
-    Args:
-        encoder: Network from x (…, D) to the code (…, d).
-        decoder: Conditional p(x | z). Its log-density scores the reconstruction; for a Gaussian
-            of fixed scale that is the squared error up to a factor and a constant.
-
-    Raises:
-        TypeError: encoder or decoder is no module.
-
-    >>> from companion.conditionals import GaussianConditional, mlp
-    >>> model = Autoencoder(mlp(64, 2), GaussianConditional(mlp(2, 64), scale=0.1))
-    >>> model(torch.zeros(5, 64)).shape
-    torch.Size([5, 64])
+    Abstract. A subclass sets `encoders` and `decoders`, L of each and z_1's first, and `prior`.
+    Inference runs from the bottom up unless it says otherwise.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
-        super().__init__()
-        self.encoder: Final = require_module(encoder, "encoder", "build one with mlp(sizes)")
-        self.decoder: Final = require_module(decoder, "decoder", "e.g. BernoulliConditional(net)")
+    encoders: Levels
+    decoders: Levels
+    prior: nn.Module
+    data_size: int
+    top_down = False
 
-    def encode(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
-        """Return the code of each row of x.
+    def trace(self, x: Float[Tensor, "B D"], num_samples: int = 1) -> Trace:
+        """Draw z_1 … z_L from the encoders, `num_samples` times for each row of x."""
+        check_count(num_samples, "num_samples")
+        return next(self.traces(x, [num_samples]))
 
-        Raises:
-            ValueError: x is no finite matrix, or of another width than the encoder takes.
-            TypeError: x is no tensor, or of another dtype than the encoder's weights.
+    def traces(self, x: Float[Tensor, "B D"], sizes: Iterable[int]) -> Iterator[Trace]:
+        """Yield a trace of x for each number of samples; they share what depends on x alone."""
+        check_tensor(x, "x", None, self.data_size, like=like(self))
+        for z, q in self.infer(x, sizes):
+            p = [decoder(z_i) for decoder, z_i in zip(self.decoders, z, strict=True)]
+            check_support(x, p[0])
+            yield Trace(x, tuple(z), tuple(q), (*p, self.prior()), self.top_down)
+
+    def infer(
+        self, x: Float[Tensor, "B D"], sizes: Iterable[int]
+    ) -> Iterator[tuple[list[Tensor], list[Distribution]]]:
+        """Yield z_1 … z_L and their distributions for each number of samples, from the bottom up.
+
+        The draws are reparameterised: a gradient flows through them.
         """
-        require_data(x, dtype=_dtype(self.encoder))
-        try:
-            code: Tensor = self.encoder(x)
-        except RuntimeError as error:
-            raise ValueError(
-                f"x must fit the encoder, got shape {tuple(x.shape)} ({error}); pass data of the "
-                f"width its first layer takes, or build it for {x.shape[1]} inputs"
-            ) from None
-        return code
+        first = self.encoders[0](x)
+        for num_samples in sizes:
+            z, q = [first.rsample((num_samples,))], [first]
+            for encoder in self.encoders[1:]:
+                q.append(encoder(z[-1]))
+                z.append(q[-1].rsample())
+            yield z, q
 
-    def decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
-        """Return the decoder's mean for each code.
+    @torch.no_grad()
+    def descend(
+        self, z: Float[Tensor, "*batch d"], level: int | None = None
+    ) -> tuple[Float[Tensor, "..."], ...]:
+        """Draw what lies below a given z_level: return x, z_1, …, z_level, without gradient.
 
-        Raises:
-            ValueError: z does not fit the decoder in size or dtype.
+        Rows that share their z differ in all that the levels below decide.
+
+        Args:
+            z: Values of z_level, (…, d_level).
+            level: From 1 to L; None is L, the top.
         """
-        distribution: Distribution = self.decoder(z)
-        return distribution.mean
+        level = len(self.decoders) if level is None else level
+        check_count(level, "level", maximum=len(self.decoders))
+        path = [z]
+        for decoder in reversed(self.decoders[:level]):
+            path.append(decoder(path[-1]).sample())
+        return tuple(reversed(path))
 
-    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """Return the reconstruction of each row of x."""
-        return self.decode(self.encode(x))
+    @torch.no_grad()
+    def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
+        """Draw x by ancestral sampling: z_L ~ p(z_L), then down to x, without gradient."""
+        return self.descend(self.prior().sample((num_samples,)))[0]
 
 
 @final
@@ -140,15 +151,10 @@ class VAE(LatentVariableModel):
         decoder: Conditional from z (…, d) to a distribution of x.
         prior: Module without arguments whose forward returns p(z).
 
-    Raises:
-        ValueError: The sizes of encoder, decoder and prior disagree, or q(z | x) has no rsample.
-        TypeError: One of them is no module, or encoder or decoder returns no distribution.
-
     Reference: D. P. Kingma and M. Welling, "Auto-Encoding Variational Bayes", ICLR 2014,
     https://arxiv.org/abs/1312.6114.
 
-    >>> from companion.conditionals import BernoulliConditional, GaussianConditional
-    >>> from companion.conditionals import StandardNormal, mlp
+    >>> from companion import BernoulliConditional, GaussianConditional, StandardNormal, mlp
     >>> vae = VAE(
     ...     encoder=GaussianConditional(mlp(64, 32, 2 * 3)),
     ...     decoder=BernoulliConditional(mlp(3, 32, 64)),
@@ -160,43 +166,17 @@ class VAE(LatentVariableModel):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module) -> None:
         super().__init__()
-        remedy = "e.g. GaussianConditional(net)"
-        self.encoder: Final = require_module(encoder, "encoder", remedy)
-        self.decoder: Final = require_module(decoder, "decoder", remedy)
-        self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(d)")
-        latent = latent_size(prior)
-        self.features: Final = _output_size(decoder, latent, "decoder", "the prior's z")
-        encoded = _output_size(encoder, self.features, "encoder", "the decoder's x", rsample=True)
-        if encoded != latent:
-            raise ValueError(
-                f"encoder and prior disagree: encoder gives z of size {encoded}, prior of size "
-                f"{latent}; make the encoder's network return 2 * {latent} numbers (mean and "
-                f"log-variance), or change the prior"
-            )
+        build(self, [encoder], [decoder], prior)
 
-    def trace(self, x: Float[Tensor, "B D"], num_samples: int = 1) -> Trace:
-        """Draw z from q(z | x) `num_samples` times for each row of x, reparameterised.
+    @property
+    def encoder(self) -> nn.Module:
+        """q(z | x)."""
+        return self.encoders[0]
 
-        Raises:
-            ValueError: x is no finite (B, D) matrix, holds values that p(x | z) cannot produce
-                (grey pixels under a Bernoulli), or num_samples is below 1.
-            TypeError: x is no tensor of the dtype of the encoder's weights, or num_samples is no
-                whole number.
-        """
-        require_data(x, features=self.features, dtype=_dtype(self.encoder))
-        return bottom_up(x, [self.encoder], [self.decoder], self.prior, num_samples)
-
-    def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
-        """Draw z ~ p(z), then x ~ p(x | z): (num_samples, D), without gradient.
-
-        Raises:
-            ValueError: num_samples is below 1.
-            TypeError: num_samples is no whole number.
-        """
-        require_count(num_samples, "num_samples")
-        with torch.no_grad():
-            x: Tensor = self.decoder(self.prior().sample((num_samples,))).sample()
-        return x
+    @property
+    def decoder(self) -> nn.Module:
+        """p(x | z)."""
+        return self.decoders[0]
 
 
 @final
@@ -213,17 +193,12 @@ class HVAE(LatentVariableModel):
         decoders: p(x | z_1), p(z_1 | z_2), …, p(z_{L−1} | z_L): conditionals.
         prior: Module without arguments whose forward returns p(z_L).
 
-    Raises:
-        ValueError: There is no level, encoders and decoders differ in number, their sizes disagree,
-            or an encoder has no rsample.
-        TypeError: One of them is no module, or returns no distribution.
-
     Reference: The chain of latents of D. J. Rezende, S. Mohamed and D. Wierstra, "Stochastic
     Backpropagation and Approximate Inference in Deep Generative Models", ICML 2014,
     https://arxiv.org/abs/1401.4082; with this encoder in Y. Burda, R. Grosse and R. Salakhutdinov,
     "Importance Weighted Autoencoders", ICLR 2016, section 2, https://arxiv.org/abs/1509.00519.
 
-    >>> from companion.conditionals import GaussianConditional, StandardNormal, mlp
+    >>> from companion import GaussianConditional, StandardNormal, mlp
     >>> hvae = HVAE(
     ...     encoders=[GaussianConditional(mlp(64, 2 * 5)), GaussianConditional(mlp(5, 2 * 3))],
     ...     decoders=[GaussianConditional(mlp(5, 64), 0.1), GaussianConditional(mlp(3, 2 * 5))],
@@ -237,201 +212,131 @@ class HVAE(LatentVariableModel):
         self, encoders: Sequence[nn.Module], decoders: Sequence[nn.Module], prior: nn.Module
     ) -> None:
         super().__init__()
-        for name, levels in (("encoders", encoders), ("decoders", decoders)):
-            if not isinstance(levels, Sequence | nn.ModuleList):
-                raise TypeError(
-                    f"{name} must be a list, one for each level, got {type(levels).__name__}; "
-                    f"put it into square brackets"
-                )
-        if not encoders or len(encoders) != len(decoders):
-            raise ValueError(
-                f"encoders and decoders must be as many, one each for every level, got "
-                f"{len(encoders)} and {len(decoders)}; p(z_L) is the prior, not a decoder"
-            )
-        remedy = "e.g. GaussianConditional(net)"
-        for level, (encoder, decoder) in enumerate(zip(encoders, decoders, strict=True)):
-            require_module(encoder, f"encoders[{level}]", remedy)
-            require_module(decoder, f"decoders[{level}]", remedy)
-        self.encoders: Final = nn.ModuleList(encoders)
-        self.decoders: Final = nn.ModuleList(decoders)
-        self.prior: Final = require_module(prior, "prior", "e.g. StandardNormal(d)")
-        sizes = [latent_size(prior)]
-        for level in reversed(range(len(decoders))):
-            given = f"the z_{level + 1} above it"
-            sizes.append(_output_size(decoders[level], sizes[-1], f"decoders[{level}]", given))
-        sizes.reverse()
-        self.features: Final = sizes[0]
-        for level, encoder in enumerate(encoders):
-            name = f"encoders[{level}]"
-            given = f"z_{level}" if level else "the data"
-            encoded = _output_size(encoder, sizes[level], name, given, rsample=True)
-            if encoded != sizes[level + 1]:
-                raise ValueError(
-                    f"{name} gives z_{level + 1} of size {encoded}, the model has "
-                    f"{sizes[level + 1]}; make its network return 2 * {sizes[level + 1]} numbers "
-                    f"(mean and log-variance)"
-                )
-
-    def trace(self, x: Float[Tensor, "B D"], num_samples: int = 1) -> Trace:
-        """Draw z_1 … z_L from the bottom up, `num_samples` times for each row of x.
-
-        Raises:
-            ValueError: x is no finite (B, D) matrix, holds values that p(x | z_1) cannot produce,
-                or num_samples is below 1.
-            TypeError: x is no tensor of the dtype of the weights, or num_samples is no whole
-                number.
-        """
-        require_data(x, features=self.features, dtype=_dtype(self.encoders))
-        return bottom_up(x, self.encoders, self.decoders, self.prior, num_samples)
-
-    def sample(self, num_samples: int) -> Float[Tensor, "num_samples D"]:
-        """Draw z_L ~ p(z_L), then z_{L−1} … z_1, then x: (num_samples, D), without gradient.
-
-        Raises:
-            ValueError: num_samples is below 1.
-            TypeError: num_samples is no whole number.
-        """
-        require_count(num_samples, "num_samples")
-        return self.decode(self.prior().sample((num_samples,)), level=len(self.decoders))
-
-    @torch.no_grad()
-    def decode(self, z: Float[Tensor, "*batch d"], level: int) -> Float[Tensor, "*batch D"]:
-        """Draw what lies below a given z_level: z_{level−1} … z_1, then x, without gradient.
-
-        Rows that share their z differ in all that the levels below decide.
-
-        Args:
-            z: Values of z_level, (…, d_level).
-            level: From 1 to L.
-
-        Raises:
-            ValueError: level is not between 1 and L, or z does not fit it.
-            TypeError: level is no whole number.
-        """
-        if require_count(level, "level") > len(self.decoders):
-            raise ValueError(f"level must be at most {len(self.decoders)}, got {level}")
-        if require_tensor(z, "z").dim() < 1:
-            raise ValueError(f"z must have shape (…, d), got a single number, {z.item()}")
-        for decoder in reversed(self.decoders[:level]):
-            z = decoder(z).sample()
-        return z
+        build(self, encoders, decoders, prior)
 
 
-def bottom_up(
-    x: Float[Tensor, "B D"],
-    encoders: Iterable[nn.Module],
-    decoders: Iterable[nn.Module],
-    prior: nn.Module,
-    num_samples: int = 1,
-) -> Trace:
-    """Draw z_1 ~ q(z_1 | x), then z_2 ~ q(z_2 | z_1), …, and keep all that it takes to score them.
+@final
+class TopDownHVAE(LatentVariableModel):
+    r"""Hierarchical variational autoencoder whose encoder runs down beside the decoder.
+
+    p(x, z_1 … z_L) = p(x | z_1) p(z_1 | z_2) … p(z_{L−1} | z_L) p(z_L)
+    q(z_1 … z_L | x) = q(z_L | x) q(z_{L−1} | z_L, x) … q(z_1 | z_2, x)
+
+    Each level is inferred from the data and from what the levels above have said of it already.
+    Here KL(q(z_i | z_{i+1}, x) ‖ p(z_i | z_{i+1})) is a level's rate: both are given the same
+    z_{i+1}, so that `companion.elbo_analytic` holds for every level.
 
     Args:
-        x: Data, (B, D).
-        encoders: q(z_1 | x), q(z_2 | z_1), …
-        decoders: p(x | z_1), p(z_1 | z_2), …: as many.
-        prior: Of the last level.
-        num_samples: K, draws for each data point.
+        encoders: q(z_1 | z_2, x), …, q(z_{L−1} | z_L, x), q(z_L | x): conditionals with
+            ``rsample``, called as ``encoder(x, z_above)``, the last as ``encoder(x)``.
+            `companion.GaussianConditional` sets what it is given side by side.
+        decoders: p(x | z_1), p(z_1 | z_2), …, p(z_{L−1} | z_L): conditionals.
+        prior: Module without arguments whose forward returns p(z_L).
+        features: Network of x that all encoders share: they are given features(x) in place of x.
 
-    Raises:
-        ValueError: x holds values that p(x | z_1) cannot produce, or num_samples is below 1.
-        TypeError: num_samples is no whole number.
+    Reference: C. K. Sønderby et al., "Ladder Variational Autoencoders", NeurIPS 2016,
+    https://arxiv.org/abs/1602.02282; in this form in D. P. Kingma et al., "Improved Variational
+    Inference with Inverse Autoregressive Flow", NeurIPS 2016, https://arxiv.org/abs/1606.04934.
+
+    >>> from companion import GaussianConditional, StandardNormal, mlp
+    >>> hvae = TopDownHVAE(
+    ...     encoders=[GaussianConditional(mlp(64 + 3, 2 * 5)), GaussianConditional(mlp(64, 2 * 3))],
+    ...     decoders=[GaussianConditional(mlp(5, 64), 0.1), GaussianConditional(mlp(3, 2 * 5))],
+    ...     prior=StandardNormal(3),
+    ... )
+    >>> hvae.trace(torch.zeros(7, 64), num_samples=4).rates.shape
+    torch.Size([2, 4, 7])
     """
-    require_count(num_samples, "num_samples")
-    z: list[Tensor] = []
-    q: list[Distribution] = []
-    p: list[Distribution] = []
-    for encoder, decoder in zip(encoders, decoders, strict=True):
-        q.append(encoder(z[-1] if z else x))
-        # Only the first level needs K draws for each of its distributions: later ones have K.
-        z.append(q[-1].rsample(() if z else (num_samples,)))
-        p.append(decoder(z[-1]))
-    _require_support(x, p[0])
-    return Trace(x=x, z=tuple(z), q=tuple(q), p=(*p, prior()))
+
+    top_down = True
+
+    def __init__(
+        self,
+        encoders: Sequence[nn.Module],
+        decoders: Sequence[nn.Module],
+        prior: nn.Module,
+        features: nn.Module | None = None,
+    ) -> None:
+        super().__init__()
+        self.features = nn.Identity() if features is None else features
+        build(self, encoders, decoders, prior)
+
+    def infer(
+        self, x: Float[Tensor, "B D"], sizes: Iterable[int]
+    ) -> Iterator[tuple[list[Tensor], list[Distribution]]]:
+        """Yield z_1 … z_L and their distributions for each number of samples, from the top down."""
+        seen = per_row(self.features, x)
+        top = self.encoders[-1](seen)
+        for num_samples in sizes:
+            z, q = [top.rsample((num_samples,))], [top]
+            for encoder in reversed(self.encoders[:-1]):
+                q.insert(0, encoder(seen, z[0]))
+                z.insert(0, q[0].rsample())
+            yield z, q
 
 
-def require_trace(model: object) -> None:
-    """Raise unless the model has a trace, as every latent-variable model has."""
-    if not hasattr(model, "trace"):
-        raise TypeError(
-            f"model must be a LatentVariableModel such as a VAE, got {type(model).__name__}; an "
-            f"Autoencoder is scored by log_reconstruction, an exact model has methods of its own"
-        )
+@final
+class Autoencoder(nn.Module):
+    """Two deterministic maps fitted to reconstruction alone: x -> code z -> mean of p(x | z).
 
+    There is no prior, and nothing is drawn on the way: the same x gives the same code and the
+    same output.
 
-def latent_size(prior: nn.Module) -> int:
-    """Return the size of z under a prior, found by calling it.
+    Args:
+        encoder: Network from x (B, D) to the code (B, d).
+        decoder: Conditional p(x | z). Its log-density scores the reconstruction; for a Gaussian
+            of fixed scale that is the squared error up to a factor and a constant.
 
-    Raises:
-        TypeError: It asks for an argument, or returns no distribution.
-        ValueError: Its distribution has no event of one axis.
+    >>> from companion import GaussianConditional, mlp
+    >>> model = Autoencoder(mlp(64, 2), GaussianConditional(mlp(2, 64), scale=0.1))
+    >>> model(torch.zeros(5, 64)).shape
+    torch.Size([5, 64])
     """
-    try:
-        p = prior()
-    except TypeError as error:
-        raise TypeError(
-            f"prior must take no argument ({error}); use e.g. StandardNormal(d)"
-        ) from None
-    if not isinstance(p, Distribution):
-        raise TypeError(
-            f"prior must return a torch.distributions object, got {type(p).__name__}; use e.g. "
-            f"StandardNormal(d)"
-        )
-    if len(p.event_shape) != 1:
-        raise ValueError(
-            f"prior must have event (d,), got {tuple(p.event_shape)}; wrap it in Independent(p, 1)"
-        )
-    size: int = p.event_shape[0]
-    return size
+
+    def __init__(self, encoder: nn.Module, decoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def encode(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B d"]:
+        """Return the code of each row of x."""
+        check_tensor(x, "x", None, None, like=like(self))
+        return self.encoder(x)
+
+    def decode(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D"]:
+        """Return the decoder's mean for each code."""
+        return self.decoder(z).mean
+
+    def forward(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Return the reconstruction of each row of x."""
+        return self.decode(self.encode(x))
 
 
-def _weights(module: nn.Module) -> Iterator[Tensor]:
-    """Yield the floating-point parameters and buffers of a module."""
-    tensors = chain(module.parameters(), module.buffers())
-    return (tensor for tensor in tensors if tensor.is_floating_point())
+def build(
+    model: LatentVariableModel,
+    encoders: Sequence[nn.Module],
+    decoders: Sequence[nn.Module],
+    prior: nn.Module,
+) -> None:
+    """Give a model its parts; a dry run on two rows and two samples shows that they fit."""
+    if not 0 < len(encoders) == len(decoders):
+        raise ValueError(f"encoders must be as many as decoders: {len(encoders)}, {len(decoders)}")
+    model.encoders, model.decoders = nn.ModuleList(encoders), nn.ModuleList(decoders)
+    model.prior = prior
+    model.data_size = dry_run(model)
 
 
-def _dtype(module: nn.Module) -> torch.dtype | None:
-    """Return the dtype of a module's weights, None if it has none."""
-    return next((tensor.dtype for tensor in _weights(module)), None)
-
-
-def _output_size(
-    conditional: nn.Module, size: int, name: str, given: str, *, rsample: bool = False
-) -> int:
-    """Return the event size of `conditional` for an input of `size`, found by one dry run."""
-    like = next(_weights(conditional), torch.empty(()))
-    try:
-        with torch.no_grad():
-            distribution = conditional(torch.zeros(1, size, dtype=like.dtype, device=like.device))
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"{name} does not accept {given}, which has size {size}: {error}"
-        ) from None
-    if not isinstance(distribution, Distribution):
-        raise TypeError(
-            f"{name} must return a torch.distributions object, got {type(distribution).__name__}; "
-            f"wrap its network, e.g. GaussianConditional(net)"
-        )
-    if rsample and not distribution.has_rsample:
-        raise ValueError(
-            f"{name} must draw z with rsample, and {distribution} has none; use e.g. "
-            f"GaussianConditional(net)"
-        )
-    event: int = distribution.event_shape[0]
-    return event
-
-
-def _require_support(x: Tensor, likelihood: Distribution) -> None:
-    """Raise unless p(x | z) can produce each entry of x."""
-    support = likelihood.support
-    assert support is not None
-    inside = support.check(x)
-    if not inside.all():
-        row = int((~inside).nonzero()[0][-1])
-        family = getattr(likelihood, "base_dist", likelihood)
-        raise ValueError(
-            f"x must be data that the {type(family).__name__} decoder can produce, but x[{row}] "
-            f"is not: its values run from {x[row].min().item():.4g} to {x[row].max().item():.4g}; "
-            f"for a Bernoulli make grey pixels 0 or 1 first with companion.data.binarise(x)"
-        )
+def dry_run(model: LatentVariableModel) -> int:
+    """Return the size of x, or raise: go down from the prior to x, and back up through q."""
+    with evaluating(model), fork_rng(like(model).device):
+        sizes = [check_conditional(model.prior, "prior")]
+        for level, decoder in reversed([*enumerate(model.decoders)]):
+            sizes.insert(0, check_conditional(decoder, f"decoders[{level}]", (2, 2, sizes[0])))
+        for level, encoder in enumerate(model.encoders):
+            given: list[tuple[int, ...]] = [(2, 2, sizes[level]) if level else (2, sizes[0])]
+            if isinstance(model, TopDownHVAE):
+                seen = per_row(model.features, like(model.features).new_zeros(2, sizes[0]))
+                given = [tuple(seen.shape), *((2, 2, above) for above in sizes[level + 2 :][:1])]
+            name, size = f"encoders[{level}]", sizes[level + 1]
+            check_conditional(encoder, name, *given, size=size)
+    return sizes[0]

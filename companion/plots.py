@@ -84,9 +84,6 @@ def images(
         columns: Images in a row.
         gap: White pixels between images.
         limit: The value drawn black.
-
-    Raises:
-        ValueError: D is no square number.
     """
     side = round(x.shape[1] ** 0.5)
     if side * side != x.shape[1]:

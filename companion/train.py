@@ -1,139 +1,178 @@
-"""Training: one loop for every model and objective, short enough to read in one sitting."""
+"""Training: one loop for every model and objective, and what surrounds it."""
 
 import copy
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.linalg import LinAlgError  # type: ignore[attr-defined]
+from torch.utils.data import DataLoader, TensorDataset
 from tqdm.auto import tqdm
 
+from companion._checks import (
+    check_count,
+    check_number,
+    check_tensor,
+    like,
+    sum_of_objective,
+)
+from companion._context import evaluating, fork_rng
 from companion.models import LatentVariableModel
 from companion.objectives import elbo
-from companion.validation import require_count, require_data, require_module, require_positive
 
-__all__ = [
-    "History",
-    "fit",
-    "linear_warm_up",
-    "load_weights",
-    "rate_and_distortion",
-    "save_weights",
-]
+Objective = Callable[..., Float[Tensor, " B"]]
+
+
+def train_epoch(
+    model: nn.Module,
+    batches: Iterable[Float[Tensor, "B ..."]],
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+) -> float:
+    """Take a step up the objective for each batch; return its mean over the data points."""
+    total, count = 0.0, 0
+    for x in batches:
+        values = objective(model, x)
+        total += sum_of_objective(values, len(x))
+        count += len(x)
+        optimizer.zero_grad()
+        (-values.mean()).backward()
+        optimizer.step()
+    return total / count
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What happened in one epoch of a fit.
+
+    Attributes:
+        objective: Mean of the objective over the data, in nats per data point.
+        seconds: Time since the start of the fit.
+        monitored: What the monitor returned, by name.
+    """
+
+    objective: float
+    seconds: float
+    monitored: Mapping[str, float]
 
 
 @dataclass
 class History:
-    """What happened in each epoch of a fit.
+    """What happened in a fit: one entry for each epoch that was finished."""
 
-    Attributes:
-        objective: Mean of the objective over the data, in nats per data point.
-        seconds: Time since the start.
-        monitored: What the monitor returned, name by name, one entry an epoch.
-    """
+    epochs: list[Epoch] = field(default_factory=list)
 
-    objective: list[float] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    monitored: dict[str, list[float]] = field(default_factory=dict)
+    @property
+    def objective(self) -> list[float]:
+        """Mean of the objective over the data, epoch by epoch, in nats per data point."""
+        return [epoch.objective for epoch in self.epochs]
+
+    @property
+    def seconds(self) -> list[float]:
+        """Time since the start, epoch by epoch."""
+        return [epoch.seconds for epoch in self.epochs]
+
+    @property
+    def monitored(self) -> dict[str, list[float]]:
+        """What the monitor returned, name by name, epoch by epoch."""
+        names = self.epochs[0].monitored if self.epochs else ()
+        return {name: [epoch.monitored[name] for epoch in self.epochs] for name in names}
 
 
 def fit(
     model: nn.Module,
-    x: Float[Tensor, "N D"],
-    objective: Callable[..., Float[Tensor, " B"]] = elbo,
+    x: Float[Tensor, "N ..."] | TensorDataset | DataLoader[Any],
+    objective: Objective = elbo,
     *,
     epochs: int,
     batch_size: int = 128,
     lr: float = 1e-3,
+    flatten: bool = False,
     schedule: Callable[[int], float] | None = None,
     monitor: Callable[[Any], Mapping[str, float]] | None = None,
 ) -> History:
-    """Maximise an objective with Adam, in place, and return its history.
+    """Maximise an objective with Adam, in place: `train_epoch` again and again.
 
     Each epoch visits every row once in a new order, drawn from torch's global generator: seed it
     for the same numbers. Ctrl-C ends the fit early; the model keeps what it has learned and the
-    history so far is returned.
+    history so far is returned. Where training diverges the model goes back to its weights from
+    before that epoch, and the error names epoch, step and the likeliest cause.
 
     Args:
-        model: Updated in place.
-        x: Data, (N, D).
+        model: Updated in place, in training mode; batches follow it to its device.
+        x: Data, (N, D); or a TensorDataset or DataLoader, of whose tuples the first entry counts:
+            labels are ignored.
         objective: Called as ``objective(model, batch)``; returns nats per data point, (B,), to be
-            maximised, such as `companion.objectives.elbo`.
+            maximised, such as `companion.elbo`.
         epochs: Passes over the data; 0 leaves the model as it is.
-        batch_size: Rows a step; the last step of an epoch takes what remains.
+        batch_size: Rows a step; the last step of an epoch takes what remains. A DataLoader has its
+            own.
         lr: Adam's step size.
+        flatten: Make each batch (B, D), as a model of vectors takes it, from images (B, C, H, W).
         schedule: Maps the epoch, from 0, to a third argument of the objective, such as the β of
-            `companion.objectives.beta_elbo`.
-        monitor: Called with the model after each epoch, without gradient and with random numbers
-            of its own, so that watching changes nothing; `rate_and_distortion` makes one.
+            `companion.beta_elbo`.
+        monitor: Called with the model after each epoch, in eval mode, without gradient and with
+            random numbers of its own, so that watching changes nothing.
 
     Returns:
         The history, one entry for each epoch that was finished.
 
-    Raises:
-        ValueError: x is empty or not finite, epochs is negative, batch_size below 1, lr not
-            positive, or the objective returns another shape than (B,), or no gradient.
-        TypeError: model is no module with parameters, or the objective returns no tensor.
-        FloatingPointError: The objective or the weights became NaN or infinite. The message
-            names epoch and step; the model goes back to its weights from before that epoch.
-
     Reference: D. P. Kingma and J. Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015,
     https://arxiv.org/abs/1412.6980.
     """
-    require_data(x)
-    require_count(epochs, "epochs", minimum=0)
-    require_count(batch_size, "batch_size")
-    parameters = list(require_module(model, "model", "e.g. a VAE").parameters())
-    if not parameters:
-        raise ValueError("model must have parameters to fit, got none; all it holds are constants")
-    optimizer = torch.optim.Adam(parameters, lr=require_positive(lr, "lr"))
+    check_count(epochs, "epochs", minimum=0)
+    check_count(batch_size, "batch_size")
+    check_number(lr, "lr")
+    data = x.tensors[0] if isinstance(x, TensorDataset) else x
+    if not isinstance(data, DataLoader):
+        check_tensor(data, "x")
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = _adam(parameters, lr)
+    device = like(model).device
+    step, batch = 0, torch.empty(0)
+
+    def batches() -> Iterator[Tensor]:
+        nonlocal step, batch
+        for step, rows in enumerate(_batches(data, batch_size)):  # noqa: B007
+            batch = rows.flatten(1).to(device) if flatten else rows.to(device)
+            yield batch
+
     history = History()
     start = time.perf_counter()
+    # In a notebook tqdm itself overlooks the variable.
+    hidden = os.environ.get("TQDM_DISABLE") == "1"
     with (
-        # In a notebook tqdm itself overlooks the variable.
-        tqdm(
-            total=epochs,
-            desc="fit",
-            unit="epoch",
-            leave=False,
-            disable=os.environ.get("TQDM_DISABLE") == "1",
-        ) as bar,
+        tqdm(total=epochs, desc="fit", unit="epoch", leave=False, disable=hidden) as bar,
         suppress(KeyboardInterrupt),
     ):
         for epoch in range(epochs):
-            extra = () if schedule is None else (schedule(epoch),)
+            scored = _scheduled(objective, schedule, epoch)
             good = copy.deepcopy(model.state_dict())
-            total = 0.0
             try:
-                for step, rows in enumerate(torch.randperm(len(x)).split(batch_size)):  # noqa: B007
-                    values = objective(model, x[rows], *extra)
-                    total += _total(values, len(rows))
-                    optimizer.zero_grad()
-                    (-values.mean()).backward()
-                    optimizer.step()
-                _require_finite_weights(model)
-            except FloatingPointError as error:
+                model.train()
+                mean = train_epoch(model, batches(), scored, optimizer)
+                if not _finite(model):
+                    raise FloatingPointError("the weights became NaN or infinite")
+            except Exception as error:
+                if not _diverged(model, error):
+                    raise
+                explained = _explain(error, epoch, step, _remedy(model, batch, lr))
                 model.load_state_dict(good)
-                raise FloatingPointError(
-                    f"{error} in epoch {epoch}, step {step}; the model is back at its weights from "
-                    f"before epoch {epoch}: try an lr below {lr} or a larger decoder scale"
-                ) from None
-            history.objective.append(total / len(x))
-            history.seconds.append(time.perf_counter() - start)
+                raise FloatingPointError(explained) from error
+            monitored = {}
             if monitor is not None:
-                with torch.no_grad(), torch.random.fork_rng(devices=[]):
-                    for name, value in monitor(model).items():
-                        history.monitored.setdefault(name, []).append(float(value))
-            bar.set_postfix(objective=f"{history.objective[-1]:.2f}")
+                with evaluating(model), fork_rng(device):
+                    monitored = {name: float(value) for name, value in monitor(model).items()}
+            # One entry at once, so that an interrupt finds all of an epoch here or nothing.
+            history.epochs.append(Epoch(mean, time.perf_counter() - start, monitored))
+            bar.set_postfix(objective=f"{mean:.2f}")
             bar.update()
     return history
 
@@ -154,8 +193,6 @@ def rate_and_distortion(
     Reference: A. A. Alemi et al., "Fixing a Broken ELBO", ICML 2018,
     https://arxiv.org/abs/1711.00464.
     """
-    require_data(x)
-    require_count(num_samples, "num_samples")
 
     def monitor(model: LatentVariableModel) -> dict[str, float]:
         trace = model.trace(x, num_samples)
@@ -175,97 +212,75 @@ def linear_warm_up(epochs: int, *, start: float = 0.0, end: float = 1.0) -> Call
         start: Value in epoch 0.
         end: Value from then on.
 
-    Raises:
-        ValueError: epochs is below 1.
-
     Reference: S. R. Bowman et al., "Generating Sentences from a Continuous Space", CoNLL 2016,
     https://arxiv.org/abs/1511.06349.
 
     >>> [linear_warm_up(4)(epoch) for epoch in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
     """
-    require_count(epochs, "epochs")
     return lambda epoch: start + (end - start) * min(1.0, epoch / epochs)
 
 
-def save_weights(model: nn.Module, path: str | Path) -> None:
-    """Write a model's weights and buffers to a safetensors file, whole or not at all.
-
-    Args:
-        model: Any module.
-        path: Of the file; an existing one is replaced only once the new one is complete.
-
-    Raises:
-        FileNotFoundError: Its folder does not exist.
-    """
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"path {str(path)!r} is in no folder that exists; make it first")
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Return Adam, in its fused form where torch has one for the device."""
     try:
-        save_file({k: v.contiguous().clone() for k, v in model.state_dict().items()}, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        return torch.optim.Adam(parameters, lr=lr, fused=True)
+    except RuntimeError:
+        return torch.optim.Adam(parameters, lr=lr)
 
 
-def load_weights(model: nn.Module, path: str | Path) -> None:
-    """Read weights that `save_weights` wrote into a model of the same architecture.
-
-    Nothing is unpickled, so a file can hold numbers only.
-
-    Args:
-        model: Updated in place; untouched if anything is wrong.
-        path: Of the file.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no safetensors file, or its tensors differ from the model's in name or
-            shape.
-    """
-    try:
-        weights = load_file(path)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"path {str(path)!r} is no safetensors file ({error})") from None
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if own != found:
-        differ = sorted(
-            name for name in own.keys() | found.keys() if own.get(name) != found.get(name)
-        )
-        name = differ[0]
-        raise ValueError(
-            f"path {str(path)!r} holds weights of another architecture: {name} has shape "
-            f"{found.get(name, 'none')} there and {own.get(name, 'none')} in the model; build the "
-            f"model with the sizes that it was saved with"
-        )
-    model.load_state_dict(weights)
+def _batches(data: Tensor | DataLoader[Any], batch_size: int) -> Iterator[Tensor]:
+    """Yield the rows of a tensor in a new order, or what a DataLoader yields, without labels."""
+    if isinstance(data, Tensor):
+        for rows in torch.randperm(len(data), device=data.device).split(batch_size):
+            yield data[rows]
+    else:
+        for batch in data:
+            yield batch[0] if isinstance(batch, list | tuple) else batch
 
 
-def _total(values: Tensor, size: int) -> float:
-    """Return the sum of a batch's objective after a check that it is one finite number a row."""
-    if not isinstance(values, Tensor):
-        raise TypeError(
-            f"objective must return a tensor of shape ({size},), got {type(values).__name__}"
-        )
-    if values.shape != (size,):
-        raise ValueError(
-            f"objective must return one number for each of the {size} rows, shape ({size},), got "
-            f"{tuple(values.shape)}; sum over pixels and latent units, not over the batch"
-        )
-    if not values.requires_grad:
-        raise ValueError(
-            "objective must return values with a gradient, got none; log_marginal, for one, is for "
-            "evaluation: train with iwae_bound"
-        )
-    total = values.detach().sum().item()
-    if not math.isfinite(total):
-        raise FloatingPointError(f"the objective became {total}")
-    return total
+def _scheduled(
+    objective: Objective, schedule: Callable[[int], float] | None, epoch: int
+) -> Objective:
+    """Return the objective of model and batch in this epoch."""
+    if schedule is None:
+        return objective
+    value = schedule(epoch)
+    return lambda model, x: objective(model, x, value)
 
 
-def _require_finite_weights(model: nn.Module) -> None:
-    """Raise if the steps have made a weight NaN or infinite."""
+def _finite(model: nn.Module) -> bool:
+    """Tell whether all weights are finite."""
     # One number tells of all: a sum is finite only if each term is.
-    if not math.isfinite(sum(p.detach().sum() for p in model.parameters())):
-        raise FloatingPointError("the weights became NaN or infinite")
+    return math.isfinite(sum(p.detach().sum() for p in model.parameters()))
+
+
+def _diverged(model: nn.Module, error: Exception) -> bool:
+    """Tell whether an error comes from numbers out of range, and not from a mistake in the call."""
+    if isinstance(error, FloatingPointError | LinAlgError):
+        return True
+    said = str(error)
+    if isinstance(error, ValueError) and ("constraint" in said or "within the support" in said):
+        return True  # torch.distributions, of parameters or a draw that are NaN or out of range
+    return not _finite(model)
+
+
+def _explain(error: Exception, epoch: int, step: int, remedy: str) -> str:
+    """Say where training diverged, what is left, and what to do."""
+    return (
+        f"training diverged in epoch {epoch}, step {step}: {error}. The model is back at its "
+        f"weights from before epoch {epoch}. {remedy}"
+    )
+
+
+def _remedy(model: nn.Module, batch: Tensor, lr: float) -> str:
+    """Name the likeliest cause of a divergence."""
+    largest = batch.abs().max().item()
+    scales = [b.min().item() for name, b in model.named_buffers() if name.endswith("scale")]
+    if largest > 30:
+        return f"The data reach {largest:.4g}: scale them first, e.g. x / {largest:.4g}"
+    if batch.dtype == torch.float16:
+        return "In float16 sums over pixels overflow: use float32 or bfloat16"
+    if min(scales, default=1.0) < 0.02:
+        return f"A scale of {min(scales):.4g} makes the density very steep: try a larger one"
+    return f"Try an lr below {lr}"

@@ -19,7 +19,7 @@ from torch.distributions import Laplace, MultivariateNormal, Normal
 import companion
 from companion import data, diagnostics, exercises
 from companion.autoregressive import AutoregressiveConditional
-from companion.chain import Blocks, LinearGaussianChain, chain_joint
+from companion.exact import Blocks, LinearGaussianChain, chain_joint
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -27,18 +27,18 @@ from companion.conditionals import (
     StandardNormal,
     mlp,
 )
-from companion.denoisers import TIME_FEATURES, DataDenoiser, GaussianDenoiser, NoiseDenoiser
+from companion.diffusion import TIME_FEATURES, DataDenoiser, GaussianDenoiser, NoiseDenoiser
 from companion.diffusion import (
     Diffusion,
     diffusion_elbo,
     draw_levels,
     exact_gaussian_diffusion,
-    noise_loss,
+    simple_loss,
     one_level_elbo,
     three_terms,
 )
 from companion.ensemble import Ensemble
-from companion.estimators import pathwise, score_function
+from companion.objectives import pathwise, score_function
 from companion.exact import (
     DiscreteModel,
     LinearGaussian,
@@ -50,7 +50,7 @@ from companion.exact import (
 )
 from companion.exercises.checking import Condition, Inspection
 from companion.explore import explore
-from companion.grid import gaussian_floor, kl_on_grid, posterior_on_grid
+from companion.exact import gaussian_floor, kl_on_grid, posterior_on_grid
 from companion.models import HVAE, VAE, Autoencoder
 from companion.objectives import (
     beta_elbo,
@@ -62,7 +62,7 @@ from companion.objectives import (
     log_marginal,
     log_reconstruction,
 )
-from companion.schedule import (
+from companion.diffusion import (
     Schedule,
     cosine_schedule,
     forward_kernel,
@@ -179,7 +179,7 @@ TAKE_DATA = {
     "three_terms": lambda x: three_terms(DIFFUSION, x, ()),
     "diffusion_elbo": lambda x: diffusion_elbo(DIFFUSION, x),
     "one_level_elbo": lambda x: one_level_elbo(DIFFUSION, x),
-    "noise_loss": lambda x: noise_loss(DIFFUSION, x),
+    "simple_loss": lambda x: simple_loss(DIFFUSION, x),
     "fit": lambda x: fit(VAE32, x, epochs=1),
     "LinearGaussian.log_marginal": LINEAR.log_marginal,
     "LinearGaussian.posterior": LINEAR.posterior,
@@ -521,7 +521,7 @@ OTHER = {
     "bounds of an ensemble of diffusions": (
         lambda: Ensemble([DIFFUSION] * 2).evaluate(beta_elbo, X, [1.0, 1.0]),
         ValueError,
-        r"objective must not branch on values .* Diffusion do; train that by noise_loss",
+        r"objective must not branch on values .* Diffusion do; train that by simple_loss",
     ),
     "a grid for a hierarchy": (
         lambda: posterior_on_grid(TALL, X),
@@ -1076,7 +1076,7 @@ OTHER = {
     ),
     # Diagnostics.
     "samples of two widths": (
-        lambda: diagnostics.two_sample_distance(X, X[:, :2]),
+        lambda: diagnostics.energy_distance(X, X[:, :2]),
         ValueError,
         r"y must have 4 columns, got shape \(5, 2\)",
     ),
@@ -1106,7 +1106,7 @@ OTHER = {
         r"each of models must be a torch.nn.Module, got int; e.g. a VAE",
     ),
     "a sample of one": (
-        lambda: diagnostics.two_sample_distance(X[:1], X),
+        lambda: diagnostics.energy_distance(X[:1], X),
         ValueError,
         r"x and y need two rows or more each, got 1 and 5",
     ),
@@ -1230,7 +1230,7 @@ def test_frozen_levels_have_no_gradient_and_the_others_theirs():
 def test_an_ensemble_of_autoregressive_decoders_and_one_of_diffusions_can_be_mapped():
     binary = VAE(encoder(), AutoregressiveConditional(3, 4, 8), PRIOR)
     assert Ensemble([binary] * 2).evaluate(beta_elbo, (X > 0).float(), [1.0, 1.0]).shape == (2, 5)
-    loss = Ensemble([DIFFUSION] * 2).evaluate(lambda m, x, _: noise_loss(m, x), X, [0.0, 0.0])
+    loss = Ensemble([DIFFUSION] * 2).evaluate(lambda m, x, _: simple_loss(m, x), X, [0.0, 0.0])
     assert loss.shape == (2, 5)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 from toys import linear_gaussian, normal
 
-from companion.chain import Blocks, LinearGaussianChain, chain_joint
+from companion.exact import Blocks, LinearGaussianChain, chain_joint
 from companion.conditionals import LinearGaussianConditional
 from companion.exact import LinearGaussian
 from companion.objectives import elbo, iwae_bound

@@ -18,7 +18,7 @@ from companion.diagnostics import (
     mutual_information_gap,
     nearest_distance,
     sharpness,
-    two_sample_distance,
+    energy_distance,
     unit_rates,
 )
 from companion.exact import LinearGaussian
@@ -214,7 +214,7 @@ def test_two_sample_distance_by_hand():
         return sum(pairs) / len(pairs)
 
     by_hand = 2 * mean(x, y, False) - mean(x, x, True) - mean(y, y, True)
-    assert two_sample_distance(x, y).item() == pytest.approx(by_hand, rel=1e-12)
+    assert energy_distance(x, y).item() == pytest.approx(by_hand, rel=1e-12)
 
 
 def test_two_sample_distance_tells_samples_apart_and_is_unbiased():
@@ -222,7 +222,7 @@ def test_two_sample_distance_tells_samples_apart_and_is_unbiased():
     # itself, which make it positive always). Another mean or scale: clearly above.
     values = torch.stack(
         [
-            two_sample_distance(normal(30, 2, seed=2 * s), normal(40, 2, seed=2 * s + 1))
+            energy_distance(normal(30, 2, seed=2 * s), normal(40, 2, seed=2 * s + 1))
             for s in range(200)
         ]
     )
@@ -231,7 +231,7 @@ def test_two_sample_distance_tells_samples_apart_and_is_unbiased():
     assert values.min() < 0
     x = normal(200, 2, seed=1)
     for other in (normal(200, 2, seed=2) + 1, 2 * normal(200, 2, seed=2)):
-        assert two_sample_distance(x, other) > 4 * values.std()
+        assert energy_distance(x, other) > 4 * values.std()
 
 
 def test_two_sample_distance_of_gaussians_is_the_known_one():
@@ -241,7 +241,7 @@ def test_two_sample_distance_of_gaussians_is_the_known_one():
     phi = Normal(0.0, 1.0).cdf(torch.tensor(a / 2**0.5)).item()
     folded = 2 * math.exp(-(a**2) / 4) / math.pi**0.5 + a * (2 * phi - 1)
     expected = 2 * folded - 4 / math.pi**0.5
-    found = two_sample_distance(torch.randn(count, 1), torch.randn(count, 1) + a).item()
+    found = energy_distance(torch.randn(count, 1), torch.randn(count, 1) + a).item()
     assert found == pytest.approx(expected, abs=0.1)
 
 
@@ -386,10 +386,10 @@ def test_effective_sample_size_of_known_verdict():
 def test_two_sample_distance_of_known_verdict():
     data, again = normal(800, 2, seed=1), normal(800, 2, seed=2)
     found = {
-        "exact": two_sample_distance(data, again),
-        "too wide": two_sample_distance(data, 1.7 * again),
-        "too narrow": two_sample_distance(data, 0.5 * again),
-        "collapsed": two_sample_distance(data, 0 * again),
+        "exact": energy_distance(data, again),
+        "too wide": energy_distance(data, 1.7 * again),
+        "too narrow": energy_distance(data, 0.5 * again),
+        "collapsed": energy_distance(data, 0 * again),
     }
     assert found["exact"].abs() < 0.01
     for case in ("too wide", "too narrow", "collapsed"):

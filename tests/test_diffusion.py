@@ -19,7 +19,7 @@ from companion.conditionals import (
     StandardNormal,
     mlp,
 )
-from companion.denoisers import (
+from companion.diffusion import (
     TIME_FEATURES,
     DataDenoiser,
     GaussianDenoiser,
@@ -32,13 +32,13 @@ from companion.diffusion import (
     diffusion_elbo,
     draw_levels,
     exact_gaussian_diffusion,
-    noise_loss,
+    simple_loss,
     one_level_elbo,
     three_terms,
 )
 from companion.models import HVAE
 from companion.objectives import elbo, iwae_bound
-from companion.schedule import (
+from companion.diffusion import (
     Schedule,
     alpha_sigma,
     cosine_schedule,
@@ -90,7 +90,7 @@ def test_a_schedule_is_the_running_product_of_one_minus_beta(schedule):
     close(schedule.snr, schedule.alpha_bar / (1 - schedule.alpha_bar), 1e-9)
     close(schedule.log_alpha_bar[1:].exp(), schedule.alpha_bar)
     assert schedule.log_alpha_bar[0] == 0
-    assert len(schedule.beta) == schedule.num_levels
+    assert len(schedule.beta) == schedule.num_steps
     assert (schedule.beta > 0).all()
 
 
@@ -117,7 +117,7 @@ def test_the_ends_of_a_log_snr_schedule_do_not_move():
     for levels in (2, 3, 50):
         schedule = log_snr_schedule(levels, 4.0, -9.0)
         assert schedule.log_snr[[0, -1]].tolist() == [4.0, -9.0]
-        assert schedule.num_levels == levels
+        assert schedule.num_steps == levels
 
 
 def test_small_steps_keep_their_digits():
@@ -146,7 +146,7 @@ def test_alpha_and_sigma_make_one():
 def test_one_step_to_t_is_t_small_steps(schedule):
     eye = torch.eye(SIZE, dtype=torch.float64)
     mean, covariance = X, torch.zeros(SIZE, SIZE, dtype=torch.float64)
-    for t in range(1, schedule.num_levels + 1):
+    for t in range(1, schedule.num_steps + 1):
         # The step's matrix and noise, read off at unit vectors.
         step = forward_kernel(schedule, torch.cat([eye, X]), t - 1, t)
         weight, noise = step.mean[:SIZE], torch.diag_embed(step.variance[0])
@@ -369,7 +369,7 @@ def test_a_fitted_model_draws_its_data():
     denoiser = NoiseDenoiser(mlp(2 + TIME_FEATURES, 32, 2))
     model = Diffusion(log_snr_schedule(20, 5.0, -6.0), denoiser, 0.08, StandardNormal(2))
     before = elbo(model, x).mean()
-    fit(model, x, lambda m, rows: -noise_loss(m, rows), epochs=60, lr=3e-3)
+    fit(model, x, lambda m, rows: -simple_loss(m, rows), epochs=60, lr=3e-3)
     assert elbo(model, x).mean() > before + 5
     close(model.sample(500).mean(0), torch.tensor([1.0, -1.0]), 0.15)
 
@@ -481,7 +481,7 @@ def test_the_noise_loss_averages_over_all_levels():
     model = trained_shape()
     many = X[:1].expand(60_000, SIZE)
     with torch.no_grad():
-        found = noise_loss(model, many)
+        found = simple_loss(model, many)
         by_level = [
             SCHEDULE.snr[t - 1]
             * (many - model.denoise(forward_marginal(SCHEDULE, many, t).sample(), t))
@@ -499,7 +499,7 @@ def test_the_noise_loss_of_the_ideal_denoiser_is_what_the_levels_leave_unknown()
     # SNR_t tr Cov[x | z_t], averaged over t. Would catch noise of the wrong size in z_t.
     torch.manual_seed(0)
     model = exact_gaussian_diffusion(SCHEDULE, IDEAL)
-    found = noise_loss(model, DATA_LAW.sample((60_000,)))
+    found = simple_loss(model, DATA_LAW.sample((60_000,)))
     unknown = IDEAL.covariance(SCHEDULE.log_snr).diagonal(dim1=-2, dim2=-1).sum(-1)
     expected = (SCHEDULE.snr * unknown).mean().item()
     assert abs(found.mean().item() - expected) < 4 * found.std().item() / math.sqrt(60_000)
@@ -518,7 +518,7 @@ class Zero(nn.Module):
 
 def test_a_model_that_predicts_nothing_has_the_loss_of_pure_noise():
     model = Diffusion(SCHEDULE, NoiseDenoiser(Zero()), 0.3, StandardNormal(SIZE).double())
-    loss = noise_loss(model, torch.zeros(40_000, SIZE, dtype=torch.float64))
+    loss = simple_loss(model, torch.zeros(40_000, SIZE, dtype=torch.float64))
     assert loss.mean().item() == pytest.approx(SIZE, rel=0.02)
 
 
@@ -537,7 +537,7 @@ def test_the_levels_of_a_batch_are_stratified():
 
 def test_gradients_reach_the_denoiser():
     model = trained_shape()
-    for objective in (elbo, diffusion_elbo, one_level_elbo, noise_loss):
+    for objective in (elbo, diffusion_elbo, one_level_elbo, simple_loss):
         gradients = torch.autograd.grad(objective(model, X).sum(), list(model.parameters()))
         assert all(g.abs().max() > 0 for g in gradients), objective.__name__
 

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Bernoulli, Categorical, Independent, Normal
 from toys import normal
 
-from companion.estimators import pathwise, score_function
+from companion.objectives import pathwise, score_function
 
 COUNT = 20_000
 

@@ -10,7 +10,7 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Nor
 from toys import PIXELS, linear_gaussian, normal
 
 from companion.exact import LinearGaussian, arch, latent_grid
-from companion.grid import gaussian_floor, kl_on_grid, posterior_on_grid
+from companion.exact import gaussian_floor, kl_on_grid, posterior_on_grid
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
 

@@ -6,7 +6,7 @@ import torch
 from test_chain import SIZES, X, chain, poor_encoders
 from toys import POINTS, gaussian_vae, normal
 
-from companion.chain import LinearGaussianChain
+from companion.exact import LinearGaussianChain
 from companion.conditionals import (
     GaussianConditional,
     LinearGaussianConditional,

@@ -14,19 +14,19 @@ from docutils.nodes import make_id  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from companion.chain import LinearGaussianChain
+from companion.exact import LinearGaussianChain
 from companion.conditionals import GaussianConditional, LinearGaussianConditional, StandardNormal
 from companion.conditionals import mlp as network
 from companion.data import digits
-from companion.denoisers import DataDenoiser, GaussianDenoiser
+from companion.diffusion import DataDenoiser, GaussianDenoiser
 from companion.diagnostics import gradient_norms
 from companion.diffusion import Diffusion, exact_gaussian_diffusion, three_terms
-from companion.estimators import pathwise, score_function
+from companion.objectives import pathwise, score_function
 from companion.exact import DiscreteModel, latent_grid, optimal_decoder, optimal_linear_vae
-from companion.grid import gaussian_floor
+from companion.exact import gaussian_floor
 from companion.models import HVAE
 from companion.objectives import beta_elbo, elbo, gaussian_kl
-from companion.schedule import Schedule, forward_marginal, log_snr_schedule
+from companion.diffusion import Schedule, forward_marginal, log_snr_schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from companion.validation import (
+from companion._checks import (
     require_choice,
-    require_count,
+    check_count,
     require_data,
     require_module,
     require_nonnegative,
@@ -20,21 +20,21 @@ from companion.validation import (
 
 @pytest.mark.parametrize("value", [1, 7, np.int64(3)])
 def test_counts(value):
-    assert require_count(value, "num") == value
-    assert type(require_count(value, "num")) is int
+    assert check_count(value, "num") == value
+    assert type(check_count(value, "num")) is int
 
 
 @pytest.mark.parametrize("value", [1.0, "3", None, True, torch.tensor(3), math.nan, [1]])
 def test_no_counts(value):
     with pytest.raises(TypeError, match=r"num must be a whole number, got .*; pass an int"):
-        require_count(value, "num")
+        check_count(value, "num")
 
 
 @pytest.mark.parametrize(("value", "minimum"), [(0, 1), (-1, 0), (1, 2)])
 def test_counts_that_are_too_small(value, minimum):
     with pytest.raises(ValueError, match=f"num must be at least {minimum}, got {value}; pass"):
-        require_count(value, "num", minimum=minimum)
-    assert require_count(minimum, "num", minimum=minimum) == minimum
+        check_count(value, "num", minimum=minimum)
+    assert check_count(minimum, "num", minimum=minimum) == minimum
 
 
 @pytest.mark.parametrize("value", [1e-300, 2, 0.5, np.float32(0.5), Fraction(1, 2)])

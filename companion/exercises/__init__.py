@@ -10,8 +10,8 @@ wrong answer in code: the check recognises it by its results.
 from importlib import import_module
 from typing import Final, final
 
+from companion._checks import check_count
 from companion.exercises.checking import Exercise, Inspection, Prediction
-from companion.validation import require_count
 
 Task = Exercise | Inspection | Prediction
 
@@ -69,7 +69,7 @@ def chapter(number: int) -> Chapter:
         ValueError: There is no such chapter.
         TypeError: number is no whole number.
     """
-    require_count(number, "number")
+    check_count(number, "number")
     if number not in FILES:
         raise ValueError(f"number must be one of {', '.join(map(str, FILES))}, got {number}")
     module = import_module(f"companion.exercises.{FILES[number]}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from companion.diagnostics import nearest_distance, two_sample_distance
+from companion.diagnostics import energy_distance, nearest_distance
 from companion.exercises.checking import Exercise, Mistake, Prediction
 
 Function = Callable[..., Any]
@@ -95,7 +95,7 @@ def _probe_energy(answer: Function) -> list[Any]:
 
 energy_distance = Exercise(
     name="energy_distance",
-    solution=two_sample_distance,
+    solution=diagnostics.energy_distance,
     probe=_probe_energy,
     mistakes=(
         Mistake(

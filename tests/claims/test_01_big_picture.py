@@ -6,7 +6,7 @@ from torch.distributions import MultivariateNormal
 
 from companion import data
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.diagnostics import nearest_distance, two_sample_distance
+from companion.diagnostics import nearest_distance, energy_distance
 from companion.models import VAE, Autoencoder
 from companion.objectives import elbo, log_reconstruction
 from companion.train import fit
@@ -116,7 +116,7 @@ def test_standard_gaussian_codes_of_an_autoencoder_decode_far_from_the_digits(
 ):
     train, held_out = digits
     for samples in digit_samples:
-        far, near = (two_sample_distance(samples[name], held_out) for name in ("plain", "vae"))
+        far, near = (energy_distance(samples[name], held_out) for name in ("plain", "vae"))
         assert far > near + 0.2
         far, near = (nearest_distance(samples[name], train).mean() for name in ("plain", "vae"))
         assert far > near + 0.3
@@ -134,10 +134,10 @@ def test_a_gaussian_fitted_to_the_codes_of_digits_loses_by_neighbours_only(digit
         back = nearest_distance(held_out, fitted).mean() - nearest_distance(held_out, vae).mean()
         assert there > 0.1
         assert back > 0.03
-        assert two_sample_distance(clouds, held_out) < two_sample_distance(vae, held_out)
+        assert energy_distance(clouds, held_out) < energy_distance(vae, held_out)
         assert nearest_distance(clouds, train).mean() > nearest_distance(vae, train).mean() + 0.3
     energy = {
-        name: sum(two_sample_distance(samples[name], held_out) for samples in digit_samples)
+        name: sum(energy_distance(samples[name], held_out) for samples in digit_samples)
         for name in ("fitted", "vae")
     }
     assert energy["fitted"] < energy["vae"]
@@ -159,7 +159,7 @@ def test_on_half_circles_random_codes_of_an_autoencoder_lose_both_ways():
     (train,), (held_out,) = data.split(data.moons(800), held_out=0.3)
     for seed in SEEDS:
         samples = generate(*fitted_pair(train, 2, seed, epochs=60, lr=1e-2), train)
-        energy = {name: two_sample_distance(s, held_out) for name, s in samples.items()}
+        energy = {name: energy_distance(s, held_out) for name, s in samples.items()}
         nearest = {name: nearest_distance(s, train).mean() for name, s in samples.items()}
         for name in ("plain", "fitted"):
             assert energy["vae"] < energy[name]

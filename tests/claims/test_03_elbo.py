@@ -21,7 +21,7 @@ from torch.distributions import (
 
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.data import digits, split
-from companion.diagnostics import elbo_surgery, nearest_distance, two_sample_distance
+from companion.diagnostics import elbo_surgery, nearest_distance, energy_distance
 from companion.ensemble import Ensemble
 from companion.exact import (
     DiscreteModel,
@@ -280,7 +280,7 @@ def trained(images):
 @torch.no_grad()
 def distance_of_prior_samples(model, data):
     torch.manual_seed(1)
-    return two_sample_distance(model.decoder(model.prior().sample((1000,))).mean, data).item()
+    return energy_distance(model.decoder(model.prior().sample((1000,))).mean, data).item()
 
 
 @torch.no_grad()
@@ -474,7 +474,7 @@ def test_holes_of_trained_models(trained, images):
         of_prior.append(distance_of_prior_samples(model, others))
         with torch.no_grad():
             codes = model.encoder(train[torch.randint(100, (1000,))]).sample()
-            of_codes.append(two_sample_distance(model.decoder(codes).mean, others).item())
+            of_codes.append(energy_distance(model.decoder(codes).mean, others).item())
     assert mismatch[0] > 2 * mismatch[1]
     assert of_prior[0] > 5 * of_codes[0]  # the codes are good, the prior misses them
     assert of_prior[1] < 5 * of_codes[1]

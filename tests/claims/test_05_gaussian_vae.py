@@ -34,7 +34,7 @@ from companion.conditionals import (
 )
 from companion.diagnostics import mutual_information_gap
 from companion.ensemble import Ensemble
-from companion.estimators import pathwise, score_function
+from companion.objectives import pathwise, score_function
 from companion.exact import LinearGaussian, latent_grid, log_marginal_quadrature
 from companion.models import VAE
 from companion.objectives import beta_elbo, elbo, elbo_analytic, gaussian_kl

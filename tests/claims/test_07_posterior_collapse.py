@@ -33,7 +33,7 @@ from companion.diagnostics import (
     elbo_surgery,
     log_aggregate,
     mutual_information,
-    two_sample_distance,
+    energy_distance,
     unit_rates,
 )
 from companion.ensemble import Ensemble
@@ -422,9 +422,9 @@ def test_samples_do_not_show_a_collapse_and_information_does(trained):
     for start, end, other in zip(
         trained.strong, trained.taken_over, trained.factorised, strict=True
     ):
-        near = two_sample_distance(end.sample(500), trained.test)
-        assert abs(near - two_sample_distance(start.sample(500), trained.test)) < 0.05
-        assert near < two_sample_distance(other.sample(500), trained.test)
+        near = energy_distance(end.sample(500), trained.test)
+        assert abs(near - energy_distance(start.sample(500), trained.test)) < 0.05
+        assert near < energy_distance(other.sample(500), trained.test)
         parts = elbo_surgery(end, trained.test)
         assert parts.mutual_information.mean + parts.marginal_kl.mean < 0.5
 

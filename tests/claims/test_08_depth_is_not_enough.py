@@ -26,7 +26,7 @@ from companion.conditionals import (
 )
 from companion.ensemble import Ensemble
 from companion.exact import elbo_quadrature, log_marginal_quadrature
-from companion.grid import gaussian_floor, posterior_on_grid
+from companion.exact import gaussian_floor, posterior_on_grid
 from companion.models import VAE
 from companion.objectives import elbo, iwae_bound
 from companion.train import fit

@@ -22,7 +22,7 @@ from torch.distributions import (
 )
 
 from companion import data
-from companion.chain import LinearGaussianChain, chain_joint
+from companion.exact import LinearGaussianChain, chain_joint
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -42,7 +42,7 @@ from companion.objectives import (
     iwae_bound,
     log_marginal,
 )
-from companion.schedule import linear_schedule, reverse_posterior
+from companion.diffusion import linear_schedule, reverse_posterior
 from companion.train import fit, linear_warm_up
 
 SEEDS = range(4)

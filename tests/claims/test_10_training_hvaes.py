@@ -11,7 +11,7 @@ from torch.distributions import MultivariateNormal
 
 from companion import data
 from companion.autoregressive import AutoregressiveConditional
-from companion.chain import Blocks, chain_joint
+from companion.exact import Blocks, chain_joint
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.diagnostics import gradient_norms, level_rates
 from companion.ensemble import Ensemble

@@ -19,20 +19,20 @@ from companion.conditionals import (
     StandardNormal,
     mlp,
 )
-from companion.denoisers import TIME_FEATURES, GaussianDenoiser, NoiseDenoiser
-from companion.diagnostics import log_aggregate, sharpness, two_sample_distance
+from companion.diffusion import TIME_FEATURES, GaussianDenoiser, NoiseDenoiser
+from companion.diagnostics import log_aggregate, sharpness, energy_distance
 from companion.diffusion import (
     Diffusion,
     diffusion_elbo,
     draw_levels,
     exact_gaussian_diffusion,
-    noise_loss,
+    simple_loss,
     one_level_elbo,
     three_terms,
 )
 from companion.models import HVAE, VAE
 from companion.objectives import elbo
-from companion.schedule import (
+from companion.diffusion import (
     Schedule,
     cosine_schedule,
     forward_kernel,
@@ -95,7 +95,7 @@ def test_the_elbo_of_diffusion_is_that_of_an_hvae(schedule):
 def test_one_jump_is_t_steps_from_any_level(schedule):
     for s in (0, 2, 5):
         mean, variance = X, torch.zeros_like(X)
-        for t in range(s + 1, schedule.num_levels + 1):
+        for t in range(s + 1, schedule.num_steps + 1):
             beta = schedule.beta[t - 1]
             mean, variance = (1 - beta).sqrt() * mean, (1 - beta) * variance + beta
             jump = forward_kernel(schedule, X, s, t)
@@ -361,7 +361,7 @@ def trained_on_digits(kind, seed, epochs, rows):
     denoiser = NoiseDenoiser(mlp(64 + TIME_FEATURES, 128, 128, 64))
     model = Diffusion(log_snr_schedule(30, 4.0, -8.0), denoiser, SCALE, StandardNormal(64))
     for part, lr in ((2 * epochs // 3, 5e-3), (epochs // 3, 1e-3)):
-        fit(model, rows, lambda m, x: -noise_loss(m, x), epochs=part, lr=lr)
+        fit(model, rows, lambda m, x: -simple_loss(m, x), epochs=part, lr=lr)
     return model
 
 
@@ -388,20 +388,20 @@ def test_samples_of_diffusion_are_near_the_data_and_sharper_than_a_vaes(digits, 
     torch.manual_seed(0)
     real = sharpness(digits[1]).mean()
     blurred = draw(trained_on_digits("VAE", 10, 60, digits[0]), 300)
-    noise = two_sample_distance(torch.randn(300, 64), digits[1])
+    noise = energy_distance(torch.randn(300, 64), digits[1])
     assert sharpness(blurred).mean() < real
-    assert two_sample_distance(blurred, digits[1]) < noise / 4
+    assert energy_distance(blurred, digits[1]) < noise / 4
     for model in diffusions:
         drawn = draw(model, 300)
         assert sharpness(drawn).mean() > sharpness(blurred).mean()
-        assert two_sample_distance(drawn, digits[1]) < noise / 4
+        assert energy_distance(drawn, digits[1]) < noise / 4
 
 
 @pytest.mark.claim("diff.stability")
 def test_three_seeds_of_diffusion_train_and_agree(digits, diffusions):
     torch.manual_seed(0)
-    distances = torch.stack([two_sample_distance(draw(m, 300), digits[1]) for m in diffusions])
-    untrained = two_sample_distance(torch.randn(300, 64), digits[1])
+    distances = torch.stack([energy_distance(draw(m, 300), digits[1]) for m in diffusions])
+    untrained = energy_distance(torch.randn(300, 64), digits[1])
     assert distances.max() < untrained / 4
     with torch.no_grad():
         bounds = torch.stack([elbo(model, digits[1]).mean() for model in diffusions])

@@ -5,10 +5,10 @@ import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from companion import exercises
-from companion.denoisers import DataDenoiser
+from companion.diffusion import DataDenoiser
 from companion.exercises import diffusion_preview as own
-from companion.schedule import Schedule, forward_marginal
-from companion.schedule import reverse_posterior as package_posterior
+from companion.diffusion import Schedule, forward_marginal
+from companion.diffusion import reverse_posterior as package_posterior
 
 
 def test_the_chapter_offers_them_all():

@@ -16,7 +16,7 @@ from torch.nn.functional import binary_cross_entropy, gaussian_nll_loss
 
 from companion import exercises
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.estimators import score_function
+from companion.objectives import score_function
 from companion.exercises import gaussian_vae as own
 from companion.models import VAE
 from companion.objectives import elbo_analytic, log_marginal
