@@ -2,6 +2,9 @@
 
 Writes the address into ``_config.yml`` (links and launch buttons), into the setup cell of every
 chapter (what Colab installs), and into the README (badges). ``URL=none`` takes it out again.
+
+Colab opens a chapter at the tag of the release, ``v`` and the version in ``pyproject.toml``, and
+installs the package at the same tag: so a chapter never meets the code of another.
 """
 
 import argparse
@@ -10,7 +13,7 @@ import sys
 from pathlib import Path
 
 import nbformat
-from setup_cell import setup_cell
+from setup_cell import release_of, setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = re.compile(r"https://github\.com/(?P<name>[A-Za-z0-9][\w-]*/[\w.-]*\w)")
@@ -20,14 +23,14 @@ BEGIN, END = "begin: make repository", "end: make repository"
 CONFIG = """\
 repository:
   url: {url}
-  branch: main
+  branch: {release}
 launch_buttons:
   notebook_interface: jupyterlab
   colab_url: https://colab.research.google.com
 """
 README = """\
 [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]\
-(https://colab.research.google.com/github/{name}/blob/main/book/01_big_picture.ipynb)
+(https://colab.research.google.com/github/{name}/blob/{release}/book/01_big_picture.ipynb)
 [![CI]({url}/actions/workflows/ci.yml/badge.svg)]({url}/actions/workflows/ci.yml)
 """
 
@@ -53,21 +56,27 @@ def set_repository(root: Path, address: str) -> list[Path]:
     """Write the address everywhere below ``root``; return the files that changed."""
     url = checked(address)
     name = url.removeprefix("https://github.com/")
-    new = {}
+    release = release_of(ROOT)
+    changed = []
     for file, text in (("_config.yml", CONFIG), ("README.md", README)):
+        block = text.format(url=url, name=name, release=release) if url else ""
         path = root / file
-        block = text.format(url=url, name=name) if url else ""
-        new[path] = between_marks(path.read_text("utf-8"), block)
+        changed += replaced(path, between_marks(path.read_text("utf-8"), block))
     for path in sorted(root.glob("book/*.ipynb")):
         notebook = nbformat.read(path, nbformat.NO_CONVERT)
         for cell in notebook.cells:
             if "setup" in cell.metadata.get("tags", []):
-                cell.source = setup_cell(url)
-        new[path] = nbformat.writes(notebook) + "\n"
-    changed = [path for path, text in new.items() if text != path.read_text("utf-8")]
-    for path in changed:
-        path.write_text(new[path], "utf-8")
+                cell.source = setup_cell(url, release)
+        changed += replaced(path, nbformat.writes(notebook) + "\n")
     return changed
+
+
+def replaced(path: Path, text: str) -> list[Path]:
+    """Write a file's new text; return the path if that changed anything."""
+    if text == path.read_text("utf-8"):
+        return []
+    path.write_text(text, "utf-8")
+    return [path]
 
 
 def between_marks(text: str, block: str) -> str:
@@ -83,11 +92,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     try:
-        changed = set_repository(ROOT, parser.parse_args().url)
+        address = parser.parse_args().url
+        changed = set_repository(ROOT, address)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 1
     print("\n".join(f"changed {path.relative_to(ROOT)}" for path in changed) or "nothing to change")
+    if checked(address):
+        tag = release_of(ROOT)
+        print(f"Commit, then: git tag {tag} && git push origin HEAD {tag}. Colab opens that tag.")
     return 0
 
 
