@@ -6,10 +6,14 @@ import pytest
 import torch
 from toys import bits, normal
 
-from companion.autoregressive import AutoregressiveConditional
-from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.models import VAE
-from companion.objectives import elbo
+from companion import (
+    VAE,
+    AutoregressiveConditional,
+    GaussianConditional,
+    StandardNormal,
+    elbo,
+    mlp,
+)
 
 LATENT, PIXELS, HIDDEN, CODES = 3, 5, 11, 4
 
@@ -53,8 +57,6 @@ def test_a_context_ends_what_a_pixel_sees(context):
         (gradient,) = torch.autograd.grad(conditional.logits(x, z)[0, pixel], x)
         distance = pixel - torch.arange(PIXELS)
         assert ((gradient[0] != 0) == ((distance > 0) & (distance <= context))).all()
-    with pytest.raises(ValueError, match="context must be at least 0"):
-        AutoregressiveConditional(LATENT, PIXELS, HIDDEN, -1)
 
 
 def test_every_pixel_sees_the_code(conditional):
@@ -94,5 +96,17 @@ def test_it_is_the_decoder_of_a_vae(conditional):
 
 
 def test_grey_pixels_are_refused(conditional):
-    with pytest.raises(ValueError, match="support"):
-        conditional(normal(1, LATENT, seed=1)).log_prob(torch.full((1, PIXELS), 0.3).double())
+    encoder = GaussianConditional(mlp(PIXELS, 6, 2 * LATENT))
+    vae = VAE(encoder, conditional, StandardNormal(LATENT)).double()
+    grey = bits(2, PIXELS)
+    grey[1, 3] = 0.3
+    with pytest.raises(ValueError, match=r"suit the AutoregressiveBernoulli decoder.*binarise"):
+        elbo(vae, grey)
+
+
+def test_several_things_given_stand_side_by_side():
+    conditional = AutoregressiveConditional(LATENT + 2, PIXELS, HIDDEN).double()
+    one, other = normal(CODES, LATENT, seed=1), normal(7, CODES, 2, seed=2)
+    together = torch.cat([one.expand(7, -1, -1), other], dim=-1)
+    x = bits(CODES, PIXELS)
+    assert torch.equal(conditional(one, other).log_prob(x), conditional(together).log_prob(x))

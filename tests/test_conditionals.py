@@ -2,19 +2,24 @@
 
 import math
 
+import mpmath
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal
-from toys import PIXELS, POINTS, SAMPLES, UNITS, bits, gaussians, normal
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
+from toys import PIXELS, POINTS, SAMPLES, UNITS, bits, gaussian_vae, gaussians, normal
 
-from companion.conditionals import (
+from companion import (
+    VAE,
     BernoulliConditional,
     GaussianConditional,
     LinearGaussianConditional,
     StandardNormal,
+    elbo,
+    elbo_analytic,
     mlp,
 )
+from companion.conditionals import Gaussian, GaussianPrior, gaussian
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -143,11 +148,180 @@ def test_eval_changes_nothing():
 
 
 def test_a_diverged_network_is_named():
-    net = mlp(2, 6)
-    nn.init.constant_(net[0].weight, math.nan)
-    with pytest.raises(FloatingPointError, match="Normal parameters that are NaN"):
-        GaussianConditional(net)(torch.ones(5, 2))
-    nn.init.constant_(net[0].weight, 0)
-    nn.init.constant_(net[0].bias, -1e6)  # a log-variance whose exponential is zero
-    with pytest.raises(FloatingPointError, match="out of range"):
-        GaussianConditional(net)(torch.ones(5, 2))
+    vae = gaussian_vae()
+    nn.init.constant_(vae.encoder.net[0].weight, math.nan)
+    with pytest.raises(FloatingPointError, match="the objective is NaN: look for NaN in the model"):
+        elbo(vae, normal(POINTS, PIXELS, seed=2))
+
+
+# The Gaussian's numbers, from a log-variance that underflows twice over to one of e^60.
+
+both = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["32", "64"])
+LOGVARS = [-400.0, -300.0, -210.0, -180.0, -174.0, -150.0, -90.0, -40.0, -8.0, 0.0, 9.0, 60.0]
+
+
+def constant_encoder(logvar, dtype):
+    """A VAE whose q(z | x) is the same for every x; its last bias is (μ, log σ²)."""
+    torch.manual_seed(0)
+    last = nn.Linear(PIXELS, 2 * UNITS)
+    nn.init.zeros_(last.weight)
+    with torch.no_grad():
+        last.bias.copy_(torch.cat([torch.linspace(-1, 2, UNITS), torch.full((UNITS,), logvar)]))
+    decoder = GaussianConditional(mlp(UNITS, PIXELS), scale=1.0)
+    return VAE(GaussianConditional(last), decoder, StandardNormal(UNITS)).to(dtype), last.bias
+
+
+@both
+@pytest.mark.parametrize("logvar", LOGVARS)
+@pytest.mark.parametrize("bound", [elbo, elbo_analytic])
+def test_no_log_variance_makes_a_bound_nan(bound, logvar, dtype):
+    # Catches: a logarithm of a scale that underflowed, 0 / 0 in the density of its own draw.
+    vae, bias = constant_encoder(logvar, dtype)
+    x = normal(POINTS, PIXELS, seed=2).to(dtype)
+    torch.manual_seed(1)
+    values = bound(vae, x, SAMPLES)
+    (gradient,) = torch.autograd.grad(values.mean(), bias)
+    assert values.isfinite().all()
+    assert gradient.isfinite().all()
+    if logvar < -20:
+        # σ does nothing to the reconstruction any more: what is left is the rate's −½ log σ².
+        pull = torch.full((UNITS,), 0.5, dtype=dtype)
+        torch.testing.assert_close(gradient[UNITS:], pull, rtol=0, atol=2e-4)
+    if logvar > 20:
+        assert (gradient[UNITS:] < 0).all()
+
+
+@both
+@pytest.mark.parametrize("logvar", LOGVARS)
+def test_a_rate_keeps_its_digits_whatever_its_log_variance(logvar, dtype):
+    # Both forms against 60 digits: the closed one, and that of a draw with its own ε.
+    mu = torch.tensor([0.3, -2.0], dtype=dtype)
+    given = torch.cat([mu, torch.full((2,), logvar, dtype=dtype)]).requires_grad_()
+    q = GaussianConditional(nn.Identity())(given)
+    p = StandardNormal(2).to(dtype)()
+    torch.manual_seed(0)
+    noise = torch.randn(1, 2, dtype=dtype)[0].tolist()
+    torch.manual_seed(0)
+    z = q.rsample((1,))
+    sampled = (q.log_prob(z) - p.log_prob(z)).sum()
+    closed = kl_divergence(q, p)
+    with mpmath.workdps(60):
+        scale = mpmath.exp(mpmath.mpf(logvar) / 2)
+        exact = sum((mpmath.mpf(m) ** 2 + scale**2 - 1 - logvar) / 2 for m in mu.tolist())
+        draws = [m + scale * e for m, e in zip(mu.tolist(), noise, strict=True)]
+        known = sum((d**2 - e**2 - logvar) / 2 for d, e in zip(draws, noise, strict=True))
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-13
+    assert abs(closed.item() - exact) < tolerance * abs(exact)
+    # ε itself is lost in z = μ + σε where σ is small beside μ; ½ε² is what that may cost.
+    lost = sum(e**2 for e in noise) / 2 if logvar < -20 else 0
+    assert abs(sampled.item() - known) <= 20 * tolerance * abs(known) + lost
+    for rate, truth in (
+        (closed, [(scale**2 - 1) / 2] * 2),
+        (sampled, [(d * scale * e - 1) / 2 for d, e in zip(draws, noise, strict=True)]),
+    ):
+        (gradient,) = torch.autograd.grad(rate, given, retain_graph=True)
+        for got, expected in zip(gradient[2:].tolist(), truth, strict=True):
+            assert abs(got - expected) < 1e-3 * max(abs(expected), 0.5), (logvar, got, expected)
+
+
+def test_a_scale_that_underflows_keeps_its_logarithm():
+    # Catches: log(exp(−200)) in float32, which is −∞ or the logarithm of the smallest number.
+    q = gaussian(torch.zeros(1), torch.full((1,), -200.0))
+    assert q.log_prob(torch.zeros(1)).item() == pytest.approx(200 - LOG_2PI / 2, rel=1e-6)
+    assert q.base_dist.scale.item() == torch.finfo(torch.float32).tiny
+
+
+@both
+def test_where_torchs_normal_works_this_is_torchs_normal(dtype):
+    mean, log_scale = (normal(SAMPLES, POINTS, UNITS, seed=s).to(dtype) for s in (1, 2))
+    ours, theirs = Gaussian(mean, log_scale), Normal(mean, log_scale.exp())
+    y = normal(SAMPLES, POINTS, UNITS, seed=3).to(dtype)
+    close = (
+        {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-13, "atol": 1e-13}
+    )
+    for name, args in (("log_prob", (y,)), ("cdf", (y,)), ("entropy", ())):
+        torch.testing.assert_close(*(getattr(d, name)(*args) for d in (ours, theirs)), **close)
+    for name in ("mean", "stddev", "variance", "mode"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), **close)
+    draws = []
+    for d in (ours, theirs):
+        torch.manual_seed(4)
+        draws.append(d.rsample((9,)))
+    assert torch.equal(*draws)
+    wide = ours.expand((9, SAMPLES, POINTS, UNITS))
+    assert isinstance(wide, Gaussian)
+    assert torch.equal(wide.log_prob(draws[0]), ours.log_prob(draws[0]))
+
+
+@both
+def test_divergences_of_gaussians_are_torchs(dtype):
+    # Catches: KL(p ‖ q), a scale that divides the wrong way, a fixed scale that is not broadcast.
+    mean, other = (normal(SAMPLES, POINTS, UNITS, seed=s).to(dtype) for s in (1, 2))
+    log_scale, above = (0.5 * normal(SAMPLES, POINTS, UNITS, seed=s).to(dtype) for s in (3, 4))
+    close = (
+        {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    )
+    for p_scale in (above, above[0, 0, 0]):
+        found = kl_divergence(Gaussian(mean, log_scale), Gaussian(other, p_scale))
+        known = kl_divergence(Normal(mean, log_scale.exp()), Normal(other, p_scale.exp()))
+        torch.testing.assert_close(found, known, **close)
+        q, p = gaussian(mean, log_scale), gaussian(other, p_scale)
+        torch.testing.assert_close(kl_divergence(q, p), known.sum(-1), **close)
+    with_torchs = kl_divergence(Gaussian(mean, log_scale), Normal(other, above.exp()))
+    known = kl_divergence(Normal(mean, log_scale.exp()), Normal(other, above.exp()))
+    torch.testing.assert_close(with_torchs, known, **close)
+
+
+def test_divergences_with_a_full_covariance():
+    # Independent units on either side, against a full covariance, by the formula written out.
+    full = gaussians(5)
+    mean, log_scale = normal(POINTS, UNITS, seed=3), 0.5 * normal(POINTS, UNITS, seed=4)
+    diagonal = MultivariateNormal(mean, torch.diag_embed((2 * log_scale).exp()))
+    ours = gaussian(mean, log_scale)
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    for found, (q, p) in (
+        (kl_divergence(ours, full), (diagonal, full)),
+        (kl_divergence(full, ours), (full, diagonal)),
+    ):
+        precision = torch.linalg.inv(p.covariance_matrix)
+        away = p.mean - q.mean
+        by_hand = 0.5 * (
+            (precision @ q.covariance_matrix).diagonal(dim1=-2, dim2=-1).sum(-1)
+            + (away[:, None] @ precision @ away[..., None])[:, 0, 0]
+            - UNITS
+            + torch.logdet(p.covariance_matrix)
+            - torch.logdet(q.covariance_matrix)
+        )
+        torch.testing.assert_close(found, by_hand, **close)
+    with pytest.raises(NotImplementedError, match="is no Gaussian"):
+        kl_divergence(Independent(torch.distributions.Laplace(mean, 1.0), 1), full)
+
+
+def test_several_things_given_stand_side_by_side():
+    # (K, B, u) beside (B, v): the one without samples serves all of them.
+    net = mlp(UNITS + 2, 2 * PIXELS).double()
+    z, x = normal(SAMPLES, POINTS, UNITS, seed=1), normal(POINTS, 2, seed=2)
+    given = torch.cat([z, x.expand(SAMPLES, -1, -1)], dim=-1)
+    assert torch.equal(GaussianConditional(net)(z, x).mean, GaussianConditional(net)(given).mean)
+    assert GaussianConditional(net)(z, x).batch_shape == (SAMPLES, POINTS)
+    linear = LinearGaussianConditional(
+        normal(PIXELS, UNITS + 2, seed=3), normal(PIXELS, seed=4), torch.eye(PIXELS).double()
+    )
+    assert torch.equal(linear(z, x).mean, linear(given).mean)
+
+
+def test_an_odd_number_of_outputs_is_no_mean_and_log_variance():
+    with pytest.raises(ValueError, match="mean and log-variance, got 5 outputs"):
+        GaussianConditional(mlp(2, 5))(torch.ones(3, 2))
+
+
+def test_a_prior_of_any_mean_and_covariance():
+    mean, covariance = normal(UNITS, seed=1), gaussians(2, 1).covariance_matrix[0]
+    y = normal(POINTS, UNITS, seed=3)
+    p = GaussianPrior(mean, covariance)()
+    torch.testing.assert_close(
+        p.log_prob(y), MultivariateNormal(mean, covariance).log_prob(y), rtol=1e-12, atol=1e-12
+    )
+    assert GaussianPrior(mean, covariance).state_dict().keys() == {"mean", "scale_tril"}
+    with pytest.raises(ValueError, match="symmetric and positive definite"):
+        GaussianPrior(mean, -covariance)

@@ -5,9 +5,7 @@ import torch
 from torch.distributions import Distribution
 from toys import PIXELS, bernoulli_vae, bits, gaussian_vae, normal
 
-from companion.ensemble import Ensemble
-from companion.objectives import beta_elbo, elbo_analytic
-from companion.train import fit
+from companion import Ensemble, beta_elbo, elbo_analytic, fit
 
 X = normal(23, PIXELS, seed=71)
 BETAS = [0.5, 1.0, 4.0]

@@ -6,7 +6,7 @@ import mpmath
 import pytest
 import torch
 
-from companion.objectives import gaussian_kl
+from companion import gaussian_kl
 
 both = pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float32, 1e-3), (torch.float64, 1e-9)], ids=["32", "64"]

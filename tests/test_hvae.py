@@ -6,14 +6,20 @@ import pytest
 import torch
 from toys import POINTS, bits, normal
 
-from companion.conditionals import (
+from companion import (
+    HVAE,
+    VAE,
     BernoulliConditional,
     GaussianConditional,
     StandardNormal,
+    beta_elbo,
+    elbo,
+    elbo_analytic,
+    free_bits_elbo,
+    iwae_bound,
+    log_marginal,
     mlp,
 )
-from companion.models import HVAE, VAE
-from companion.objectives import beta_elbo, elbo, elbo_analytic, free_bits_elbo, iwae_bound
 
 SIZES = (5, 4, 3, 2)
 SAMPLES = 7
@@ -56,6 +62,7 @@ def test_one_level_is_the_vae_bit_for_bit():
         ]
         assert all(map(torch.equal, *gradients))
     assert torch.equal(seeded(one.sample, 9), seeded(vae.sample, 9))
+    assert torch.equal(*(seeded(log_marginal, model, X, 9, 4) for model in (one, vae)))
 
 
 def test_trace_pairs_each_level_with_its_neighbours():
@@ -92,14 +99,14 @@ def test_gradients_reach_every_level():
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_decoding_from_a_level_keeps_what_is_above():
+def test_going_down_from_a_level_keeps_what_is_above():
     model = hvae()
     for decoder in model.decoders[1:]:
         for parameter in decoder.parameters():
             torch.nn.init.zeros_(parameter)
     torch.manual_seed(0)
-    draws = model.decode(torch.zeros(20_000, SIZES[-1]).double(), level=3)
-    direct = model.decode(torch.randn(20_000, SIZES[1]).double(), level=1)
+    draws = model.descend(torch.zeros(20_000, SIZES[-1]).double())[0]
+    direct = model.descend(torch.randn(20_000, SIZES[1]).double(), 1)[0]
     # With levels 2 and 3 switched off, z_1 given them is N(0, I).
     error = (draws.var(0) / 20_000 + direct.var(0) / 20_000).sqrt()
     assert ((draws.mean(0) - direct.mean(0)).abs() < 5 * error).all()
@@ -107,13 +114,28 @@ def test_decoding_from_a_level_keeps_what_is_above():
     torch.testing.assert_close(draws.std(0), direct.std(0), rtol=0.05, atol=0.0)
 
 
-def test_sample_is_decode_of_the_prior():
+def test_sample_goes_down_from_the_prior():
     model = hvae()
     torch.manual_seed(1)
     x = model.sample(6)
     torch.manual_seed(1)
-    assert torch.equal(x, model.decode(model.prior().sample((6,)), level=3))
+    assert torch.equal(x, model.descend(model.prior().sample((6,)), level=3)[0])
     assert not x.requires_grad
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_path_down_is_drawn_by_the_decoders_in_order(level):
+    # Catches: a decoder of the wrong level, and a path returned in the order it was drawn.
+    model = hvae()
+    z = normal(SAMPLES, POINTS, SIZES[level], seed=2)
+    path = seeded(model.descend, z, level)
+    assert [part.shape for part in path] == [(SAMPLES, POINTS, d) for d in SIZES[: level + 1]]
+    assert path[level] is z
+    torch.manual_seed(5)
+    drawn = z
+    for below in reversed(range(level)):
+        drawn = model.decoders[below](drawn).sample()
+        assert torch.equal(path[below], drawn)
 
 
 def test_it_scores_binary_data_and_refuses_grey():
@@ -123,7 +145,7 @@ def test_it_scores_binary_data_and_refuses_grey():
         StandardNormal(2),
     ).double()
     assert elbo(model, bits(POINTS, 4)).shape == (POINTS,)
-    with pytest.raises(ValueError, match=r"Bernoulli decoder can produce.*binarise"):
+    with pytest.raises(ValueError, match=r"suit the Bernoulli decoder.*binarise"):
         elbo(model, torch.full((2, 4), 0.3).double())
 
 
@@ -147,7 +169,7 @@ def test_free_bits_count_for_each_level_by_itself():
 
 
 def test_several_levels_have_no_analytic_elbo():
-    with pytest.raises(ValueError, match=r"one latent level, got 3.*elbo"):
+    with pytest.raises(ValueError, match=r"infers from the bottom up.*use elbo"):
         elbo_analytic(hvae(), X)
 
 

@@ -1,21 +1,21 @@
 """Diagnostics of a hierarchy, level by level, on chains whose answer is known."""
 
-import jaxtyping
 import pytest
 import torch
 from test_chain import SIZES, X, chain, poor_encoders
-from toys import POINTS, gaussian_vae, normal
+from toys import PIXELS, POINTS, gaussian_vae, normal
 
-from companion.exact import LinearGaussianChain
-from companion.conditionals import (
+from companion import (
+    HVAE,
     GaussianConditional,
     LinearGaussianConditional,
     StandardNormal,
+    beta_elbo,
+    elbo,
     mlp,
 )
 from companion.diagnostics import active_units, gradient_norms, level_rates
-from companion.models import HVAE
-from companion.objectives import beta_elbo, elbo
+from companion.exact import LinearGaussianChain
 
 
 def network(level_off: int | None = None) -> HVAE:
@@ -88,17 +88,27 @@ def test_gradient_norms_take_another_objective_and_leave_no_gradient():
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_what_they_refuse():
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        model, x = network(), normal(POINTS, 4, seed=1)
-        with pytest.raises(TypeError, match=r"model must be an HVAE, got VAE"):
-            gradient_norms(gaussian_vae(), x)
-        with pytest.raises(ValueError, match=r"level must be at most 2.*got 3"):
-            active_units(model, x, level=3)
-        with pytest.raises(ValueError, match=r"num_samples must be at least 2, got 1"):
-            active_units(model, x, level=2, num_samples=1)
-        with pytest.raises(ValueError, match=r"x must have two rows or more, got 1"):
-            level_rates(model, x[:1])
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+def test_a_vae_is_a_hierarchy_of_one_level():
+    vae, x = gaussian_vae(), normal(POINTS, PIXELS, seed=1)
+    torch.manual_seed(3)
+    norms = gradient_norms(vae, x)
+    torch.manual_seed(3)
+    elbo(vae, x).mean().backward()
+    for found, module in ((norms.encoders, vae.encoder), (norms.decoders, vae.decoder)):
+        by_hand = torch.cat([p.grad.flatten() for p in module.parameters()]).norm()
+        torch.testing.assert_close(found, by_hand[None], rtol=1e-12, atol=1e-14)
+
+
+def test_frozen_weights_count_as_zero():
+    model = network()
+    model.encoders[1].requires_grad_(False)
+    norms = gradient_norms(model, X[:, :4])
+    assert norms.encoders[1] == 0
+    assert (norms.encoders[0] > 0) & (norms.decoders > 0).all()
+
+
+@pytest.mark.parametrize("level", [0, 3])
+def test_a_level_that_is_not_there_is_refused(level):
+    # Catches: level 0 taken as the last of a list.
+    with pytest.raises(ValueError, match=rf"level must be a number from 1 to 2, got {level}"):
+        active_units(network(), normal(POINTS, 4, seed=1), level=level)

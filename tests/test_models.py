@@ -1,4 +1,4 @@
-"""Traces, sampling and the two models."""
+"""Traces, sampling, the VAE and the plain autoencoder."""
 
 import pytest
 import torch
@@ -15,8 +15,17 @@ from toys import (
     normal,
 )
 
-from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.models import VAE, Autoencoder, LatentVariableModel, Trace
+from companion import (
+    HVAE,
+    VAE,
+    Autoencoder,
+    GaussianConditional,
+    StandardNormal,
+    TopDownHVAE,
+    Trace,
+    mlp,
+)
+from companion.diffusion import Diffusion
 
 
 def test_trace_shapes():
@@ -169,11 +178,57 @@ def test_autoencoder_is_two_deterministic_maps():
     assert torch.equal(ae.eval()(x), ae.train()(x))
 
 
-def test_models_are_abstract_or_final():
-    with pytest.raises(TypeError, match="abstract"):
-        LatentVariableModel()
-    assert VAE.__final__
-    assert Autoencoder.__final__
+@pytest.mark.parametrize("model", [VAE, HVAE, TopDownHVAE, Diffusion, Autoencoder])
+def test_models_are_final(model):
+    assert model.__final__
+
+
+def test_encoder_and_decoder_are_names_for_the_only_level():
+    # Catches: a part registered under two names, so that it is saved or counted twice.
+    vae = gaussian_vae()
+    assert vae.encoder is vae.encoders[0]
+    assert vae.decoder is vae.decoders[0]
+    heads = {name.partition(".net")[0] for name in vae.state_dict()}
+    assert heads == {"encoders.0", "decoders.0", "decoders.0.scale"}
+    assert [name for name, _ in vae.named_children()] == ["encoders", "decoders", "prior"]
+
+
+def test_traces_share_the_encoder_of_x_and_draw_anew():
+    # Catches: the encoder run again for every chunk; the same draws in two chunks.
+    vae = gaussian_vae()
+    x, calls = normal(POINTS, PIXELS, seed=1), []
+    vae.encoder.register_forward_hook(lambda *_: calls.append(None))
+    traces = list(vae.traces(x, [2, 3, 2]))
+    assert len(calls) == 1
+    assert [len(trace.z[0]) for trace in traces] == [2, 3, 2]
+    draws = torch.cat([trace.z[0] for trace in traces])
+    assert len(torch.unique(draws)) == draws.numel()
+    torch.manual_seed(2)
+    (one,) = vae.traces(x, [4])
+    torch.manual_seed(2)
+    assert torch.equal(one.log_weight, vae.trace(x, 4).log_weight)
+
+
+def test_descend_goes_one_step_and_returns_what_it_met():
+    vae = gaussian_vae()
+    z = normal(SAMPLES, POINTS, UNITS, seed=3)
+    torch.manual_seed(1)
+    x, same = vae.descend(z)
+    torch.manual_seed(1)
+    assert torch.equal(x, vae.decoder(z).sample())
+    assert same is z
+    assert not x.requires_grad
+    with pytest.raises(ValueError, match="level must be a number from 1 to 1, got 2"):
+        vae.descend(z, 2)
+    with pytest.raises(ValueError, match="level must be a number from 1 to 1, got 0"):
+        vae.descend(z, 0)
+
+
+def test_grey_pixels_are_refused_at_the_door():
+    x = torch.full((2, PIXELS), 0.3).double()
+    remedy = r"x must suit the Bernoulli decoder, got values from 0.3 to 0.3; .*binarise"
+    with pytest.raises(ValueError, match=remedy):
+        bernoulli_vae().trace(x)
 
 
 def test_a_state_dict_restores_the_model():

@@ -29,7 +29,7 @@ from toys import (
     normal,
 )
 
-from companion.objectives import elbo, iwae_bound
+from companion import elbo, iwae_bound, log_marginal
 
 X = normal(POINTS, PIXELS, seed=41)
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}
@@ -47,7 +47,9 @@ def log_weights(model, x, num_samples, chunk_size=None):
 
 
 def right(model, x, num_samples, chunk_size=None):
-    return iwae_bound(model, x, num_samples, chunk_size)
+    if chunk_size is None:
+        return iwae_bound(model, x, num_samples)
+    return log_marginal(model, x, num_samples, chunk_size)
 
 
 def surrogate(model, x, num_samples, chunk_size=None):
@@ -94,7 +96,7 @@ def mean_of_chunks(model, x, num_samples, chunk_size=None):
 
 
 def minus_the_bound(model, x, num_samples, chunk_size=None):
-    return -iwae_bound(model, x, num_samples, chunk_size)
+    return -right(model, x, num_samples, chunk_size)
 
 
 class Altered(nn.Module):
@@ -118,7 +120,7 @@ def shifted(distribution, constant):
 def drop_2pi(vae):
     # In p(z) and in q(z | x) alike, so that it cancels in every weight.
     constant = UNITS / 2 * math.log(2 * math.pi)
-    vae.encoder = Altered(vae.encoder, lambda q: shifted(q, constant))
+    vae.encoders[0] = Altered(vae.encoder, lambda q: shifted(q, constant))
     vae.prior = Altered(vae.prior, lambda p: shifted(p, constant))
     return vae
 
@@ -129,12 +131,14 @@ def average_pixels(vae):
         p.log_prob = lambda value: log_prob(value) / PIXELS
         return p
 
-    vae.decoder = Altered(vae.decoder, change)
+    vae.decoders[0] = Altered(vae.decoder, change)
     return vae
 
 
 def scale_as_variance(vae):
-    vae.decoder = Altered(vae.decoder, lambda p: Independent(Normal(p.mean, p.stddev.sqrt()), 1))
+    vae.decoders[0] = Altered(
+        vae.decoder, lambda p: Independent(Normal(p.mean, p.stddev.sqrt()), 1)
+    )
     return vae
 
 

@@ -10,8 +10,8 @@ from scipy.stats import norm
 from sklearn.decomposition import PCA, FactorAnalysis
 from toys import PIXELS, POINTS, SAMPLES, UNITS, bernoulli_vae, bits, gaussian_vae, normal
 
+from companion import elbo, elbo_analytic, iwae_bound
 from companion.exact import LinearGaussian, log_marginal_quadrature
-from companion.objectives import elbo, elbo_analytic, iwae_bound
 
 OPTIONS = {"num_particles": SAMPLES, "vectorize_particles": True, "max_plate_nesting": 1}
 LOSSES = {

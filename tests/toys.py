@@ -3,6 +3,7 @@
 A summed, averaged or transposed axis cannot pass where no two sizes agree.
 """
 
+from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import final
 
@@ -10,14 +11,16 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MultivariateNormal
 
-from companion.conditionals import (
+from companion import (
+    VAE,
     BernoulliConditional,
     GaussianConditional,
+    LatentVariableModel,
     StandardNormal,
+    Trace,
     mlp,
 )
 from companion.exact import DiscreteModel, LinearGaussian
-from companion.models import VAE, LatentVariableModel, Trace
 
 POINTS, PIXELS, UNITS, SAMPLES = 5, 4, 3, 7
 """B, D, d and K of the random models."""
@@ -91,8 +94,8 @@ class Enumerated(LatentVariableModel):
     """A DiscreteModel whose trace draws nothing: it goes through all tuples (z_1, …, z_K).
 
     Its data are `x`: every value of x once for every tuple. The k-th draw for a row is the k-th
-    entry of the row's tuple, so a bound's expectation over q is the weighted sum `mean`. Calls
-    with fewer than K samples continue where the call before stopped, as chunks do.
+    entry of the row's tuple, so a bound's expectation over q is the weighted sum `mean`. Traces
+    of fewer than K samples continue where the one before stopped, as chunks do.
     """
 
     def __init__(self, model: DiscreteModel, q: Tensor, num_samples: int) -> None:
@@ -105,15 +108,15 @@ class Enumerated(LatentVariableModel):
         self.probability = q[:, tuples].prod(-1)
         self.used = 0
 
-    def trace(self, x: Tensor, num_samples: int = 1) -> Trace:
+    def traces(self, x: Tensor, sizes: Iterable[int]) -> Iterator[Trace]:
         assert x.shape == self.x.shape, "an objective must pass on all rows"
-        z = self.draws[self.used : self.used + num_samples, :, None]
-        assert len(z) == num_samples, "more draws than were asked for"
-        self.used += num_samples
-        index = x[:, 0].long()
-        q = categorical(self.q[index])
-        likelihood = categorical(self.model.likelihood[z[..., 0]])
-        return Trace(x=x, z=(z,), q=(q,), p=(likelihood, categorical(self.model.prior)))
+        q = categorical(self.q[x[:, 0].long()])
+        for num_samples in sizes:
+            z = self.draws[self.used : self.used + num_samples, :, None]
+            assert len(z) == num_samples, "more draws than were asked for"
+            self.used += num_samples
+            likelihood = categorical(self.model.likelihood[z[..., 0]])
+            yield Trace(x=x, z=(z,), q=(q,), p=(likelihood, categorical(self.model.prior)))
 
     def sample(self, num_samples: int) -> Tensor:
         raise NotImplementedError
