@@ -1,5 +1,6 @@
 # The one door to the project. Every target sets up what it needs and may be the first one to run;
-# it takes Python >= 3.11, make and git. `make help` lists the targets.
+# it takes Python >= 3.11, make and git, on Linux, on a Mac with Apple silicon, or in WSL.
+# `make help` lists the targets.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,6 +14,7 @@ WORKERS ?= 2
 BIN := .venv/bin
 PY := $(BIN)/python
 READY := .venv/.ready
+PEERS := .venv/.peers
 CHROMIUM := .venv/.chromium
 MATHJAX := book/_static/mathjax/.ready
 
@@ -30,11 +32,13 @@ help:  ## this list
 # --- what the targets stand on -------------------------------------------------------------------
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-		|| { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@if test -x $(PY); then $(PY) book/_tools/door.py; else $(PYTHON) book/_tools/door.py; fi
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@echo "Installing the packages of requirements.lock into .venv (some minutes, once) ..."
-	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements.lock
+	@$(PY) -m pip install -qq --disable-pip-version-check -r requirements.lock || { \
+		echo "If pip found no torch: the lock's has builds for Python 3.11 to 3.14, this is" \
+		"$$($(PY) --version). Another one: make clean, then make PYTHON=/path/to/python3.13" >&2; \
+		exit 1; }
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps -e .
 	@touch $@
 
@@ -87,7 +91,12 @@ site: $(READY) $(CHROMIUM) book  ## checks on the built site, in files and in a 
 mutants: $(READY)  ## make known mistakes in a copy of the package; a test must catch each
 	@$(BATCH) $(PY) tests/mutation/run_mutants.py
 
-bench: $(READY)  ## the benchmarks
+# Without a network the benchmarks run all the same, less what compares with other packages.
+$(PEERS): pyproject.toml | $(READY)
+	@if $(PY) -m pip install -qq --disable-pip-version-check -c requirements.lock -e ".[bench]"; \
+		then touch $@; else echo "No other packages to compare with: going on without" >&2; fi
+
+bench: $(READY) $(PEERS)  ## the benchmarks
 	@for script in benchmarks/bench_*.py; do echo "$$script"; $(PY) "$$script"; done
 
 # --- upkeep --------------------------------------------------------------------------------------
@@ -106,8 +115,8 @@ lock:  ## make requirements.lock from pyproject.toml
 	@test -x $(PY) || $(PYTHON) -m venv .venv
 	@$(PY) -m pip install -qq --disable-pip-version-check "pip-tools>=7.4"
 	@echo "torch==2.13.0" > .venv/constraints.txt
-	@$(BIN)/pip-compile --quiet --all-extras --strip-extras --allow-unsafe --no-header --no-annotate \
-		--no-emit-index-url --no-emit-find-links --no-emit-options \
+	@$(BIN)/pip-compile --quiet --extra book --extra scale --extra test --strip-extras \
+		--allow-unsafe --no-header --no-annotate --no-emit-index-url --no-emit-find-links --no-emit-options \
 		--constraint .venv/constraints.txt --output-file .venv/requirements.txt pyproject.toml
 	@{ echo "# Made by \`make lock\` from pyproject.toml."; \
 		sed -e '/^#/d' -e '/^$$/d' -e 's/+[a-z0-9.]*$$//' .venv/requirements.txt; } > requirements.lock
