@@ -10,47 +10,48 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
-from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from toys import normal
 
-from companion.conditionals import (
+from companion import (
+    HVAE,
     GaussianConditional,
     LinearGaussianConditional,
     StandardNormal,
+    elbo,
+    fit,
+    iwae_bound,
+    load_weights,
     mlp,
+    save_weights,
 )
+from companion.conditionals import GaussianPrior
 from companion.diffusion import (
     TIME_FEATURES,
     DataDenoiser,
-    GaussianDenoiser,
-    GaussianPrior,
-    NoiseDenoiser,
-    time_features,
-)
-from companion.diffusion import (
     Diffusion,
-    diffusion_elbo,
-    draw_levels,
-    exact_gaussian_diffusion,
-    simple_loss,
-    one_level_elbo,
-    three_terms,
-)
-from companion.models import HVAE
-from companion.objectives import elbo, iwae_bound
-from companion.diffusion import (
+    GaussianDenoiser,
+    NoiseDenoiser,
     Schedule,
     alpha_sigma,
     cosine_schedule,
+    diffusion_elbo,
+    draw_levels,
+    exact_gaussian_diffusion,
     forward_kernel,
     forward_marginal,
+    forward_steps,
     linear_schedule,
     log_snr_schedule,
+    one_level_elbo,
     posterior_variance,
     reverse_coefficients,
     reverse_posterior,
+    simple_loss,
+    three_terms,
+    time_features,
 )
-from companion.train import fit
+from companion.diffusion.bounds import _stratified_levels
 
 POINTS, SIZE, SAMPLES, LEVELS = 5, 3, 7, 6
 X = normal(POINTS, SIZE, seed=1)
@@ -72,12 +73,12 @@ def close(found, expected, tolerance=1e-12):
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
-def trained_shape(seed=0, *, schedule=SCHEDULE, decoder=0.3, covariance=None):
+def trained_shape(seed=0, *, scale=0.3, reverse_variance=None):
     """A diffusion model in float64 with a random network."""
     torch.manual_seed(seed)
     denoiser = NoiseDenoiser(mlp(SIZE + TIME_FEATURES, 11, SIZE).double())
     prior = StandardNormal(SIZE).double()
-    return Diffusion(schedule, denoiser, decoder, prior, covariance)
+    return Diffusion(SCHEDULE, denoiser, prior, scale=scale, reverse_variance=reverse_variance)
 
 
 # --- schedules ------------------------------------------------------------------------------------
@@ -297,7 +298,7 @@ def hvae_of(model):
 
 def test_diffusion_is_an_hvae_with_a_fixed_encoder():
     model = trained_shape()
-    same = HVAE(model.encoders(), model.decoders(), model.prior)
+    same = HVAE(model.encoders, model.decoders, model.prior)
     general = hvae_of(model)
     found = []
     for other in (model, same, general):
@@ -305,7 +306,9 @@ def test_diffusion_is_an_hvae_with_a_fixed_encoder():
         found.append(elbo(other, X, SAMPLES))
     assert torch.equal(found[0], found[1])
     close(found[2], found[0], 1e-10)
-    assert not [p for encoder in model.encoders() for p in encoder.parameters()]
+    assert not [p for encoder in forward_steps(SCHEDULE) for p in encoder.parameters()]
+    # The decoders are views: what trains is the denoiser alone, once.
+    assert [p.shape for p in model.parameters()] == [p.shape for p in model.denoiser.parameters()]
 
 
 def test_a_trace_has_a_level_for_every_step():
@@ -333,30 +336,29 @@ def test_every_level_of_a_path_has_the_law_of_the_forward_process():
     torch.manual_seed(0)
     schedule = log_snr_schedule(4, 5.0, -5.0)
     model = exact_gaussian_diffusion(schedule, IDEAL)
-    path = model.sample_path(4000)
-    assert path.shape == (5, 4000, SIZE)
+    path = model.descend(model.prior().sample((4000,)))
+    assert [z.shape for z in path] == [(4000, SIZE)] * 5
     for t in range(1, 5):
         expected = IDEAL.marginal(schedule, t).covariance_matrix
         close(torch.cov(path[t].mT), expected, 0.1 * expected.max().item())
 
 
 def test_descending_from_the_bottom_level_draws_from_the_decoder():
-    model = trained_shape(decoder=1e-3)
+    model = trained_shape(scale=1e-3)
     path = model.descend(X, 1)
-    assert path.shape == (2, POINTS, SIZE)
+    assert [z.shape for z in path] == [(POINTS, SIZE)] * 2
     assert torch.equal(path[1], X)
     close(path[0], model.denoise(X, 1).detach(), 0.01)
     # Would catch the decoder's mean in place of a draw.
-    spread = trained_shape(decoder=0.5).descend(X[:1].expand(4000, SIZE), 1)[0].std(0)
+    spread = trained_shape(scale=0.5).descend(X[:1].expand(4000, SIZE), 1)[0].std(0)
     close(spread, torch.full((SIZE,), 0.5).double(), 0.05)
 
 
 def test_the_data_denoiser_draws_its_points_alone():
     torch.manual_seed(0)
     points = torch.tensor([[-2.0, 0.0], [1.0, 1.0], [1.0, -1.0]])
-    model = Diffusion(
-        log_snr_schedule(40, 8.0, -8.0), DataDenoiser(points), 1e-3, StandardNormal(2)
-    )
+    schedule = log_snr_schedule(40, 8.0, -8.0)
+    model = Diffusion(schedule, DataDenoiser(points), StandardNormal(2), scale=1e-3)
     distance = torch.cdist(model.sample(300), points)
     assert distance.min(1).values.max() < 0.02
     counts = distance.argmin(1).bincount().tolist()
@@ -367,7 +369,7 @@ def test_a_fitted_model_draws_its_data():
     torch.manual_seed(0)
     x = 0.1 * torch.randn(400, 2) + torch.tensor([[1.0, -1.0]])
     denoiser = NoiseDenoiser(mlp(2 + TIME_FEATURES, 32, 2))
-    model = Diffusion(log_snr_schedule(20, 5.0, -6.0), denoiser, 0.08, StandardNormal(2))
+    model = Diffusion(log_snr_schedule(20, 5.0, -6.0), denoiser, StandardNormal(2), scale=0.08)
     before = elbo(model, x).mean()
     fit(model, x, lambda m, rows: -simple_loss(m, rows), epochs=60, lr=3e-3)
     assert elbo(model, x).mean() > before + 5
@@ -379,24 +381,34 @@ def test_a_fitted_model_draws_its_data():
 
 @pytest.mark.parametrize("full", [False, True])
 def test_each_closed_term_is_the_kl_of_torch(full):
-    covariance = IDEAL.reverse_covariance(SCHEDULE) if full else SCHEDULE.beta[1:]
-    model = trained_shape(covariance=covariance)
+    # A Diffusion with variances other than β̃, and an HVAE of full covariances.
+    if full:
+        model = HVAE(
+            forward_steps(SCHEDULE), IDEAL.decoders(SCHEDULE), StandardNormal(SIZE).double()
+        )
+    else:
+        model = trained_shape(reverse_variance=SCHEDULE.beta[1:])
     z = model.trace(X, SAMPLES).z
-    terms = three_terms(model, X, z)
+    terms = three_terms(model, X, z, SCHEDULE)
     assert terms.diffusion.shape == (LEVELS - 1, SAMPLES, POINTS)
     for t in range(2, LEVELS + 1):
-        q, p = reverse_posterior(SCHEDULE, z[t - 1], X, t - 1, t), model.reverse(z[t - 1], t)
-        wide = [MultivariateNormal(d.mean, torch.diag_embed(d.variance)) for d in (q,)]
+        q, p = reverse_posterior(SCHEDULE, z[t - 1], X, t - 1, t), model.decoders[t - 1](z[t - 1])
+        wide = MultivariateNormal(q.mean, torch.diag_embed(q.variance))
         target = p if full else MultivariateNormal(p.mean, torch.diag_embed(p.variance))
-        close(terms.diffusion[t - 2], kl_divergence(wide[0], target), 1e-9)
+        close(terms.diffusion[t - 2], kl_divergence(wide, target), 1e-9)
     standard = Normal(torch.zeros_like(X), torch.ones_like(X))
     close(
         terms.prior,
-        kl_divergence(forward_marginal(SCHEDULE, X, LEVELS).base_dist, standard).sum(-1),
+        kl_divergence(normal_of(forward_marginal(SCHEDULE, X, LEVELS)), standard).sum(-1),
         1e-10,
     )
-    close(terms.reconstruction, model.decode(z[0]).log_prob(X))
+    close(terms.reconstruction, model.decoders[0](z[0]).log_prob(X))
     close(terms.bound, terms.reconstruction - terms.diffusion.sum(0) - terms.prior)
+
+
+def normal_of(distribution):
+    """Torch's own Normal of the same moments, unit by unit: its KL is another formula."""
+    return Normal(distribution.mean, distribution.stddev)
 
 
 class Oracle(nn.Module):
@@ -413,7 +425,8 @@ class Oracle(nn.Module):
 def test_a_tiny_diffusion_term_keeps_its_digits():
     # One mean, and variances that differ by a millionth, as they nearly do for large T.
     almost = posterior_variance(SCHEDULE) * (1 + 1e-6)
-    model = Diffusion(SCHEDULE, Oracle(), 0.3, StandardNormal(SIZE).double(), almost)
+    prior = StandardNormal(SIZE).double()
+    model = Diffusion(SCHEDULE, Oracle(), prior, scale=0.3, reverse_variance=almost)
     r = -math.log1p(1e-6)
     expected = SIZE * 0.5 * (r**2 / 2 + r**3 / 6)
     terms = three_terms(model, X[:1], draw_levels(SCHEDULE, X[:1])).diffusion
@@ -464,7 +477,7 @@ def test_levels_drawn_by_themselves_are_no_path():
     assert abs(correlation) < 0.03
 
 
-def test_the_noise_loss_is_the_weighted_error_of_the_guess():
+def test_the_simple_loss_is_the_weighted_error_of_the_guess():
     # With variance β̃ the diffusion term is ½ expm1(log SNR_{t−1} − log SNR_t) times the loss.
     model = trained_shape()
     z = draw_levels(SCHEDULE, X, 1)
@@ -476,7 +489,7 @@ def test_the_noise_loss_is_the_weighted_error_of_the_guess():
         close(terms[t - 2], weight * loss, 1e-10)
 
 
-def test_the_noise_loss_averages_over_all_levels():
+def test_the_simple_loss_averages_over_all_levels():
     torch.manual_seed(0)
     model = trained_shape()
     many = X[:1].expand(60_000, SIZE)
@@ -495,10 +508,10 @@ def test_the_noise_loss_averages_over_all_levels():
     assert found.mean().item() == pytest.approx(expected, rel=0.02)
 
 
-def test_the_noise_loss_of_the_ideal_denoiser_is_what_the_levels_leave_unknown():
+def test_the_simple_loss_of_the_ideal_denoiser_is_what_the_levels_leave_unknown():
     # SNR_t tr Cov[x | z_t], averaged over t. Would catch noise of the wrong size in z_t.
     torch.manual_seed(0)
-    model = exact_gaussian_diffusion(SCHEDULE, IDEAL)
+    model = Diffusion(SCHEDULE, IDEAL, StandardNormal(SIZE).double(), scale=0.3)
     found = simple_loss(model, DATA_LAW.sample((60_000,)))
     unknown = IDEAL.covariance(SCHEDULE.log_snr).diagonal(dim1=-2, dim2=-1).sum(-1)
     expected = (SCHEDULE.snr * unknown).mean().item()
@@ -517,21 +530,20 @@ class Zero(nn.Module):
 
 
 def test_a_model_that_predicts_nothing_has_the_loss_of_pure_noise():
-    model = Diffusion(SCHEDULE, NoiseDenoiser(Zero()), 0.3, StandardNormal(SIZE).double())
+    prior = StandardNormal(SIZE).double()
+    model = Diffusion(SCHEDULE, NoiseDenoiser(Zero()), prior, scale=0.3)
     loss = simple_loss(model, torch.zeros(40_000, SIZE, dtype=torch.float64))
     assert loss.mean().item() == pytest.approx(SIZE, rel=0.02)
 
 
 def test_the_levels_of_a_batch_are_stratified():
-    from companion.diffusion import _stratified_levels
-
     for first, last, rows in [(1, 6, 12), (2, 6, 35)]:
-        counts = _stratified_levels(rows, first, last).bincount(minlength=last + 1)
+        counts = _stratified_levels(torch.zeros(rows, 2), first, last).bincount(minlength=last + 1)
         assert counts[:first].sum() == 0
         each = rows / (last - first + 1)
         assert (counts[first:] - each).abs().max() <= 1
     # And a row's level is not its place in the batch.
-    first_rows = torch.stack([_stratified_levels(6, 1, 6)[0] for _ in range(600)])
+    first_rows = torch.stack([_stratified_levels(torch.zeros(6, 2), 1, 6)[0] for _ in range(600)])
     assert (first_rows.bincount(minlength=7)[1:] - 100).abs().max() < 45
 
 
@@ -542,11 +554,38 @@ def test_gradients_reach_the_denoiser():
         assert all(g.abs().max() > 0 for g in gradients), objective.__name__
 
 
-def test_weights_and_covariances_move_with_the_model():
-    model = trained_shape()
-    names = set(model.state_dict())
-    assert "reverse_covariance" in names
+def test_what_fixes_the_numbers_is_saved_and_moves_with_the_model(tmp_path):
+    model = trained_shape(reverse_variance=SCHEDULE.beta[1:])
+    assert {"log_snr", "reverse_scale"} <= set(model.state_dict())
     assert not any(p.requires_grad for p in model.prior.parameters())
+    # There and back: the tables lose no digit in a cast, the weights lose theirs.
+    tables = {"log_snr", "of_z", "of_x"}
+    before = {name: model.get_buffer(name).clone() for name in tables}
+    model.float()
+    assert all(model.get_buffer(name).dtype == torch.float32 for name in tables)
+    model.double()
+    assert all(torch.equal(model.get_buffer(name), before[name]) for name in tables)
+    # A file brings scale and reverse variance along, into a model that was built with others.
+    save_weights(model, tmp_path / "weights")
+    other = trained_shape(1, scale=0.9)
+    load_weights(other, tmp_path / "weights")
+    torch.manual_seed(4)
+    expected = elbo(model, X, SAMPLES)
+    torch.manual_seed(4)
+    assert torch.equal(elbo(other, X, SAMPLES), expected)
+
+
+@pytest.mark.parametrize("steps", [LEVELS, LEVELS - 1])
+def test_weights_of_another_schedule_are_refused(tmp_path, steps):
+    # Would catch a model that goes on with weights learned at other levels of noise.
+    save_weights(trained_shape(), tmp_path / "weights")
+    schedule = log_snr_schedule(steps, 5.0, -4.5)
+    denoiser = NoiseDenoiser(mlp(SIZE + TIME_FEATURES, 11, SIZE).double())
+    other = Diffusion(schedule, denoiser, StandardNormal(SIZE).double(), scale=0.3)
+    before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
+    with pytest.raises(ValueError, match="path"):
+        load_weights(other, tmp_path / "weights")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in other.state_dict().items())
 
 
 def test_the_gaussian_prior_is_its_density():
@@ -562,11 +601,47 @@ def test_reverse_coefficients_of_the_textbook():
     close(variance, (1 - alpha_bar[1]) / (1 - alpha_bar[2]) * beta, 1e-10)
 
 
-def test_a_decoder_module_is_used_as_it_stands():
-    decoder = GaussianConditional(mlp(SIZE, SIZE).double(), scale=0.7)
-    model = trained_shape(decoder=decoder)
+def test_the_last_step_draws_around_the_guess():
+    model = trained_shape(scale=0.7)
     z = normal(POINTS, SIZE, seed=20)
-    close(model.decode(z).mean, decoder(z).mean)
-    wide = trained_shape(decoder=0.3).decode(z)
-    assert isinstance(wide, Independent)
-    close(wide.stddev, torch.full_like(z, 0.3))
+    for p in (model.decoders[0](z), model.reverse(z, 1)):
+        close(p.mean, model.denoise(z, 1))
+        close(p.stddev, torch.full_like(z, 0.7))
+    assert model.scale == pytest.approx(0.7, rel=1e-15)
+
+
+def test_reverse_variances_are_those_given():
+    z = normal(POINTS, SIZE, seed=20)
+    given = SCHEDULE.beta[1:]
+    model = trained_shape(reverse_variance=given)
+    for t in range(2, LEVELS + 1):
+        close(model.reverse(z, t).variance, given[t - 2].expand_as(z))
+        close(trained_shape().reverse(z, t).variance, posterior_variance(SCHEDULE)[t - 2] + 0 * z)
+    levels = torch.tensor([1, 6, 3, 5, 2])
+    together = model.reverse(z, levels)
+    for row, t in enumerate(levels.tolist()):
+        close(together.mean[row], model.reverse(z[row], t).mean)
+        close(together.stddev[row], model.reverse(z[row], t).stddev)
+
+
+def test_exact_steps_of_gaussian_data_are_conditioning():
+    # p(z_{t−1} | z_t) from the joint of both: another way than through q(z_{t−1} | z_t, x).
+    exact = IDEAL.decoders(SCHEDULE)
+    isotropic = IDEAL.decoders(SCHEDULE, reverse_variance=SCHEDULE.beta[1:])
+    alpha_bar = torch.cat([torch.ones(1).double(), SCHEDULE.alpha_bar])
+    eye = torch.eye(SIZE, dtype=torch.float64)
+    for t, p in enumerate(exact, start=1):
+        low, high = (a * COVARIANCE + (1 - a) * eye for a in (alpha_bar[t - 1], alpha_bar[t]))
+        step = (alpha_bar[t] / alpha_bar[t - 1]).sqrt()
+        gain = step * low @ torch.linalg.inv(high)
+        close(p.weight, gain, 1e-9)
+        close(p.bias, (alpha_bar[t - 1].sqrt() * eye - alpha_bar[t].sqrt() * gain) @ MEAN, 1e-9)
+        covariance = p.scale_tril @ p.scale_tril.mT
+        close(covariance, low - step * gain @ low, 1e-9)
+        if t > 1:
+            close(IDEAL.reverse_covariance(SCHEDULE)[t - 2], covariance, 1e-9)
+        # Other variances, the same means; p(x | z_1) stays exact.
+        other = isotropic[t - 1]
+        close(other.weight, p.weight)
+        wanted = SCHEDULE.beta[t - 1] * eye if t > 1 else covariance
+        close(other.scale_tril @ other.scale_tril.mT, wanted, 1e-9)

@@ -18,7 +18,8 @@ from toys import (
     normal,
 )
 
-from companion.conditionals import (
+from companion import (
+    VAE,
     BernoulliConditional,
     GaussianConditional,
     LinearGaussianConditional,
@@ -36,7 +37,6 @@ from companion.exact import (
     optimal_decoder,
     optimal_linear_vae,
 )
-from companion.models import VAE
 
 X = normal(POINTS, PIXELS, seed=21)
 CLOSE = {"rtol": 1e-12, "atol": 1e-12}
@@ -133,7 +133,7 @@ def test_quadrature_in_pieces_is_the_quadrature(monkeypatch):
     # Catches: a piece of the grid lost or counted twice.
     vae = gaussian_vae(units=2)
     whole = log_marginal_quadrature(vae, X, num_points=101)
-    monkeypatch.setattr("companion.exact.GRID_NUMBERS", 977 * X.numel())
+    monkeypatch.setattr("companion.exact.quadrature.GRID_NUMBERS", 977 * X.numel())
     torch.testing.assert_close(log_marginal_quadrature(vae, X, num_points=101), whole, **CLOSE)
 
 
