@@ -19,7 +19,7 @@ def check_count(value: Any, name: str, minimum: int = 1, maximum: float = math.i
     """Raise unless `value` is a whole number from `minimum` to `maximum`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, got {value!r}; pass an int such as 10")
-    if value < minimum or value > maximum:
+    if not minimum <= int(value) <= maximum:
         raise ValueError(f"{name} must be a number from {minimum} to {maximum}, got {value}")
 
 
@@ -51,7 +51,8 @@ def check_tensor(value: Any, name: str, *shape: int | None, like: Tensor | None 
         own, other = ((t.dtype, str(t.device)) for t in (value, like))
         raise TypeError(f"{name} must be {other}, got {own}; use {name}.to{other[::-1]}")
     sizes = tuple(value.shape)
-    if shape and tuple(map(lambda a, b: b if a is None else a, shape, sizes)) != sizes:
+    alike = len(sizes) == len(shape) and all(map(lambda a, b: a in (None, b), shape, sizes))
+    if shape and not alike:
         remedy = f"one row is {name}[None], images are {name}.flatten(1)"
         raise ValueError(f"{name} must have shape {shape} (None: any), got {sizes}; {remedy}")
     if value.numel() == 0:

@@ -95,6 +95,11 @@ class Gaussian(Normal):
         error = (value - self.loc) / self.scale
         return -0.5 * error.square() - (self.log_scale + HALF_LOG_TWO_PI)
 
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw as ``rsample`` does, without gradient: an ensemble can map over that."""
+        return self.rsample(torch.Size(sample_shape))
+
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Gaussian":
         """Return the same distribution with more batch axes."""
         return Gaussian(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape))

@@ -327,9 +327,7 @@ def _check_drawing(
 ) -> None:
     """Raise unless the size is drawable, and the leading columns hold codes of their names."""
     check_tensor(factors, "factors", None, columns)
-    check_count(size, "size", smallest)
-    if size > 64:
-        raise ValueError(f"size must be at most 64, got {size}; 16 or 24 shows all there is")
+    check_count(size, "size", smallest, maximum=64)
     for column, known in enumerate(names):
         codes = torch.arange(len(known), dtype=factors.dtype, device=factors.device)
         if not torch.isin(factors[:, column], codes).all():

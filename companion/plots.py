@@ -90,7 +90,7 @@ def images(
         raise ValueError(f"x must hold square images, got {x.shape[1]} pixels in a row")
     rows = -(-len(x) // columns)
     canvas = np.zeros((rows * (side + gap) - gap, columns * (side + gap) - gap))
-    for i, image in enumerate(x.detach().reshape(-1, side, side).numpy()):
+    for i, image in enumerate(x.detach().cpu().reshape(-1, side, side).numpy()):
         top, left = (side + gap) * (i // columns), (side + gap) * (i % columns)
         canvas[top : top + side, left : left + side] = image
     ax.imshow(canvas, vmin=0, vmax=limit, interpolation="nearest")

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,22 +130,15 @@ def fit(
     check_count(epochs, "epochs", minimum=0)
     check_count(batch_size, "batch_size")
     check_number(lr, "lr")
-    data = x.tensors[0] if isinstance(x, TensorDataset) else x
-    if not isinstance(data, DataLoader):
-        check_tensor(data, "x")
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = _adam(parameters, lr)
     device = like(model).device
-    step, batch = 0, torch.empty(0)
-
-    def batches() -> Iterator[Tensor]:
-        nonlocal step, batch
-        for step, rows in enumerate(_batches(data, batch_size)):  # noqa: B007
-            batch = rows.flatten(1).to(device) if flatten else rows.to(device)
-            yield batch
-
+    # One kernel for all of a step, where torch has it.
+    fused = device.type in ("cpu", "cuda", "mps", "xpu")
+    optimizer = torch.optim.Adam(parameters, lr=lr, fused=fused)
+    batches = _Batches(x, batch_size, flatten, device)
     history = History()
     start = time.perf_counter()
+    model.train()
     # In a notebook tqdm itself overlooks the variable.
     hidden = os.environ.get("TQDM_DISABLE") == "1"
     with (
@@ -154,22 +147,10 @@ def fit(
     ):
         for epoch in range(epochs):
             scored = _scheduled(objective, schedule, epoch)
-            good = copy.deepcopy(model.state_dict())
-            try:
-                model.train()
-                mean = train_epoch(model, batches(), scored, optimizer)
-                if not _finite(model):
-                    raise FloatingPointError("the weights became NaN or infinite")
-            except Exception as error:
-                if not _diverged(model, error):
-                    raise
-                explained = _explain(error, epoch, step, _remedy(model, batch, lr))
-                model.load_state_dict(good)
-                raise FloatingPointError(explained) from error
-            monitored = {}
-            if monitor is not None:
-                with evaluating(model), fork_rng(device):
-                    monitored = {name: float(value) for name, value in monitor(model).items()}
+            with _back_where_it_diverges(model, batches, epoch, lr):
+                mean = train_epoch(model, batches, scored, optimizer)
+            with evaluating(model), fork_rng(device):
+                monitored = {n: float(v) for n, v in monitor(model).items()} if monitor else {}
             # One entry at once, so that an interrupt finds all of an epoch here or nothing.
             history.epochs.append(Epoch(mean, time.perf_counter() - start, monitored))
             bar.set_postfix(objective=f"{mean:.2f}")
@@ -221,22 +202,32 @@ def linear_warm_up(epochs: int, *, start: float = 0.0, end: float = 1.0) -> Call
     return lambda epoch: start + (end - start) * min(1.0, epoch / epochs)
 
 
-def _adam(parameters: list[nn.Parameter], lr: float) -> torch.optim.Adam:
-    """Return Adam, in its fused form where torch has one for the device."""
-    try:
-        return torch.optim.Adam(parameters, lr=lr, fused=True)
-    except RuntimeError:
-        return torch.optim.Adam(parameters, lr=lr)
+class _Batches:
+    """The batches of one epoch, on a device and in a new order each time; it knows where it is."""
 
+    def __init__(
+        self, x: Tensor | TensorDataset | DataLoader[Any], size: int, flatten: bool, device: Any
+    ) -> None:
+        self.data = x.tensors[0] if isinstance(x, TensorDataset) else x
+        if not isinstance(self.data, DataLoader):
+            check_tensor(self.data, "x")
+        self.size, self.flatten, self.device = size, flatten, device
+        self.step, self.last = 0, torch.empty(0)
 
-def _batches(data: Tensor | DataLoader[Any], batch_size: int) -> Iterator[Tensor]:
-    """Yield the rows of a tensor in a new order, or what a DataLoader yields, without labels."""
-    if isinstance(data, Tensor):
-        for rows in torch.randperm(len(data), device=data.device).split(batch_size):
-            yield data[rows]
-    else:
-        for batch in data:
-            yield batch[0] if isinstance(batch, list | tuple) else batch
+    def __iter__(self) -> Iterator[Tensor]:
+        for step, batch in enumerate(self._rows()):
+            self.step = step
+            moved = batch.to(self.device)
+            self.last = moved.flatten(1) if self.flatten else moved
+            yield self.last
+
+    def _rows(self) -> Iterator[Tensor]:
+        """Yield the rows of a tensor, or what a DataLoader yields, without its labels."""
+        if isinstance(self.data, Tensor):
+            order = torch.randperm(len(self.data), device=self.data.device)
+            yield from (self.data[rows] for rows in order.split(self.size))
+        else:
+            yield from (b[0] if isinstance(b, list | tuple) else b for b in self.data)
 
 
 def _scheduled(
@@ -249,6 +240,26 @@ def _scheduled(
     return lambda model, x: objective(model, x, value)
 
 
+@contextmanager
+def _back_where_it_diverges(
+    model: nn.Module, batches: _Batches, epoch: int, lr: float
+) -> Iterator[None]:
+    """Put the model back to its weights where training diverges, and say why it may have."""
+    good = copy.deepcopy(model.state_dict())
+    try:
+        yield
+        if not _finite(model):
+            raise FloatingPointError("the weights became NaN or infinite")
+    except Exception as error:
+        if not _diverged(model, error):
+            raise
+        where = f"training diverged in epoch {epoch}, step {batches.step}: {error}"
+        remedy = _remedy(model, batches.last, lr)
+        model.load_state_dict(good)
+        back = f"the model is back at its weights from before epoch {epoch}"
+        raise FloatingPointError(f"{where}; {back}. {remedy}") from error
+
+
 def _finite(model: nn.Module) -> bool:
     """Tell whether all weights are finite."""
     # One number tells of all: a sum is finite only if each term is.
@@ -257,25 +268,18 @@ def _finite(model: nn.Module) -> bool:
 
 def _diverged(model: nn.Module, error: Exception) -> bool:
     """Tell whether an error comes from numbers out of range, and not from a mistake in the call."""
-    if isinstance(error, FloatingPointError | LinAlgError):
-        return True
     said = str(error)
-    if isinstance(error, ValueError) and ("constraint" in said or "within the support" in said):
-        return True  # torch.distributions, of parameters or a draw that are NaN or out of range
-    return not _finite(model)
-
-
-def _explain(error: Exception, epoch: int, step: int, remedy: str) -> str:
-    """Say where training diverged, what is left, and what to do."""
     return (
-        f"training diverged in epoch {epoch}, step {step}: {error}. The model is back at its "
-        f"weights from before epoch {epoch}. {remedy}"
+        isinstance(error, FloatingPointError | LinAlgError)
+        # torch.distributions, of parameters or a draw that are NaN or out of range
+        or (isinstance(error, ValueError) and ("constraint" in said or "the support" in said))
+        or not _finite(model)
     )
 
 
 def _remedy(model: nn.Module, batch: Tensor, lr: float) -> str:
     """Name the likeliest cause of a divergence."""
-    largest = batch.abs().max().item()
+    largest = batch.abs().max().item() if batch.numel() else 0.0
     scales = [b.min().item() for name, b in model.named_buffers() if name.endswith("scale")]
     if largest > 30:
         return f"The data reach {largest:.4g}: scale them first, e.g. x / {largest:.4g}"

@@ -6,7 +6,7 @@ from torch.distributions import MultivariateNormal
 
 from companion import data
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
-from companion.diagnostics import nearest_distance, energy_distance
+from companion.diagnostics import energy_distance, nearest_distance
 from companion.models import VAE, Autoencoder
 from companion.objectives import elbo, log_reconstruction
 from companion.train import fit

@@ -30,14 +30,14 @@ from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
     StandardNormal,
+    gaussian_kl,
     mlp,
 )
 from companion.diagnostics import mutual_information_gap
 from companion.ensemble import Ensemble
-from companion.objectives import pathwise, score_function
 from companion.exact import LinearGaussian, latent_grid, log_marginal_quadrature
 from companion.models import VAE
-from companion.objectives import beta_elbo, elbo, elbo_analytic, gaussian_kl
+from companion.objectives import beta_elbo, elbo, elbo_analytic, pathwise, score_function
 from companion.train import fit
 
 CHAPTER = Path(__file__).parents[2] / "book" / "05_gaussian_vae.ipynb"
@@ -247,7 +247,7 @@ def test_without_a_path_score_function_and_enumeration_agree():
     logits = table[0].log().requires_grad_()
     values = torch.tensor([1.0, 3.0, -2.0], dtype=torch.float64)
     q = Categorical(logits=logits)
-    with pytest.raises(ValueError, match="rsample"):
+    with pytest.raises(NotImplementedError):
         pathwise(q, lambda z: values[z], 5)
     enumerated = torch.autograd.grad((q.probs * values).sum(), logits)[0]
     torch.manual_seed(0)
@@ -325,7 +325,7 @@ def test_with_plain_gradient_descent_the_sum_over_the_batch_is_a_larger_step():
 @pytest.mark.parametrize("beta", [0.3, 4.0])
 def test_weight_beta_has_the_gradient_of_variance_beta_sigma_squared(beta):
     vae, wide = gaussian_vae(scale=0.5), gaussian_vae(scale=0.5 * math.sqrt(beta))
-    wide.load_state_dict({**vae.state_dict(), "decoder.scale": wide.decoder.scale})
+    wide.load_state_dict({**vae.state_dict(), "decoders.0.scale": wide.decoder.scale})
     torch.manual_seed(3)
     weighted = beta_elbo(vae, X, beta).mean() / beta
     torch.manual_seed(3)

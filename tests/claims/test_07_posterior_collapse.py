@@ -31,9 +31,9 @@ from companion.conditionals import (
 from companion.diagnostics import (
     active_units,
     elbo_surgery,
+    energy_distance,
     log_aggregate,
     mutual_information,
-    energy_distance,
     unit_rates,
 )
 from companion.ensemble import Ensemble

@@ -25,8 +25,12 @@ from companion.conditionals import (
     mlp,
 )
 from companion.ensemble import Ensemble
-from companion.exact import elbo_quadrature, log_marginal_quadrature
-from companion.exact import gaussian_floor, posterior_on_grid
+from companion.exact import (
+    elbo_quadrature,
+    gaussian_floor,
+    log_marginal_quadrature,
+    posterior_on_grid,
+)
 from companion.models import VAE
 from companion.objectives import elbo, iwae_bound
 from companion.train import fit

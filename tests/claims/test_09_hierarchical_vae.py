@@ -22,7 +22,6 @@ from torch.distributions import (
 )
 
 from companion import data
-from companion.exact import LinearGaussianChain, chain_joint
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -31,8 +30,9 @@ from companion.conditionals import (
     mlp,
 )
 from companion.diagnostics import level_rates
+from companion.diffusion import linear_schedule, reverse_posterior
 from companion.ensemble import Ensemble
-from companion.exact import LinearGaussian
+from companion.exact import LinearGaussian, LinearGaussianChain, chain_joint
 from companion.models import HVAE, VAE
 from companion.objectives import (
     beta_elbo,
@@ -42,7 +42,6 @@ from companion.objectives import (
     iwae_bound,
     log_marginal,
 )
-from companion.diffusion import linear_schedule, reverse_posterior
 from companion.train import fit, linear_warm_up
 
 SEEDS = range(4)
@@ -710,7 +709,7 @@ class OfFirst(nn.Module):
 
 
 def as_vae(model):
-    first = model.encoders[0](torch.zeros(model.features).double()).event_shape[0]
+    first = model.encoders[0](torch.zeros(model.data_size).double()).event_shape[0]
     return VAE(
         encoder=Structured(model.encoders[0], model.encoders[1:]),
         decoder=OfFirst(model.decoders[0], first),
@@ -1109,7 +1108,7 @@ def test_redrawing_the_low_level_keeps_the_place(sprite_hierarchies, member):
     # The share of the variance that is decided below the top.
     across, up, extent = within.tolist()
     assert max(across, up) < 0.45 < 0.55 < extent
-    noisy = place_and_extent(model.decode(top[:, :2], level=2))
+    noisy = place_and_extent(model.descend(top[:, :2], 2)[0])
     assert noisy[:, 0, 0].sub(noisy[:, 1, 0]).abs().mean() < 0.5 * noisy[:, 0, 0].std()
 
 

@@ -11,10 +11,10 @@ from torch.distributions import MultivariateNormal
 
 from companion import data
 from companion.autoregressive import AutoregressiveConditional
-from companion.exact import Blocks, chain_joint
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.diagnostics import gradient_norms, level_rates
 from companion.ensemble import Ensemble
+from companion.exact import Blocks, chain_joint
 from companion.models import HVAE, VAE
 from companion.objectives import beta_elbo, elbo, free_bits_elbo
 from companion.train import fit, linear_warm_up

@@ -19,29 +19,30 @@ from companion.conditionals import (
     StandardNormal,
     mlp,
 )
-from companion.diffusion import TIME_FEATURES, GaussianDenoiser, NoiseDenoiser
-from companion.diagnostics import log_aggregate, sharpness, energy_distance
+from companion.diagnostics import energy_distance, log_aggregate, sharpness
 from companion.diffusion import (
+    TIME_FEATURES,
     Diffusion,
+    GaussianDenoiser,
+    NoiseDenoiser,
+    Schedule,
+    cosine_schedule,
     diffusion_elbo,
     draw_levels,
     exact_gaussian_diffusion,
-    simple_loss,
+    forward_kernel,
+    forward_marginal,
+    forward_steps,
+    linear_schedule,
+    log_snr_schedule,
     one_level_elbo,
+    posterior_variance,
+    reverse_posterior,
+    simple_loss,
     three_terms,
 )
 from companion.models import HVAE, VAE
 from companion.objectives import elbo
-from companion.diffusion import (
-    Schedule,
-    cosine_schedule,
-    forward_kernel,
-    forward_marginal,
-    linear_schedule,
-    log_snr_schedule,
-    posterior_variance,
-    reverse_posterior,
-)
 from companion.train import fit
 
 POINTS, SIZE, SAMPLES, LEVELS = 5, 3, 7, 6
@@ -57,11 +58,17 @@ def close(found, expected, tolerance=1e-12):
     torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
-def network(schedule=None, covariance=None):
+def network(schedule=None):
     torch.manual_seed(7)
     denoiser = NoiseDenoiser(mlp(SIZE + TIME_FEATURES, 9, SIZE).double())
     schedule = schedule or log_snr_schedule(LEVELS, 4.0, -5.0)
-    return Diffusion(schedule, denoiser, 0.4, StandardNormal(SIZE).double(), covariance)
+    return Diffusion(schedule, denoiser, StandardNormal(SIZE).double(), scale=0.4)
+
+
+def ideal_chain(schedule, decoders=None):
+    """The ideal denoiser's diffusion of Gaussian data, from z_T ~ N(0, I), as a hierarchy."""
+    decoders = decoders or IDEAL.decoders(schedule)
+    return HVAE(forward_steps(schedule), decoders, StandardNormal(SIZE).double())
 
 
 def gaussian_kl_matrix(a, b):
@@ -81,7 +88,7 @@ def test_the_elbo_of_diffusion_is_that_of_an_hvae(schedule):
         LinearGaussianConditional((1 - beta).sqrt() * EYE, ZERO, beta * EYE)
         for beta in schedule.beta
     ]
-    hvae = HVAE(encoders, model.decoders(), model.prior)
+    hvae = HVAE(encoders, model.decoders, model.prior)
     found = []
     for each in (model, hvae):
         torch.manual_seed(3)
@@ -171,21 +178,15 @@ def test_each_closed_term_is_quieter_than_its_log_ratio():
 @pytest.mark.claim("diff.three-terms")
 def test_the_sums_are_not_ordered():
     torch.manual_seed(0)
-    exact = exact_gaussian_diffusion(log_snr_schedule(20, 6.0, -6.0), IDEAL)
+    schedule = log_snr_schedule(20, 6.0, -6.0)
+    exact = exact_gaussian_diffusion(schedule, IDEAL)
     trace = exact.trace(X, 200)
     assert trace.log_weight.std(0).max() < 1e-9
-    assert three_terms(exact, X, trace.z).bound.std(0).min() > 0.5
+    assert three_terms(exact, X, trace.z, schedule).bound.std(0).min() > 0.5
     # And the other way round: independent levels, a reverse variance far too small.
-    schedule = log_snr_schedule(20, 6.0, -6.0)
-    narrow = Diffusion(
-        schedule,
-        IDEAL,
-        IDEAL.decoder(schedule),
-        StandardNormal(SIZE).double(),
-        0.2 * posterior_variance(schedule),
-    )
+    narrow = ideal_chain(schedule, IDEAL.decoders(schedule, 0.2 * posterior_variance(schedule)))
     generic = narrow.trace(X, 2000).log_weight.std(0)
-    apart = three_terms(narrow, X, draw_levels(schedule, X, 2000)).bound.std(0)
+    apart = three_terms(narrow, X, draw_levels(schedule, X, 2000), schedule).bound.std(0)
     assert (generic > 1.1 * apart).all()
 
 
@@ -212,13 +213,7 @@ def test_with_exact_conditionals_only_the_floor_is_left(levels):
     # log p_data(x) − log w = log q(z_T) − log p(z_T) on every path, so its mean is the floor.
     torch.manual_seed(1)
     schedule = log_snr_schedule(levels, 6.0, -3.0)
-    model = Diffusion(
-        schedule,
-        IDEAL,
-        IDEAL.decoder(schedule),
-        StandardNormal(SIZE).double(),
-        IDEAL.reverse_covariance(schedule),
-    )
+    model = ideal_chain(schedule)
     x = LAW.sample((POINTS,))
     trace = model.trace(x, SAMPLES)
     top = IDEAL.marginal(schedule, levels).log_prob(trace.z[-1])
@@ -243,13 +238,7 @@ def test_a_wrong_variance_costs_one_over_t(choice):
 def test_the_closed_distance_is_what_the_elbo_gives(choice):
     torch.manual_seed(2)
     schedule = log_snr_schedule(20, 6.0, -3.0)
-    model = Diffusion(
-        schedule,
-        IDEAL,
-        IDEAL.decoder(schedule),
-        StandardNormal(SIZE).double(),
-        choice(schedule),
-    )
+    model = ideal_chain(schedule, IDEAL.decoders(schedule, choice(schedule)))
     x = LAW.sample((4000,))
     found = LAW.log_prob(x) - elbo(model, x, 4)
     expected = distance(20, choice)[0]
@@ -262,13 +251,9 @@ def test_an_inexact_last_step_costs_the_same_at_every_t():
     x = LAW.sample((6000,))
     for levels in (10, 40):
         schedule = log_snr_schedule(levels, 6.0, -3.0)
-        model = Diffusion(
-            schedule,
-            IDEAL,
-            0.1,
-            StandardNormal(SIZE).double(),
-            IDEAL.reverse_covariance(schedule),
-        )
+        bottom, *above = IDEAL.decoders(schedule)
+        narrow = LinearGaussianConditional(bottom.weight, bottom.bias, 0.1**2 * EYE)
+        model = ideal_chain(schedule, [narrow, *above])
         left = IDEAL.covariance(schedule.log_snr[0])
         expected = distance(levels)[0] + gaussian_kl_matrix(left, 0.01 * EYE)
         found = LAW.log_prob(x) - elbo(model, x, 4)
@@ -325,14 +310,11 @@ def test_information_of_a_list_of_points_falls_too():
 def test_the_bound_keeps_a_gap(levels):
     # p_φ(x) of the model with variance β̃, going down the chain with full matrices.
     schedule = log_snr_schedule(levels, 6.0, -3.0)
-    prior = StandardNormal(SIZE).double()
-    model = Diffusion(schedule, IDEAL, IDEAL.decoder(schedule), prior)
+    model = ideal_chain(schedule, IDEAL.decoders(schedule, posterior_variance(schedule)))
     covariance = EYE
-    for t in range(levels, 1, -1):
-        weight = model.reverse(EYE, t).mean  # of mean zero: the rows are the columns of A
-        covariance = weight.mT @ covariance @ weight + model.reverse_covariance[t - 2] * EYE
-    bottom = model.decode(EYE)
-    covariance = bottom.mean.mT @ covariance @ bottom.mean + bottom.covariance_matrix[0]
+    for decoder in reversed(model.decoders):
+        noise = decoder.scale_tril @ decoder.scale_tril.mT
+        covariance = decoder.weight @ covariance @ decoder.weight.mT + noise
     wrong = gaussian_kl_matrix(S, covariance)
     total = distance(levels, posterior_variance)[0]
     assert wrong >= 0
@@ -359,7 +341,7 @@ def trained_on_digits(kind, seed, epochs, rows):
         fit(model, rows, elbo, epochs=epochs, lr=2e-3)
         return model
     denoiser = NoiseDenoiser(mlp(64 + TIME_FEATURES, 128, 128, 64))
-    model = Diffusion(log_snr_schedule(30, 4.0, -8.0), denoiser, SCALE, StandardNormal(64))
+    model = Diffusion(log_snr_schedule(30, 4.0, -8.0), denoiser, StandardNormal(64), scale=SCALE)
     for part, lr in ((2 * epochs // 3, 5e-3), (epochs // 3, 1e-3)):
         fit(model, rows, lambda m, x: -simple_loss(m, x), epochs=part, lr=lr)
     return model
@@ -379,7 +361,8 @@ def diffusions(digits):
 
 def draw(model, num):
     if isinstance(model, Diffusion):
-        return model.decode(model.sample_path(num)[1]).mean.detach()
+        z_1 = model.descend(model.prior().sample((num,)))[1]
+        return model.decoders[0](z_1).mean.detach()
     return model.decoder(model.prior().sample((num,))).mean.detach()
 
 
@@ -410,8 +393,9 @@ def test_three_seeds_of_diffusion_train_and_agree(digits, diffusions):
 
 def share_fixed(model, t):
     """What four endings from one z_t have in common, of block averages and of the rest."""
-    starts = model.sample_path(120)[t]
-    ends = model.decode(model.descend(starts.repeat(4, 1), t)[1]).mean.detach()
+    starts = model.descend(model.prior().sample((120,)))[t]
+    z_1 = model.descend(starts.repeat(4, 1), t)[1]
+    ends = model.decoders[0](z_1).mean.detach()
     image = ends.clamp(-1, 1).reshape(4, 120, 4, 2, 4, 2)
     coarse = image.mean((3, 5), keepdim=True)
     parts = [part.reshape(4, 120, -1) for part in (coarse, image - coarse)]
