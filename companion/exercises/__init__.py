@@ -64,10 +64,6 @@ def chapter(number: int) -> Chapter:
 
     Args:
         number: Of the chapter, as in the book.
-
-    Raises:
-        ValueError: There is no such chapter.
-        TypeError: number is no whole number.
     """
     check_count(number, "number")
     if number not in FILES:

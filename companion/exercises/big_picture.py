@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal
 
-from companion.diagnostics import energy_distance, nearest_distance
+from companion import diagnostics
 from companion.exercises.checking import Exercise, Mistake, Prediction
 
 Function = Callable[..., Any]
@@ -143,8 +143,8 @@ energy_distance = Exercise(
 
 
 def _find_copies(samples: Tensor, train: Tensor, held_out: Tensor) -> Tensor:
-    threshold = nearest_distance(held_out, train).quantile(0.01)
-    return nearest_distance(samples, train) < threshold
+    threshold = diagnostics.nearest_distance(held_out, train).quantile(0.01)
+    return diagnostics.nearest_distance(samples, train) < threshold
 
 
 def _probe_copies(answer: Function) -> list[Any]:
@@ -168,22 +168,24 @@ find_copies = Exercise(
             "far points are flagged, not near ones",
             "A copy lies closer to a training point than new data do.",
             lambda samples, train, held_out: (
-                nearest_distance(samples, train) > nearest_distance(held_out, train).quantile(0.01)
+                diagnostics.nearest_distance(samples, train)
+                > diagnostics.nearest_distance(held_out, train).quantile(0.01)
             ),
         ),
         Mistake(
             "the samples are compared with the held-out points",
             "A model can copy only what it has seen.",
             lambda samples, train, held_out: (
-                nearest_distance(samples, held_out)
-                < nearest_distance(held_out, train).quantile(0.01)
+                diagnostics.nearest_distance(samples, held_out)
+                < diagnostics.nearest_distance(held_out, train).quantile(0.01)
             ),
         ),
         Mistake(
             "the threshold comes from the training points' distances to themselves",
             "The nearest training point of a training point is that point, at distance zero.",
             lambda samples, train, held_out: (
-                nearest_distance(samples, train) < nearest_distance(train, train).quantile(0.01)
+                diagnostics.nearest_distance(samples, train)
+                < diagnostics.nearest_distance(train, train).quantile(0.01)
             ),
         ),
         Mistake(
@@ -191,21 +193,24 @@ find_copies = Exercise(
             "Then one sample in a hundred is flagged whatever the model does; the yardstick is "
             "data that the model has not seen.",
             lambda samples, train, held_out: (
-                nearest_distance(samples, train) < nearest_distance(samples, train).quantile(0.01)
+                diagnostics.nearest_distance(samples, train)
+                < diagnostics.nearest_distance(samples, train).quantile(0.01)
             ),
         ),
         Mistake(
             "the threshold is the mean distance",
             "About half of all new data would be called copies; which quantile is asked for?",
             lambda samples, train, held_out: (
-                nearest_distance(samples, train) < nearest_distance(held_out, train).mean()
+                diagnostics.nearest_distance(samples, train)
+                < diagnostics.nearest_distance(held_out, train).mean()
             ),
         ),
         Mistake(
             "the threshold is the 99 % quantile",
             "Almost all new data lie below it; a copy is nearer than almost all new data.",
             lambda samples, train, held_out: (
-                nearest_distance(samples, train) < nearest_distance(held_out, train).quantile(0.99)
+                diagnostics.nearest_distance(samples, train)
+                < diagnostics.nearest_distance(held_out, train).quantile(0.99)
             ),
         ),
     ),

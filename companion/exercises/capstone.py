@@ -6,8 +6,10 @@ from torch.distributions import Distribution
 
 from companion.diagnostics import active_units, level_rates, nearest_distance
 from companion.exercises.checking import Condition, Inspection
-from companion.models import HVAE, LatentVariableModel
+from companion.models import HVAE, LatentVariableModel, TopDownHVAE
 from companion.objectives import elbo, log_marginal
+
+Hierarchy = HVAE | TopDownHVAE
 
 IDLE = 0.2
 """A level whose rate is below this many nats is called idle."""
@@ -84,23 +86,23 @@ def _parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def _reached(model: HVAE, x: Tensor) -> bool:
+def _reached(model: Hierarchy, x: Tensor) -> bool:
     """Tell whether each weight gets a gradient from the ELBO."""
     parameters = list(model.parameters())
     gradients = torch.autograd.grad(elbo(model, x[:50]).mean(), parameters, allow_unused=True)
     return all(g is not None and bool(g.isfinite().all()) for g in gradients)
 
 
-def _likelihood(model: HVAE, x: Tensor) -> Distribution:
+def _likelihood(model: Hierarchy, x: Tensor) -> Distribution:
     return model.trace(x[:50]).p[0]
 
 
-def _binary_goes_with_bernoulli(model: HVAE, x: Tensor) -> bool:
+def _binary_goes_with_bernoulli(model: Hierarchy, x: Tensor) -> bool:
     """Tell whether the family of p(x | z_1) is one of tables of zeros and ones, if x is such."""
     return not _binary(x) or bool((_likelihood(model, x).sample() % 1 == 0).all())
 
 
-def _scale_is_in_range(model: HVAE, x: Tensor) -> bool:
+def _scale_is_in_range(model: Hierarchy, x: Tensor) -> bool:
     """Tell whether a real column's noise is between a hundredth of its spread and the spread."""
     if _binary(x):
         return True
@@ -113,8 +115,8 @@ hierarchy = Inspection(
     conditions=(
         Condition(
             "This is no HVAE",
-            "Build one with HVAE(encoders, decoders, prior).",
-            lambda model, x: isinstance(model, HVAE),
+            "Build one with HVAE(encoders, decoders, prior), or a TopDownHVAE.",
+            lambda model, x: isinstance(model, Hierarchy),
         ),
         Condition(
             "It has one level",
@@ -124,7 +126,7 @@ hierarchy = Inspection(
         Condition(
             "It was built for another number of columns",
             "The first encoder takes, and the first decoder gives, one number for each column.",
-            lambda model, x: model.features == x.shape[1],
+            lambda model, x: model.data_size == x.shape[1],
         ),
         Condition(
             "A Gaussian decoder scores zeros and ones",

@@ -13,8 +13,6 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-__all__ = ["Condition", "Exercise", "Inspection", "Mistake", "Prediction"]
-
 Probe = Callable[[Callable[..., Any]], Sequence[Any]]
 
 NOT_ATTEMPTED: Final = "○ Not attempted yet."

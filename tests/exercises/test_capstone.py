@@ -9,7 +9,7 @@ from torch import nn
 from companion import data, exercises
 from companion.conditionals import BernoulliConditional, GaussianConditional, StandardNormal, mlp
 from companion.exercises.checking import NOT_ATTEMPTED, Condition, Inspection
-from companion.models import HVAE, VAE
+from companion.models import HVAE, VAE, TopDownHVAE
 from companion.objectives import elbo, free_bits_elbo, log_marginal
 from companion.train import fit
 
@@ -29,6 +29,15 @@ def build(columns: int = 6, *, decoder: nn.Module | None = None) -> HVAE:
     return HVAE(
         [GaussianConditional(mlp(columns, 16, 6)), GaussianConditional(mlp(3, 16, 4))],
         [decoder or BernoulliConditional(mlp(3, 16, columns)), GaussianConditional(mlp(2, 16, 6))],
+        StandardNormal(2),
+    )
+
+
+def top_down() -> TopDownHVAE:
+    torch.manual_seed(0)
+    return TopDownHVAE(
+        [GaussianConditional(mlp(6 + 2, 16, 6)), GaussianConditional(mlp(6, 16, 4))],
+        [BernoulliConditional(mlp(3, 16, 6)), GaussianConditional(mlp(2, 16, 6))],
         StandardNormal(2),
     )
 
@@ -82,6 +91,7 @@ def shared() -> HVAE:
     ("model", "x", "verdict"),
     [
         (build(), TRAIN, "✓ 2 levels of sizes 3, 2"),
+        (top_down(), TRAIN, "✓ 2 levels of sizes 3, 2"),
         (flat_model(), TRAIN, "This is no HVAE"),
         (
             HVAE(
@@ -148,6 +158,15 @@ def test_awake(trained):
     with torch.no_grad():
         pretence.encoders[1].net[-1].bias[:2] = 2.0
     assert "none of its units follows x" in check.awake.verdict(pretence, TEST)
+
+
+def test_a_top_down_hierarchy_is_looked_at_as_well(trained):
+    flat, model = trained[0], top_down()
+    torch.manual_seed(0)
+    fit(model, TRAIN, lambda m, x: free_bits_elbo(m, x, 0.8), epochs=60, lr=1e-2)
+    assert check.baseline.verdict(flat, model, TRAIN).startswith("✓ ")
+    assert check.awake.verdict(model, TEST).startswith("✓ Rates")
+    assert check.report.verdict(numbers(flat, model, TEST), flat, model, TEST).startswith("✓ ")
 
 
 def numbers(flat, model, x, of=log_marginal, reduce=torch.mean, sign=1.0):

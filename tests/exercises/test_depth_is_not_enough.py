@@ -7,8 +7,8 @@ import torch
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from companion import exercises
-from companion.exercises import depth_is_not_enough as own
 from companion.exact import kl_on_grid
+from companion.exercises import depth_is_not_enough as own
 
 FUNCTIONS = [
     own.gap_on_grid,

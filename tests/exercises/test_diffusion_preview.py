@@ -5,10 +5,9 @@ import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from companion import exercises
-from companion.diffusion import DataDenoiser
-from companion.exercises import diffusion_preview as own
-from companion.diffusion import Schedule, forward_marginal
+from companion.diffusion import DataDenoiser, Schedule, forward_marginal
 from companion.diffusion import reverse_posterior as package_posterior
+from companion.exercises import diffusion_preview as own
 
 
 def test_the_chapter_offers_them_all():
