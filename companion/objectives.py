@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from companion._checks import not_nan
+from companion._checks import check_tensor, not_nan
 from companion._context import evaluating
 from companion.models import Autoencoder, LatentVariableModel, Trace
 
@@ -219,8 +219,7 @@ def log_reconstruction(model: Autoencoder, x: Float[Tensor, "B D"]) -> Float[Ten
         Nats per data point, (B,).
     """
     p = model.decoder(model.encode(x))
-    if p.event_shape != x.shape[1:]:
-        raise ValueError(f"x must have shape (B, {p.event_shape[0]}), got {tuple(x.shape)}")
+    check_tensor(x, "x", None, *p.event_shape)
     return not_nan(p.log_prob(x))
 
 

@@ -253,11 +253,10 @@ def _back_where_it_diverges(
     except Exception as error:
         if not _diverged(model, error):
             raise
-        where = f"training diverged in epoch {epoch}, step {batches.step}: {error}"
         remedy = _remedy(model, batches.last, lr)
         model.load_state_dict(good)
-        back = f"the model is back at its weights from before epoch {epoch}"
-        raise FloatingPointError(f"{where}; {back}. {remedy}") from error
+        where = f"in epoch {epoch}, step {batches.step} (the weights from before it are back)"
+        raise FloatingPointError(f"training diverged {where}: {error}. {remedy}") from error
 
 
 def _finite(model: nn.Module) -> bool:

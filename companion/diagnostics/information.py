@@ -106,9 +106,9 @@ def unit_rates(model: LatentVariableModel, x: Float[Tensor, "N D"]) -> Float[Ten
     Returns:
         Nats per unit, (d,).
     """
-    trace = _one_level(_evaluated(model, x))
-    q, p = (d.base_dist for d in (trace.q[0], trace.p[1]))  # type: ignore[attr-defined]
-    return kl_divergence(q, p).mean(0)
+    trace = _evaluated(model, x)
+    (q,), (_, prior) = trace.q, trace.p
+    return kl_divergence(q.base_dist, prior.base_dist).mean(0)  # type: ignore[attr-defined]
 
 
 def active_units(
@@ -216,8 +216,8 @@ def elbo_surgery(
 
     Reference: As `mutual_information`.
     """
-    trace = _one_level(_evaluated(model, x, num_samples))
-    q, z = trace.q[0], trace.z[0]
+    trace = _evaluated(model, x, num_samples)
+    (q,), (z,) = trace.q, trace.z
     log_aggregated = _log_aggregate_of_draws(q, z, chunk_size)
     with torch.no_grad():
         return Surgery(
@@ -258,10 +258,3 @@ def _log_aggregate_of_draws(
 ) -> Float[Tensor, "K N"]:
     """Return the log-density of the aggregated posterior at each draw."""
     return log_aggregate(q, z.flatten(0, 1), chunk_size).reshape(z.shape[:2])
-
-
-def _one_level(trace: Trace) -> Trace:
-    """Return the trace if it has one latent level."""
-    if len(trace.z) != 1:
-        raise ValueError(f"model must have one latent level, got {len(trace.z)}")
-    return trace

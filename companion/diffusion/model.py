@@ -88,8 +88,6 @@ class Diffusion(LatentVariableModel):
         if reverse_variance is None:
             reverse_variance = posterior_variance(schedule)
         check_tensor(reverse_variance, "reverse_variance", schedule.num_steps - 1)
-        if not (reverse_variance > 0).all():
-            raise ValueError(f"reverse_variance must be above zero, got {reverse_variance.min()}")
         self.schedule: Final = schedule
         self.denoiser: Final = denoiser
         self.prior = prior
@@ -208,4 +206,4 @@ def _same_schedule(model: Diffusion, state: dict[str, Tensor], prefix: str, *oth
     """Refuse weights that were trained on another schedule: they would give other numbers."""
     found = state.get(f"{prefix}log_snr")
     if found is not None and not torch.equal(found.to(model.log_snr), model.log_snr):
-        raise RuntimeError("the schedule differs: build the model with the one it was saved with")
+        raise ValueError("the schedule differs: build the model with the one it was saved with")

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
-from companion._checks import check_count, check_tensor
+from companion._checks import check_tensor
 from companion.conditionals import gaussian
 
 Level = int | Int64[Tensor, "..."]
@@ -251,8 +251,9 @@ def check_levels(schedule: Schedule, s: Level, t: Level, minimum: int = 0) -> No
     """Raise unless minimum ≤ s < t ≤ T."""
     within = (s >= minimum) & (s < t) & (t <= schedule.num_steps)
     if not (within.all() if isinstance(within, Tensor) else within):
-        wanted = f"{minimum} ≤ s < t ≤ T = {schedule.num_steps}; level 0 is x itself"
-        raise ValueError(f"levels s = {s} and t = {t} must satisfy {wanted}")
+        raise ValueError(
+            f"levels must be {minimum} ≤ s < t ≤ {schedule.num_steps}, got {s} and {t}"
+        )
 
 
 def _at(table: Tensor, t: Level) -> Tensor:
@@ -262,7 +263,6 @@ def _at(table: Tensor, t: Level) -> Tensor:
 
 def _fractions(num_steps: int) -> Float[Tensor, " T"]:
     """Return t / T for t = 1 … T."""
-    check_count(num_steps, "num_steps", minimum=2)
     return torch.arange(1, num_steps + 1, dtype=torch.float64) / num_steps
 
 

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from companion._checks import check_count, check_tensor
+from companion._checks import check_count
 from companion.conditionals import LinearGaussianConditional
 
 
@@ -31,7 +31,6 @@ class Blocks:
     def __init__(
         self, mean: Float[Tensor, " n"], covariance: Float[Tensor, "n n"], sizes: Sequence[int]
     ) -> None:
-        check_tensor(covariance, "covariance", len(mean), len(mean), like=mean)
         if sum(sizes) != len(mean) or not torch.allclose(covariance, covariance.mT):
             raise ValueError(f"sizes {sizes} must add up to {len(mean)}, covariance be symmetric")
         self.mean: Final = mean
