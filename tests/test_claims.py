@@ -1,6 +1,7 @@
 """Every claim of a chapter in the book has a cell that shows it and a test that holds it."""
 
 import json
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -170,10 +171,9 @@ CELLS = [
     ("code", "%pip install nothing\n", ["setup"], ""),
     (
         "code",
+        "from companion import VAE, elbo, exact\n"
         "from companion.exact import LinearGaussian, latent_grid as grid\n"
         "from companion.data import digits\n"
-        "from companion.models import VAE\n"
-        "from companion.objectives import elbo\n"
         "toy = LinearGaussian(weight, bias, scale=1.0)\n"
         "def shifted(elbo):\n    return LinearGaussian(elbo, bias, 1.0)\n",
         [],
@@ -188,6 +188,8 @@ CELLS = [
     ("markdown", "### Check it", [], ""),
     ("code", "m = shifted(1.0)\nprint(m.elbo(x, m.posterior(x)))", ["claim:a.made"], "3"),
     ("code", "elbo = 1.0\nprint(elbo)", ["claim:a.shadowed"], "4"),
+    ("code", "t = exact.DiscreteModel(p, q)\nprint(t.log_joint())", ["claim:a.inside"], "5"),
+    ("code", "model = VAE(q, p, prior)\nprint(model.sample(1))", ["claim:a.inherited"], "6"),
 ]
 
 
@@ -210,23 +212,50 @@ def test_checks_of_a_chapter(tmp_path: Path) -> None:
     first = ("3.1 Where q is exact", "where-q-is-exact")
     second = ("3.2 Another", "another")
     assert found == {
-        ("a.method", "a.shared"): (*first, "gap 1", ("exact.LinearGaussian.gap",)),
+        ("a.method", "a.shared"): (*first, "gap 1", ("exact.linear.LinearGaussian.gap",)),
         # The data is no code that a claim is about, and what builds a model comes last.
         ("a.earlier",): (
             *first,
             "1\n2",
-            ("exact.latent_grid", "objectives.elbo", "models.VAE"),
+            ("exact.quadrature.latent_grid", "objectives.elbo", "models.VAE"),
         ),
         ("a.explored",): ("Explore: q", "explore-q", "0", ()),
         ("a.made",): (
             *second,
             "3",
-            ("exact.LinearGaussian.elbo", "exact.LinearGaussian.posterior"),
+            ("exact.linear.LinearGaussian.elbo", "exact.linear.LinearGaussian.posterior"),
         ),
         ("a.shadowed",): (*second, "4", ()),
+        ("a.inside",): (*second, "5", ("exact.discrete.DiscreteModel.log_joint",)),
+        ("a.inherited",): (*second, "6", ("models.VAE", "models.LatentVariableModel.sample")),
     }
-    in_order = ["a.method", "a.shared", "a.earlier", "a.explored", "a.made", "a.shadowed"]
+    in_order = ["method", "shared", "earlier", "explored", "made", "shadowed", "inside"]
+    in_order = [f"a.{name}" for name in [*in_order, "inherited"]]
     assert register.claims_of_chapter(path) == in_order
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("objectives.elbo", "elbo"),
+        ("exact.blocks.chain_joint", "chain_joint"),
+        ("models.VAE", "VAE"),
+        ("models.HVAE.decoders", "HVAE.decoders"),
+        ("exact.linear.LinearGaussian.gap", "LinearGaussian.gap"),
+    ],
+)
+def test_code_is_named_without_its_modules(address: str, shown: str) -> None:
+    assert register.short(address) == shown
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_links_to_code_lead_to_the_page_of_the_package(chapter: Path) -> None:
+    page = (ROOT / "book" / "api.md").read_text("utf-8")
+    listed = re.findall(r"^\.\. automodule:: companion\.(\S+)\n   :members:", page, re.MULTILINE)
+    for check in register.checks_of_chapter(chapter):
+        for address in check.code:
+            module = address.removesuffix(f".{register.short(address)}")
+            assert module in listed, f"api.md lists no companion.{module}, where {address} is"
 
 
 def test_long_output_is_folded_and_escaped() -> None:

@@ -2,10 +2,13 @@
 
 A cell calls a function by its imported name, as a method of an object made from an imported class,
 or through names that were assigned or defined before it. Nothing is run but the package's import.
+Whatever name it was imported by, a thing's address is that of the module that defines it:
+``from companion import elbo`` reaches "objectives.elbo".
 """
 
 import ast
 import inspect
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from types import ModuleType
@@ -14,7 +17,7 @@ PACKAGE = "companion"
 # Modules that a check stands on without being about them.
 ASIDE = {"data", "exercises", "explore", "plots"}
 # What models are built and trained with; it comes after what is asked of them.
-BUILDING = {"conditionals", "ensemble", "models", "train"}
+BUILDING = {"conditionals", "ensemble", "models", "train", "weights"}
 
 Reference = tuple[str, str | None]
 """A name, and the attribute that is asked of it: ``toy.elbo`` is ("toy", "elbo")."""
@@ -90,18 +93,28 @@ class Names:
     def _class_of(self, value: ast.expr | None) -> type | None:
         match value:
             case ast.Call(func=ast.Name(id=name)):
-                found = self.imported.get(name)
+                found = self._thing(name)
                 return found if isinstance(found, type) else self.made_by.get(name)
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=attribute)):
+                found = self._thing(name, attribute)
+                return found if isinstance(found, type) else None
         return None
+
+    def _thing(self, name: str, attribute: str | None = None) -> object:
+        """What an imported name is, or what an imported module has by this name."""
+        thing = self.imported.get(name)
+        if attribute is None:
+            return thing
+        return getattr(thing, attribute, None) if isinstance(thing, ModuleType) else None
 
     def _address(self, name: str, attribute: str | None) -> str | None:
         """Where the page of the package documents what is referred to, if it does."""
-        thing = self.imported.get(name)
-        if isinstance(thing, ModuleType) and attribute:
-            thing = getattr(thing, attribute, None)
-        made_by = self.made_by.get(name)
-        if made_by and attribute and documented(vars(made_by).get(attribute)):
-            return f"{address(made_by)}.{attribute}"
+        if attribute and (made_by := self.made_by.get(name)):
+            # The page has a method where it is defined: what all models share, in their base class.
+            for base in made_by.__mro__:
+                if base.__module__.startswith(PACKAGE) and documented(vars(base).get(attribute)):
+                    return f"{address(base)}.{attribute}"
+        thing = self._thing(name, attribute) or self.imported.get(name)
         if isinstance(thing, type) or inspect.isfunction(thing):
             return address(thing) if documented(thing) else None
         return None
@@ -111,6 +124,11 @@ def address(thing: type | object) -> str:
     """The anchor of a class or function on the package's page, less the package's name."""
     module, name = getattr(thing, "__module__", ""), getattr(thing, "__qualname__", "")
     return f"{module}.{name}".removeprefix(f"{PACKAGE}.")
+
+
+def short(address: str) -> str:
+    """An address less its modules, as a page shows it: "VAE", or "LinearGaussian.gap"."""
+    return re.sub(r"^.*?((?:[A-Z]\w*\.)?\w+)$", r"\1", address)
 
 
 def documented(thing: object) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from called_code import Names
+from called_code import Names, short
 from docutils import nodes
 from docutils.statemachine import StringList
 from sphinx.application import Sphinx
@@ -246,8 +246,7 @@ class ClaimsDirective(SphinxDirective):
         ]
         names = list(dict.fromkeys(name for name in by_turns if name))[:MOST_CODE]
         return [
-            link(f"api.html#companion.{name}", nodes.literal("", name.partition(".")[2]))
-            for name in names
+            link(f"api.html#companion.{name}", nodes.literal("", short(name))) for name in names
         ]
 
     @staticmethod

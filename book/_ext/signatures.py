@@ -14,6 +14,18 @@ from typing import Any
 from sphinx.application import Sphinx
 
 
+class Unquoted(ast.NodeTransformer):
+    """Take the quotes off a class that is named before it is made; a shape keeps its own."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        self.known = known
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        """Return a name in place of the string that says it."""
+        named = self.known.get(node.value) if isinstance(node.value, str) else None
+        return ast.Name(str(node.value)) if isinstance(named, type) else node
+
+
 def source_signature(
     app: Sphinx,
     what: str,
@@ -36,6 +48,7 @@ def source_signature(
         return None
     if what in ("class", "method"):
         del definition.args.args[:1]  # self
+    definition = Unquoted(function.__globals__).visit(definition)
     result = ast.unparse(definition.returns) if definition.returns and what != "class" else None
     return f"({ast.unparse(definition.args)})", result
 
