@@ -330,8 +330,9 @@ def _check_drawing(
     check_count(size, "size", smallest, maximum=64)
     for column, known in enumerate(names):
         codes = torch.arange(len(known), dtype=factors.dtype, device=factors.device)
-        if not torch.isin(factors[:, column], codes).all():
-            raise ValueError(f"factors[:, {column}] must hold codes from 0: {', '.join(known)}")
+        if not (right := torch.isin(factors[:, column], codes)).all():
+            name, wrong = f"factors[:, {column}]", factors[~right, column][0].item()
+            raise ValueError(f"{name} must hold codes from 0 ({', '.join(known)}), got {wrong:g}")
 
 
 def _pixel_centres(size: int, like: Tensor) -> tuple[Float[Tensor, " P"], Float[Tensor, " P"]]:

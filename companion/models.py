@@ -328,15 +328,17 @@ def build(
 
 def dry_run(model: LatentVariableModel) -> int:
     """Return the size of x, or raise: go down from the prior to x, and back up through q."""
+    many = len(model.decoders) > 1
     with evaluating(model), fork_rng(like(model).device):
         sizes = [check_conditional(model.prior, "prior")]
         for level, decoder in reversed([*enumerate(model.decoders)]):
-            sizes.insert(0, check_conditional(decoder, f"decoders[{level}]", (2, 2, sizes[0])))
+            name = f"decoders[{level}]" if many else "decoder"
+            sizes.insert(0, check_conditional(decoder, name, (2, 2, sizes[0])))
         for level, encoder in enumerate(model.encoders):
             given: list[tuple[int, ...]] = [(2, 2, sizes[level]) if level else (2, sizes[0])]
             if isinstance(model, TopDownHVAE):
                 seen = per_row(model.features, like(model.features).new_zeros(2, sizes[0]))
                 given = [tuple(seen.shape), *((2, 2, above) for above in sizes[level + 2 :][:1])]
-            name, size = f"encoders[{level}]", sizes[level + 1]
-            check_conditional(encoder, name, *given, size=size)
+            name = f"encoders[{level}]" if many else "encoder"
+            check_conditional(encoder, name, *given, size=sizes[level + 1])
     return sizes[0]

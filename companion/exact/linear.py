@@ -51,7 +51,7 @@ class LinearGaussian:
         self.scale: Final = float(scale)
         self._covariance: Final = weight @ weight.mT + scale**2 * torch.eye(len(bias)).to(weight)
         precision = torch.eye(weight.shape[1]).to(weight) + weight.mT @ weight / scale**2
-        self._posterior_covariance: Final = torch.linalg.inv(precision)
+        self._posterior_covariance: Final = torch.cholesky_inverse(torch.linalg.cholesky(precision))
 
     def prior(self) -> Distribution:
         """Return p(z) = N(0, I): event (d,)."""
@@ -89,15 +89,11 @@ class LinearGaussian:
             q: N(m, S) with batch (B,) or (), event (d,): a ``MultivariateNormal`` or an
                 ``Independent`` ``Normal``.
         """
-        covariance = _covariance(q)
-        d = self.weight.shape[1]
         residual = x - q.mean @ self.weight.mT - self.bias
-        spread = ((self.weight @ covariance) * self.weight).sum((-2, -1))
+        spread = ((self.weight @ _covariance(q)) * self.weight).sum((-2, -1))
         log_norm = len(self.bias) * math.log(2 * math.pi * self.scale**2)
         reconstruction = -0.5 * (log_norm + (residual.square().sum(-1) + spread) / self.scale**2)
-        trace = covariance.diagonal(dim1=-2, dim2=-1).sum(-1)
-        kl = 0.5 * (trace + q.mean.square().sum(-1) - d - torch.logdet(covariance))
-        return reconstruction - kl
+        return reconstruction - kl_divergence(q, self.prior())
 
     def gap(self, x: Float[Tensor, "B D"], q: Distribution) -> Float[Tensor, " B"]:
         """Return KL(q(z | x) ‖ p(z | x)) of a Gaussian q, for each row of x, in nats.
@@ -106,7 +102,7 @@ class LinearGaussian:
             x: Data, (B, D).
             q: As `elbo` takes it.
         """
-        return kl_divergence(MultivariateNormal(q.mean, _covariance(q)), self.posterior(x))
+        return kl_divergence(q, self.posterior(x))
 
     def vae(self, encoder: nn.Module | None = None) -> VAE:
         """Return this model as a `VAE`, with the given encoder or else the exact posterior.
