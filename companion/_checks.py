@@ -6,7 +6,7 @@ Behind the door there is nothing but mathematics.
 
 import math
 from collections.abc import Sequence
-from itertools import chain
+from itertools import chain, zip_longest
 from numbers import Integral, Real
 from typing import Any
 
@@ -34,8 +34,7 @@ def check_number(value: Any, name: str) -> None:
 def check_kind(value: object, name: str, kind: type, remedy: str) -> None:
     """Raise unless `value` is an instance of `kind`."""
     if not isinstance(value, kind):
-        found = type(value).__name__
-        raise TypeError(f"{name} must be a {kind.__name__}, got {found}; {remedy}")
+        raise TypeError(f"{name} must be a {kind.__name__}, got {type(value).__name__}; {remedy}")
 
 
 def check_tensor(value: Any, name: str, *shape: int | None, like: Tensor | None = None) -> None:
@@ -49,16 +48,14 @@ def check_tensor(value: Any, name: str, *shape: int | None, like: Tensor | None 
     if like is not None and (value.dtype, value.device) != (like.dtype, like.device):
         own, other = ((t.dtype, str(t.device)) for t in (value, like))
         raise TypeError(f"{name} must be {other}, got {own}; use {name}.to{other[::-1]}")
-    sizes = tuple(value.shape)
-    alike = len(sizes) == len(shape) and all(map(lambda a, b: a in (None, b), shape, sizes))
-    if shape and not alike:
-        remedy = f"one row is {name}[None], images are {name}.flatten(1)"
-        raise ValueError(f"{name} must have shape {shape} (None: any), got {sizes}; {remedy}")
+    wanted = tuple(b if a is None else a for a, b in zip_longest(shape, value.shape, fillvalue=0))
+    if shape and wanted != value.shape:
+        remedy = f"try {name}[None] of a row, {name}.flatten(1) of images"
+        raise ValueError(f"{name} must have shape {wanted}, got {tuple(value.shape)}; {remedy}")
     # A sum is finite only if each term is: one number to look at, unless something is wrong.
     value = torch.func.debug_unwrap(value.detach())
     if not math.isfinite(value.sum()) and not value.isfinite().all():
-        remedy = f"leave such rows out: {name}[{name}.isfinite().all(1)]"
-        raise ValueError(f"{name} must be finite, it holds NaN or infinity; {remedy}")
+        raise ValueError(f"{name} must be finite; keep {name}[{name}.isfinite().all(1)]")
 
 
 def check_covariance(value: Tensor, name: str, size: int, like: Tensor) -> None:
@@ -83,10 +80,8 @@ def check_support(x: Tensor, likelihood: Distribution) -> None:
     if support is constraints.real:
         return
     if not (torch.equal(x * x, x) if support is constraints.boolean else support.check(x).all()):
-        family = type(getattr(likelihood, "base_dist", likelihood)).__name__
-        remedy = "make grey pixels 0 or 1 with companion.data.binarise(x)"
-        span = f"from {x.min().item():.4g} to {x.max().item():.4g}"
-        raise ValueError(f"x must suit the {family} decoder, got values {span}; {remedy}")
+        span = f"{x.min().item():.4g} to {x.max().item():.4g}, not in the support of {likelihood}"
+        raise ValueError(f"x runs from {span}; grey pixels become 0 or 1 by data.binarise(x)")
 
 
 def check_conditional(
@@ -129,8 +124,7 @@ def like(module: nn.Module) -> Tensor:
 def sum_of_objective(values: Tensor, size: int) -> float:
     """Return the sum of an objective's values for a batch: one finite number for each row."""
     if values.shape != (size,) or not values.requires_grad:
-        wanted = f"one number with a gradient for each of {size} rows, as elbo does"
-        raise ValueError(f"objective must return {wanted}, got shape {tuple(values.shape)}")
+        raise ValueError(f"objective must return shape ({size},) with a gradient, got {values}")
     total = values.detach().sum().item()
     if not math.isfinite(total):
         raise FloatingPointError(f"the objective became {total}")

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from companion._checks import check_kind, check_tensor
+from companion._checks import check_tensor
 from companion.conditionals import LinearGaussianConditional, StandardNormal
 from companion.exact.blocks import Blocks, join_chain
 from companion.models import HVAE, TopDownHVAE
@@ -37,8 +37,6 @@ class LinearGaussianChain:
     """
 
     def __init__(self, decoders: Sequence[LinearGaussianConditional]) -> None:
-        for decoder in decoders:
-            check_kind(decoder, "each of decoders", LinearGaussianConditional, "see hvae.decoders")
         self.decoders: Final = tuple(decoders)
 
     def joint(self) -> Blocks:

@@ -66,8 +66,6 @@ class DiscreteModel:
             q: Encoder table, (X, Z).
             num_samples: K.
         """
-        if len(self.prior) ** num_samples > 1_000_000:
-            raise ValueError(f"num_samples = {num_samples} has too many draws; pass fewer")
         values = torch.arange(len(self.prior), device=q.device)
         draws = torch.cartesian_prod(*[values] * num_samples).reshape(-1, num_samples)
         probability = q[:, draws].prod(-1)
