@@ -72,7 +72,7 @@ def run(
 
 
 OURS = {"__init__.py": MARKED, "plots.py": PLOTS}
-STRANGER = {"__init__.py": "VERSION = '0.0.2'\n", "plots.py": "setup = None\n"}
+STRANGER = {"__init__.py": "from companion import plots\n", "plots.py": "setup = None\n"}
 PIP = [
     "uninstall -q -y companion the-lower-bound",
     f'install -q "git+{URL}@v9.8.7"',
