@@ -5,7 +5,23 @@ import torch
 from torch.distributions import Distribution
 from toys import PIXELS, bernoulli_vae, bits, gaussian_vae, normal
 
-from companion import Ensemble, beta_elbo, elbo_analytic, fit
+from companion import (
+    Ensemble,
+    StandardNormal,
+    beta_elbo,
+    elbo,
+    elbo_analytic,
+    fit,
+    mlp,
+)
+from companion.diffusion import (
+    TIME_FEATURES,
+    Diffusion,
+    NoiseDenoiser,
+    diffusion_elbo,
+    linear_schedule,
+    simple_loss,
+)
 
 X = normal(23, PIXELS, seed=71)
 BETAS = [0.5, 1.0, 4.0]
@@ -67,11 +83,9 @@ def test_no_parameter_is_counted_twice():
     assert count == sum(weights(model).numel() for model in models)
 
 
-def test_validation_of_distributions_comes_back():
-    # Catches: validation left off for the whole process, also where the objective raises.
+def test_an_objective_that_fails_leaves_the_members_alone():
     ensemble = Ensemble(members())
-    ensemble.evaluate(beta_elbo, X, BETAS)
-    assert Distribution._validate_args
+    before = weights(ensemble)
 
     def broken(model, x, value):
         raise RuntimeError("in the objective")
@@ -79,6 +93,80 @@ def test_validation_of_distributions_comes_back():
     with pytest.raises(RuntimeError, match="in the objective"):
         ensemble.evaluate(broken, X, BETAS)
     assert Distribution._validate_args
+    assert torch.equal(weights(ensemble), before)
+    ensemble.evaluate(beta_elbo, X, BETAS)
+
+
+def test_constants_may_differ_between_members():
+    # Catches: every member scored with the first one's scale.
+    models = [gaussian_vae(seed=seed, scale=scale) for seed, scale in enumerate((0.3, 0.7, 2.0))]
+    ensemble = Ensemble(models)
+    torch.manual_seed(0)
+    together = ensemble.evaluate(beta_elbo, X, BETAS)
+    for model, beta, values in zip(models, BETAS, together, strict=True):
+        torch.manual_seed(0)
+        torch.testing.assert_close(values, beta_elbo(model, X, beta), rtol=1e-12, atol=1e-12)
+    scales = [model.decoder.scale.item() for model in ensemble.members()]
+    assert scales == pytest.approx([0.3, 0.7, 2.0])
+
+
+def test_parameters_and_constants_follow_to_another_dtype():
+    # Catches: constants left behind where the parameters went.
+    ensemble = Ensemble(members()).float()
+    values = ensemble.evaluate(beta_elbo, X.float(), BETAS)
+    assert values.dtype == torch.float32
+    assert {tensor.dtype for tensor in ensemble.state_dict().values()} == {torch.float32}
+    trained = ensemble.members()
+    assert all(t.dtype == torch.float32 for m in trained for t in m.state_dict().values())
+    assert trained[0].trace(X.float()).log_weight.dtype == torch.float32
+
+
+def test_a_state_dict_restores_all_members():
+    first = Ensemble(members())
+    second = Ensemble([gaussian_vae(seed=seed, scale=0.2) for seed in (5, 6, 7)])
+    second.load_state_dict(first.state_dict())
+    for one, other in zip(first.members(), second.members(), strict=True):
+        assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_members_are_evaluated_in_the_mode_of_the_ensemble(training):
+    modes = []
+
+    def score(model, x, value):
+        modes.append({module.training for module in model.modules()})
+        return beta_elbo(model, x, value)
+
+    Ensemble(members()).train(training).evaluate(score, X, BETAS)
+    assert modes == [{training}]
+
+
+def diffusion(seed, schedule):
+    torch.manual_seed(seed)
+    denoiser = NoiseDenoiser(mlp(PIXELS + TIME_FEATURES, 6, PIXELS))
+    return Diffusion(schedule(5), denoiser, StandardNormal(PIXELS), scale=0.3).double()
+
+
+def test_diffusion_models_side_by_side():
+    models = [diffusion(seed, linear_schedule) for seed in range(3)]
+    objectives = {
+        "elbo": lambda m, x, _: elbo(m, x),
+        "three terms": lambda m, x, _: diffusion_elbo(m, x),
+        "noise": lambda m, x, _: -simple_loss(m, x),
+    }
+    for objective in objectives.values():
+        torch.manual_seed(0)
+        together = Ensemble(models).evaluate(objective, X, BETAS)
+        for model, values in zip(models, together, strict=True):
+            torch.manual_seed(0)
+            torch.testing.assert_close(values, objective(model, X, 0.0), rtol=1e-10, atol=1e-10)
+    ensemble = Ensemble(models)
+    torch.manual_seed(5)
+    fit(ensemble, X, ensemble.objective(objectives["noise"], BETAS), epochs=2, batch_size=10)
+    torch.manual_seed(5)
+    fit(models[1], X, lambda m, x: -simple_loss(m, x), epochs=2, batch_size=10)
+    trained = ensemble.members()[1]
+    torch.testing.assert_close(weights(trained), weights(models[1]), rtol=1e-9, atol=1e-10)
 
 
 def test_other_objectives_and_decoders():
