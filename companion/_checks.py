@@ -51,7 +51,7 @@ def check_tensor(value: Any, name: str, *shape: int | None, like: Tensor | None 
     wanted = tuple(b if a is None else a for a, b in zip_longest(shape, value.shape, fillvalue=0))
     if shape and wanted != value.shape:
         remedy = f"try {name}[None] of a row, {name}.flatten(1) of images"
-        raise ValueError(f"{name} must have shape {wanted}, got {tuple(value.shape)}; {remedy}")
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}; {remedy}")
     # A sum is finite only if each term is: one number to look at, unless something is wrong.
     value = torch.func.debug_unwrap(value.detach())
     if not math.isfinite(value.sum()) and not value.isfinite().all():
@@ -80,7 +80,7 @@ def check_support(x: Tensor, likelihood: Distribution) -> None:
     if support is constraints.real:
         return
     if not (torch.equal(x * x, x) if support is constraints.boolean else support.check(x).all()):
-        span = f"{x.min().item():.4g} to {x.max().item():.4g}, not in the support of {likelihood}"
+        span = f"{x.min().item():.4g} to {x.max().item():.4g}, which {likelihood} cannot produce"
         raise ValueError(f"x runs from {span}; grey pixels become 0 or 1 by data.binarise(x)")
 
 
@@ -124,7 +124,7 @@ def like(module: nn.Module) -> Tensor:
 def sum_of_objective(values: Tensor, size: int) -> float:
     """Return the sum of an objective's values for a batch: one finite number for each row."""
     if values.shape != (size,) or not values.requires_grad:
-        raise ValueError(f"objective must return shape ({size},) with a gradient, got {values}")
+        raise ValueError(f"objective must return shape ({size},) with gradient, got {values.shape}")
     total = values.detach().sum().item()
     if not math.isfinite(total):
         raise FloatingPointError(f"the objective became {total}")
