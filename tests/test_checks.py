@@ -291,6 +291,14 @@ def test_no_conditionals(case):
     refuses(error, "encoders[0]", check_conditional, module, "encoders[0]", (2, 4), size=3)
 
 
+def test_an_event_has_one_axis():
+    # Of the right batch, so that nothing but the event is wrong: one number, and a picture.
+    number = Returns(lambda z: Normal(z.mean(-1), 1.0))
+    picture = Returns(lambda z: Independent(Normal(z[..., None].expand(*z.shape, 8), 1.0), 2))
+    for module in (number, picture):
+        refuses(ValueError, "decoder", check_conditional, module, "decoder", (2, 2, 3))
+
+
 # --- results --------------------------------------------------------------------------------------
 
 
