@@ -117,8 +117,10 @@ def not_nan(values: Tensor) -> Tensor:
 
 def like(module: nn.Module) -> Tensor:
     """Return a tensor with the dtype and device of a module's numbers."""
-    tensors = chain(module.parameters(), module.buffers())
-    return next((t for t in tensors if t.is_floating_point()), torch.empty(()))
+    for tensor in chain(module.parameters(), module.buffers()):
+        if tensor.is_floating_point():
+            return tensor
+    return torch.empty(())
 
 
 def sum_of_objective(values: Tensor, size: int) -> float:

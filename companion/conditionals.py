@@ -63,6 +63,8 @@ def per_row(net: nn.Module, *given: Float[Tensor, "..."]) -> Float[Tensor, "..."
     torch.Size([7, 6, 4])
     """
     together = side_by_side(*given)
+    if together.dim() == 2:
+        return net(together)
     batch = together.shape[:-1]
     rows = net(together.reshape(math.prod(batch), together.shape[-1]))
     return rows.reshape(*batch, *rows.shape[1:])
@@ -81,19 +83,20 @@ class Gaussian(Normal):
 
         log N(y; μ, σ²) = −½ ((y − μ) / σ)² − log σ − ½ log 2π
 
-    A network gives log σ. Its square root of a variance may be too small a number for the dtype,
-    and its logarithm is then lost: σ is at least the smallest normal number, log σ stays as it is.
+    A network gives log σ. Where σ itself is too small a number for the dtype, and its logarithm
+    would be lost, the smallest normal number takes its place; log σ stays as it is.
     """
 
     def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
-        self.log_scale = log_scale
-        tiny = torch.finfo(mean.dtype).tiny
-        super().__init__(mean, log_scale.exp().clamp(min=tiny), validate_args=False)
+        self.loc, self.log_scale = mean, log_scale
+        # Lost in rounding beside every other scale.
+        self.scale = (log_scale.exp() + torch.finfo(mean.dtype).tiny).expand_as(mean)
+        Distribution.__init__(self, mean.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Return the log-density of each entry in nats."""
         error = (value - self.loc) / self.scale
-        return -0.5 * error.square() - (self.log_scale + HALF_LOG_TWO_PI)
+        return torch.addcmul(-(self.log_scale + HALF_LOG_TWO_PI), error, error, value=-0.5)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

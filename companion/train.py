@@ -1,6 +1,5 @@
 """Training: one loop for every model and objective, and what surrounds it."""
 
-import copy
 import math
 import os
 import time
@@ -32,7 +31,7 @@ Objective = Callable[..., Float[Tensor, " B"]]
 
 def train_epoch(
     model: nn.Module,
-    batches: Iterable[Float[Tensor, "B ..."]],
+    batches: Iterable[Tensor],
     objective: Objective,
     optimizer: torch.optim.Optimizer,
 ) -> float:
@@ -149,8 +148,7 @@ def fit(
             scored = _scheduled(objective, schedule, epoch)
             with _back_where_it_diverges(model, batches, epoch, lr):
                 mean = train_epoch(model, batches, scored, optimizer)
-            with evaluating(model), fork_rng(device):
-                monitored = {n: float(v) for n, v in monitor(model).items()} if monitor else {}
+            monitored = _watched(model, monitor) if monitor else {}
             # One entry at once, so that an interrupt finds all of an epoch here or nothing.
             history.epochs.append(Epoch(mean, time.perf_counter() - start, monitored))
             bar.set_postfix(objective=f"{mean:.2f}")
@@ -202,6 +200,12 @@ def linear_warm_up(epochs: int, *, start: float = 0.0, end: float = 1.0) -> Call
     return lambda epoch: start + (end - start) * min(1.0, epoch / epochs)
 
 
+def _watched(model: nn.Module, monitor: Callable[[Any], Mapping[str, float]]) -> dict[str, float]:
+    """Return what the monitor says of the model, which learns nothing of being watched."""
+    with evaluating(model), fork_rng(like(model).device):
+        return {name: float(value) for name, value in monitor(model).items()}
+
+
 class _Batches:
     """The batches of one epoch, on a device and in a new order each time; it knows where it is."""
 
@@ -245,7 +249,7 @@ def _back_where_it_diverges(
     model: nn.Module, batches: _Batches, epoch: int, lr: float
 ) -> Iterator[None]:
     """Put the model back to its weights where training diverges, and say why it may have."""
-    good = copy.deepcopy(model.state_dict())
+    good = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
         yield
         if not _finite(model):
