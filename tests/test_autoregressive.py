@@ -100,7 +100,7 @@ def test_grey_pixels_are_refused(conditional):
     vae = VAE(encoder, conditional, StandardNormal(LATENT)).double()
     grey = bits(2, PIXELS)
     grey[1, 3] = 0.3
-    with pytest.raises(ValueError, match=r"suit the AutoregressiveBernoulli decoder.*binarise"):
+    with pytest.raises(ValueError, match=r"0 to 1.*AutoregressiveBernoulli.*binarise"):
         elbo(vae, grey)
 
 

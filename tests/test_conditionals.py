@@ -293,7 +293,7 @@ def test_divergences_with_a_full_covariance():
             - torch.logdet(q.covariance_matrix)
         )
         torch.testing.assert_close(found, by_hand, **close)
-    with pytest.raises(NotImplementedError, match="is no Gaussian"):
+    with pytest.raises(NotImplementedError):
         kl_divergence(Independent(torch.distributions.Laplace(mean, 1.0), 1), full)
 
 

@@ -167,7 +167,9 @@ def test_images_that_are_not_flattened_are_named_as_such(kind):
     before = weights(vae)
     jaxtyping.config.update("jaxtyping_disable", True)
     try:
-        with pytest.raises(ValueError, match=r"x must have shape.*images are x.flatten\(1\)"):
+        with pytest.raises(
+            ValueError, match=r"x must have shape.*\(\d+, 1, 2, 2\).*x\.flatten\(1\)"
+        ):
             fit(vae, images(kind), epochs=1)
     finally:
         jaxtyping.config.update("jaxtyping_disable", False)
@@ -418,7 +420,7 @@ def test_an_interrupt_on_any_line_of_the_loop_leaves_a_whole_history():
 
 # Every way in which numbers leave their range, and what is said of it. Two batches an epoch.
 
-BACK = r"^training diverged in epoch 2, step 1: .*back at its weights from before epoch 2\. "
+BACK = r"(?s)^training diverged in epoch 2, step 1\b.*\bback\b.*"
 
 
 def at_call(number, wrong):
@@ -480,10 +482,10 @@ def test_weights_that_overflow_are_noticed():
     # returns a broken model with a finite history.
     vae = gaussian_vae()
     poison(vae.decoder.net[-1].bias, call=6)
-    diverge(vae, match=r"epoch 2, step 1: the weights became NaN or infinite")
+    diverge(vae, match=BACK + r"the weights became NaN or infinite")
     vae = gaussian_vae()
     poison(vae.decoder.net[-1].bias, call=1)
-    with pytest.raises(FloatingPointError, match="epoch 0, step 0: the weights became NaN"):
+    with pytest.raises(FloatingPointError, match=r"epoch 0, step 0\b.*the weights became NaN"):
         fit(vae, X, epochs=1, batch_size=100)
 
 
@@ -522,13 +524,13 @@ def readers(encoder):
 def test_a_readers_distribution_that_finds_nan_is_a_divergence():
     vae = readers(Softplus())
     poison(vae.encoder.net[0].weight, call=5)
-    diverge(vae, match=r"(?s)epoch 2, step 1: .*constraint.*Try an lr below")
+    diverge(vae, match=BACK + r"constraint.*Try an lr below")
 
 
 def test_a_factorisation_that_fails_is_a_divergence():
     vae = readers(FullCovariance())
     poison(vae.encoder.net[0].weight, call=5)
-    diverge(vae, match=r"epoch 2, step 1: .*Try an lr below")
+    diverge(vae, match=BACK + r"Try an lr below")
     calls = []
 
     def score(model, batch):
@@ -537,14 +539,14 @@ def test_a_factorisation_that_fails_is_a_divergence():
             torch.linalg.cholesky(-torch.eye(2))
         return elbo(model, batch)
 
-    diverge(gaussian_vae(), score=score, match=r"epoch 2, step 1: .*not positive-definite")
+    diverge(gaussian_vae(), score=score, match=BACK + r"not positive-definite")
 
 
 def test_float16_that_overflows_is_named():
     vae = gaussian_vae(scale=0.05).half()
     before = weights(vae)
     # 15 / 0.05 squared is more than float16 holds.
-    said = r"epoch 0, step 0: .*float16 sums over pixels overflow: use float32"
+    said = r"epoch 0, step 0\b.*float16 sums over pixels overflow: use float32"
     with pytest.raises(FloatingPointError, match=said):
         fit(vae, torch.full_like(X, 15).half(), epochs=1)
     assert torch.equal(before, weights(vae))
@@ -581,7 +583,9 @@ def test_grey_levels_up_to_255_diverge_by_themselves_and_are_named():
 
 def test_a_huge_step_size_ends_with_usable_weights():
     vae = gaussian_vae()
-    with pytest.raises(FloatingPointError, match="back at its weights from before epoch"):
+    with pytest.raises(
+        FloatingPointError, match=r"(?s)training diverged in epoch \d+, step 0\b.*\bback\b"
+    ):
         fit(vae, X, epochs=50, lr=1e6)
     assert weights(vae).isfinite().all()
 
@@ -613,9 +617,9 @@ def test_a_mistake_in_a_call_passes_through_as_it_is(error):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        (lambda values: values.mean(), r"one number with a gradient for each of 12 rows.*\(\)"),
-        (lambda values: values[:, None], r"for each of 12 rows.*\(12, 1\)"),
-        (lambda values: values.detach(), r"one number with a gradient"),
+        (lambda values: values.mean(), r"objective must return .*12.*gradient.*got.*\(\[?\]?\)"),
+        (lambda values: values[:, None], r"objective must return .*12.*got.*12, 1"),
+        (lambda values: values.detach(), r"objective must return .*gradient"),
     ],
     ids=["mean", "column", "detached"],
 )
