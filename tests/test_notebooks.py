@@ -11,6 +11,8 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
+import companion
+
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 sys.path[:0] = [str(BOOK / "_ext"), str(BOOK / "_tools")]
@@ -141,6 +143,44 @@ def reference_problems(notebook: NotebookNode) -> Iterator[str]:
                 yield f"no such file: {file}"
 
 
+# --- code: what a chapter takes from the package --------------------------------------------------
+
+
+def imported(notebook: NotebookNode) -> dict[str, set[str]]:
+    """The names that a chapter imports from the package, by module; all cells but the setup."""
+    found: dict[str, set[str]] = {}
+    for cell in code(notebook):
+        if "setup" in tags(cell):
+            continue
+        for node in ast.walk(parsed(cell.source)):
+            if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("companion."):
+                found.setdefault(str(node.module), set()).update(a.name for a in node.names)
+    return found
+
+
+def import_problems(notebook: NotebookNode) -> Iterator[str]:
+    """At most five modules; what `companion` itself offers is taken from there."""
+    found = imported(notebook)
+    if len(found) > 5:
+        yield f"imports from more than 5 modules: {sorted(found)}"
+    for module, names in found.items():
+        if module.count(".") > 1:
+            yield f"{module} is an inner module: its package offers the same names"
+        if again := names & set(companion.__all__) if module != "companion" else ():
+            yield f"import {sorted(again)} from companion, not from {module}"
+
+
+def source_problems(notebook: NotebookNode) -> Iterator[str]:
+    """The package's source is printed whole: a reader sees what runs."""
+    for cell in code(notebook):
+        tree = parsed(cell.source)
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        whole = [arg for call in calls if ast.unparse(call.func) == "print" for arg in call.args]
+        for call in calls:
+            if ast.unparse(call.func).split(".")[-1] == "getsource" and call not in whole:
+                yield f"cuts or hides source: {ast.unparse(call)}"
+
+
 # --- the chapters --------------------------------------------------------------------------------
 
 
@@ -165,6 +205,20 @@ def test_anatomy(path: Path) -> None:
     found = [heading for _, heading in headings if heading in ANATOMY]
     assert found == ANATOMY, "the sections that every chapter has, once and in order"
     assert "### Check it" in text
+
+
+@each_chapter
+def test_imports(path: Path) -> None:
+    notebook = read(path)
+    problems = [*import_problems(notebook), *source_problems(notebook)]
+    assert imported(notebook).get("companion"), "`from companion import …`"
+    assert not problems, "\n".join(problems)
+
+
+def test_most_names_come_from_the_package_itself() -> None:
+    chapters = [imported(read(path)) for path in CHAPTERS]
+    itself = sum(len(found["companion"]) for found in chapters)
+    assert itself > sum(len(names) for found in chapters for names in found.values()) / 2
 
 
 @each_chapter
@@ -360,6 +414,39 @@ def test_rule_on_numbers(old: str, new: str) -> None:
 )
 def test_rule_on_references(link: str) -> None:
     assert list(reference_problems(notebook_of(GOOD, link)))
+
+
+def code_of(*cells: str) -> NotebookNode:
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+
+
+MODULES = ["", ".data", ".diagnostics", ".diffusion", ".exact", ".explore"]
+LINES = [f"from companion{module} import x" for module in MODULES]
+
+
+def test_imports_are_found() -> None:
+    notebook = code_of("%pip list\nimport torch\n" + LINES[0], "def f():\n    " + LINES[1])
+    assert imported(notebook) == {"companion": {"x"}, "companion.data": {"x"}}
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        LINES,
+        ["\n".join(LINES)],
+        ["from companion.models import VAE"],
+        ["from companion.exact.linear import x"],
+    ],
+)
+def test_rule_on_imports(cells: list[str]) -> None:
+    assert not list(import_problems(code_of(*LINES[:5])))
+    assert list(import_problems(code_of(*cells)))
+
+
+def test_rule_on_source() -> None:
+    assert not list(source_problems(code_of("print(inspect.getsource(fit))")))
+    assert list(source_problems(code_of("text = getsource(fit)\nprint(text[10:])")))
+    assert list(source_problems(code_of("print(inspect.getsource(fit)[10:])")))
 
 
 def test_rule_on_figures() -> None:
