@@ -25,6 +25,8 @@ install_import_hook("companion", "typecheck.check")
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
+# What the browser must reach in the end, it may reach late on a busy machine.
+PATIENCE = 120_000  # milliseconds
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +43,25 @@ def site() -> Path:
 
 
 class _QuietHandler(http.server.SimpleHTTPRequestHandler):
+    # A connection stays open for the next file, and sends each at once.
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
     def log_message(self, *args: object) -> None:
         pass
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    # Several pages ask for dozens of files at once; of a longer queue than this, the machine drops
+    # some, which come late.
+    request_queue_size = 128
 
 
 @pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
     """Where the site is served on this machine, such as ``http://127.0.0.1:40001``."""
     handler = functools.partial(_QuietHandler, directory=str(site))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with _Server(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -57,13 +69,15 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> "Iterator[Browser]":
-    """Chromium: the machine's own, or Playwright's."""
+    """Chromium, the machine's own or Playwright's, for which there is no host but this machine."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         # Without the sandbox, because it refuses to start for root, as in a container.
         chromium = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"],
+            timeout=PATIENCE,
         )
         yield chromium
         chromium.close()

@@ -1,14 +1,16 @@
 """The built site in a browser that reaches no other host: the way a reader meets it."""
 
+import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
+from conftest import PATIENCE
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Locator, Page, Route
+    from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
@@ -22,12 +24,39 @@ PAGES = [f"{page}.html" for page in toc_pages(ROOT)]
 WITH_EXPLORER = [
     page for page in PAGES if page == PAGES[0] or ("01" <= page.removeprefix("book/")[:2] <= "11")
 ]
-SCREENS = {"laptop": (1280, 900), "phone": (390, 800)}
-VISITS = [
-    (page, theme, screen)
-    for page in PAGES
-    for theme, screen in [("light", "laptop"), ("dark", "phone")]
-]
+# Theme, width and height.
+READERS: "dict[str, tuple[Literal['light', 'dark'], int, int]]" = {
+    "laptop": ("light", 1280, 900),
+    "phone": ("dark", 390, 800),
+    "no script": ("light", 1280, 900),
+}
+# A slider answers at once; only a broken one is waited for this long.
+SLIDERS_TIME = 60_000  # milliseconds
+
+# Resolves when the page is as it stays: the formulas are set, the pictures are there, so are the
+# fonts that the layout asks for, and nothing moves by itself.
+READY = """async ([patience, scripts]) => {
+  let missing;
+  const settle = async () => {
+    missing = "MathJax";
+    if (scripts && document.querySelector("script[src*=mathjax]")) await MathJax.startup.promise;
+    missing = "a picture";
+    await Promise.all([...document.images].filter(e => !e.complete).map(
+      e => new Promise(done => e.onload = e.onerror = done)));
+    missing = "a font";
+    do {
+      document.body.getBoundingClientRect();
+      await document.fonts.ready;
+    } while (document.fonts.status != "loaded");
+    missing = "the end of an animation";
+    const ends = e => e.playState == "running" && e.effect.getComputedTiming().endTime < Infinity;
+    for (let moving; (moving = document.getAnimations().filter(ends)).length;)
+      await Promise.allSettled(moving.map(e => e.finished));
+  };
+  const late = new Promise((_, fail) =>
+    setTimeout(() => fail(new Error(`the page still waits for ${missing}`)), patience));
+  await Promise.race([settle(), late]);
+}"""
 
 # Everything on the page that a reader reads as text, less code, where $ and \ are at home.
 TEXT = """() => {
@@ -43,6 +72,8 @@ BROKEN = """() => [
   ...[...document.querySelectorAll("mjx-assistive-mml")]
     .filter(e => e.textContent.includes("\\\\")),
 ].map(e => e.textContent)"""
+# A picture that is not there.
+BLANK = """() => [...document.images].filter(e => !e.naturalWidth).map(e => e.src.slice(0, 200))"""
 # What makes the page wider than the screen, less what scrolls in a box of its own.
 WIDER = """() => {
   const scrolls = e =>
@@ -75,63 +106,128 @@ FAINT = """() => {
 }"""
 
 
-@pytest.fixture
-def visit(browser: "Browser", address: str) -> "Iterator[Callable[..., Page]]":
-    """Open a page; at the end, nothing may have left this machine or gone wrong on the way."""
-    contexts = []
-    left: list[str] = []
-    wrong: list[str] = []
+# What a reader sees of a slider.
+LOOK = """control => {
+  const explorer = control.closest("figure.explorer");
+  const shows = e =>
+    e.checkVisibility({visibilityProperty: true}) && e.offsetWidth && e.offsetHeight;
+  return {
+    position: control.valueAsNumber,
+    value: explorer.querySelector(`output[for="${control.id}"]`).innerText,
+    spoken: control.getAttribute("aria-valuetext"),
+    frames: [...explorer.querySelectorAll("img")].filter(shows).map(e => e.src),
+  };
+}"""
+MOVED = f"""([control, before, position]) => {{
+  const now = ({LOOK})(control);
+  return now.position == position && now.value != before.value && now.spoken == now.value
+    && now.frames.length == 1 && now.frames[0] != before.frames[0];
+}}"""
+# A result has a description beside it, as a function has, or gets a summary below it.
+SUMMARIES = """() => [...document.querySelectorAll("#search-results li:not(:has(> span))")]
+  .every(e => e.querySelector("p.context"))"""
 
-    def guard(route: "Route") -> None:
-        if route.request.url.startswith((address, "data:")):
-            route.continue_()
-        else:
-            left.append(route.request.url)
-            route.abort()
 
-    def open_page(
-        page: str, theme: str = "light", screen: str = "laptop", **options: Any
-    ) -> "Page":
-        width, height = SCREENS[screen]
-        context = browser.new_context(
-            color_scheme=theme, viewport={"width": width, "height": height}, **options
-        )
-        contexts.append(context)
-        context.route("**/*", guard)
-        tab = context.new_page()
-        tab.on(
-            "console", lambda m: wrong.append(m.text) if m.type in ("error", "warning") else None
-        )
-        tab.on("pageerror", lambda error: wrong.append(str(error)))
-        tab.on(
-            "response", lambda r: wrong.append(f"{r.status} {r.url}") if r.status >= 400 else None
-        )
-        tab.goto(f"{address}/{page}", wait_until="load")
-        if options.get("java_script_enabled", True):
-            tab.evaluate("() => window.MathJax?.startup?.promise")
-        return tab
+class Reader:
+    """Someone with a browser: ``with reader as tab`` waits until all of the page is there.
 
-    yield open_page
-    for context in contexts:
+    At its end the page may not have asked for another host, and nothing may have gone wrong.
+    """
+
+    def __init__(self, context: "BrowserContext", address: str, scripts: bool = True) -> None:
+        self.address, self.scripts, self.page = address, scripts, ""
+        self.left: list[str] = []
+        self.wrong: list[str] = []
+        self.tab = tab = context.new_page()
+        tab.set_default_timeout(PATIENCE)
+        tab.on("request", lambda request: self.asks(request.url))
+        tab.on("websocket", lambda socket: self.asks(socket.url))
+        tab.on("console", lambda said: self.hears(said.text, said.type in ("error", "warning")))
+        tab.on("pageerror", lambda error: self.hears(str(error)))
+        tab.on("response", lambda r: self.hears(f"{r.status} {r.url}", r.status >= 400))
+
+    def asks(self, url: str) -> None:
+        if not url.startswith(f"{self.address}/"):
+            self.left.append(url)
+
+    def hears(self, text: str, is_wrong: bool = True) -> None:
+        if is_wrong:
+            self.wrong.append(text)
+
+    def go(self, page: str) -> None:
+        """Leave the page and all that came of it, and start to load another; do not wait for it."""
+        self.tab.unroute_all(behavior="ignoreErrors")
+        self.tab.mouse.move(0, 0)
+        self.tab.goto("about:blank")
+        self.left.clear()
+        self.wrong.clear()
+        self.page = page
+        self.tab.goto(f"{self.address}/{page}", wait_until="commit")
+
+    def __enter__(self) -> "Page":
+        self.tab.wait_for_load_state("load")
+        self.settle()
+        return self.tab
+
+    def settle(self) -> None:
+        self.tab.evaluate(READY, [PATIENCE, self.scripts])
+
+    def __exit__(self, *failure: object) -> None:
+        # The answer comes after all that the page did before.
+        self.tab.evaluate("() => 0")
+        assert not self.left, f"{self.page} asks other hosts: {self.left}"
+        assert not self.wrong, f"{self.page} in the browser's console: {self.wrong}"
+
+
+@pytest.fixture(scope="session")
+def all_readers(browser: "Browser", address: str) -> Iterator[dict[str, Reader]]:
+    """A reader of each kind. They go from page to page in one tab: a new window takes long."""
+    contexts = {
+        kind: browser.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=theme,
+            java_script_enabled=kind != "no script",
+        )
+        for kind, (theme, width, height) in READERS.items()
+    }
+    yield {kind: Reader(c, address, kind != "no script") for kind, c in contexts.items()}
+    for context in contexts.values():
         context.close()
-    assert not left, f"requests to other hosts: {left}"
-    assert not wrong, f"the browser's console: {wrong}"
 
 
-@pytest.mark.parametrize(("page", "theme", "screen"), VISITS)
-def test_page_is_whole_and_readable(
-    visit: "Callable[..., Page]", page: str, theme: str, screen: str
-) -> None:
-    tab = visit(page, theme, screen)
-    assert tab.evaluate("() => document.documentElement.dataset.theme") == theme
-    assert tab.evaluate(UNRENDERED) == []
-    assert tab.evaluate(BROKEN) == []
-    text = tab.evaluate(TEXT)
-    for raw in ("$", "\\tag", "\\begin", "\\frac", "{#", "```", "**"):
-        assert raw not in text, f"raw {raw} on the page: …{around(text, raw)}…"
-    assert tab.evaluate(WIDER) == []
-    assert tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
-    assert tab.evaluate(FAINT) == []
+@pytest.fixture(scope="module")
+def readers(request: pytest.FixtureRequest, all_readers: dict[str, Reader]) -> dict[str, Reader]:
+    """The readers at one page, which loads for all of them at once, and once for all its tests."""
+    for reader in all_readers.values():
+        reader.go(request.param)
+    return all_readers
+
+
+@pytest.fixture
+def newcomer(browser: "Browser", address: str) -> Iterator[Reader]:
+    """A reader who has seen no page before."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield Reader(context, address)
+    context.close()
+
+
+each_page = pytest.mark.parametrize("readers", PAGES, indirect=True)
+
+
+@pytest.mark.parametrize("kind", ["laptop", "phone"])
+@each_page
+def test_page_is_whole_and_readable(readers: dict[str, Reader], kind: str) -> None:
+    with readers[kind] as tab:
+        assert tab.evaluate("() => document.documentElement.dataset.theme") == READERS[kind][0]
+        assert tab.evaluate(UNRENDERED) == []
+        assert tab.evaluate(BROKEN) == []
+        assert tab.evaluate(BLANK) == []
+        text = tab.evaluate(TEXT)
+        for raw in ("$", "\\tag", "\\begin", "\\frac", "{#", "```", "**"):
+            assert raw not in text, f"raw {raw} on the page: …{around(text, raw)}…"
+        assert tab.evaluate(WIDER) == []
+        assert tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        assert tab.evaluate(FAINT) == []
 
 
 def around(text: str, part: str) -> str:
@@ -143,73 +239,104 @@ class Slider:
     """A range input of an explorer, and what the reader sees of it."""
 
     def __init__(self, explorer: "Locator", control: "Locator") -> None:
-        self.explorer, self.control = explorer, control
+        self.control = control
         name = control.get_attribute("id")
         self.label = explorer.locator(f"label[for={name}]").inner_text()
-        self.value = explorer.locator(f"output[for={name}]")
         self.state = self.look()
 
-    def look(self) -> tuple[str, str]:
-        """The frame that is visible, and the value beside the slider."""
-        frame = self.explorer.locator("img:visible")
-        assert frame.count() == 1
-        value = self.value.inner_text()
-        assert self.control.get_attribute("aria-valuetext") == value
-        return str(frame.get_attribute("src")), value
+    def look(self) -> dict[str, Any]:
+        """Where the slider stands, the value beside it, and the frame that is visible."""
+        state: dict[str, Any] = self.control.evaluate(LOOK)
+        assert len(state["frames"]) == 1, f"{self.label!r}: {len(state['frames'])} frames visible"
+        assert state["spoken"] == state["value"], f"{self.label!r} says another value: {state}"
+        return state
 
-    def moved(self) -> None:
-        before, self.state = self.state, self.look()
-        assert self.state[1] != before[1], f"{self.label!r} moved, its value did not"
-        assert self.state[0] != before[0], f"{self.label!r} moved, the figure did not"
+    def moved(self, position: int, how: str) -> None:
+        """Wait until the slider stands there, beside a new value and a new figure."""
+        from playwright.sync_api import TimeoutError as TooLate
+
+        before = self.state
+        with contextlib.suppress(TooLate):
+            self.control.page.wait_for_function(
+                MOVED, arg=[self.control.element_handle(), before, position], timeout=SLIDERS_TIME
+            )
+        self.state = now = self.look()
+        who = f"{self.label!r}, moved by {how},"
+        assert now["position"] == position, f"{who} stands at {now['position']}, not {position}"
+        assert now["value"] != before["value"], f"{who} still says {now['value']}"
+        assert now["frames"] != before["frames"], f"{who} left the figure as it was"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_sliders_move_the_figure_without_a_network(visit: "Callable[..., Page]", page: str) -> None:
-    tab = visit(page)
-    tab.wait_for_load_state("networkidle")
-    tab.context.set_offline(True)
-    tab.evaluate("() => document.querySelectorAll('details').forEach(fold => fold.open = true)")
-    explorers = tab.locator("figure.explorer").all()
-    assert explorers or page not in WITH_EXPLORER
-    for explorer in explorers:
-        for control in explorer.locator("input[type=range]").all():
-            slider = Slider(explorer, control)
-            control.scroll_into_view_if_needed()
-            box = control.bounding_box()
+def cut_the_network(tab: "Page") -> list[str]:
+    """Refuse all requests from now on; the list that comes back fills with them.
+
+    But for the page's icon: the browser asks for it by itself, some time after the page is there.
+    """
+    icons = tab.evaluate("() => [...document.querySelectorAll('link[rel~=icon]')].map(e => e.href)")
+    refused: list[str] = []
+
+    def refuse(route: "Route") -> None:
+        refused.append(route.request.url)
+        route.abort("internetdisconnected")
+
+    tab.route(lambda url: url not in icons, refuse)
+    return refused
+
+
+@each_page
+def test_sliders_move_the_figure_without_a_network(readers: dict[str, Reader]) -> None:
+    page = readers["laptop"].page
+    with readers["laptop"] as tab:
+        refused = cut_the_network(tab)
+        tab.evaluate("() => document.querySelectorAll('details').forEach(fold => fold.open = true)")
+        explorers = tab.locator("figure.explorer").all()
+        assert explorers or page not in WITH_EXPLORER
+        for explorer in explorers:
+            for control in explorer.locator("input[type=range]").all():
+                slider = Slider(explorer, control)
+                box = control.bounding_box()
+                assert box is not None
+                middle, last = box["height"] / 2, int(control.get_attribute("max") or 0)
+                # By the mouse from end to end; Playwright waits until nothing moves or covers it.
+                control.drag_to(
+                    control,
+                    source_position={"x": 8, "y": middle},
+                    target_position={"x": box["width"] - 4, "y": middle},
+                )
+                slider.moved(last, "the mouse")
+                control.press("ArrowLeft")
+                slider.moved(last - 1, "the keyboard")
+        readers["laptop"].settle()
+        assert not refused, f"{page} needs a network after it has loaded: {refused}"
+
+
+@each_page
+def test_first_frame_shows_without_script(readers: dict[str, Reader]) -> None:
+    with readers["no script"] as tab:
+        for explorer in tab.locator("figure.explorer:not(details figure)").all():
+            frame = explorer.locator("img:visible")
+            assert frame.count() == 1
+            box = frame.bounding_box()
             assert box is not None
-            middle = box["y"] + box["height"] / 2
-            tab.mouse.move(box["x"] + 8, middle)
-            tab.mouse.down()
-            tab.mouse.move(box["x"] + box["width"] - 4, middle, steps=5)
-            tab.mouse.up()
-            slider.moved()
-            control.focus()
-            tab.keyboard.press("ArrowLeft")
-            slider.moved()
+            assert box["width"] > 200
+            assert box["height"] > 80
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_first_frame_shows_without_script(visit: "Callable[..., Page]", page: str) -> None:
-    tab = visit(page, java_script_enabled=False)
-    for explorer in tab.locator("figure.explorer:not(details figure)").all():
-        frame = explorer.locator("img:visible")
-        assert frame.count() == 1
-        box = frame.bounding_box()
+def test_search_finds_a_page(newcomer: Reader) -> None:
+    newcomer.go("search.html?q=posterior")
+    with newcomer as tab:
+        # Sphinx appends the results one by one, and to each, once it has read the page, a summary.
+        tab.get_by_text("Search finished, found").wait_for()
+        results = tab.locator("#search-results li")
+        assert results.count() >= 2
+        tab.wait_for_function(SUMMARIES)
+
+
+def test_a_link_to_a_claims_row_lands_on_it(newcomer: Reader) -> None:
+    newcomer.go("book/claims.html#claim-elbo-tight")
+    with newcomer as tab:
+        row = tab.locator("#claim-elbo-tight")
+        assert row.is_visible()
+        box = row.bounding_box()
         assert box is not None
-        assert box["width"] > 200
-        assert box["height"] > 80
-
-
-def test_search_finds_a_page(visit: "Callable[..., Page]") -> None:
-    tab = visit("search.html?q=posterior")
-    tab.wait_for_selector("#search-results li a")
-    assert tab.locator("#search-results li a").count() >= 2
-
-
-def test_a_link_to_a_claims_row_lands_on_it(visit: "Callable[..., Page]") -> None:
-    tab = visit("book/claims.html#claim-elbo-tight")
-    row = tab.locator("#claim-elbo-tight")
-    assert row.is_visible()
-    box = row.bounding_box()
-    assert box is not None
-    assert 0 <= box["y"] < 800
+        assert 0 <= box["y"] < 800
