@@ -67,6 +67,18 @@ def test_no_page_loads_from_another_host(site: Path) -> None:
         assert not found, f"{path}: {found}"
 
 
+@each_page
+def test_files_that_the_page_loads_are_there(site: Path, page: str) -> None:
+    path = site / f"{page}.html"
+    links = [e for e in elements(path, "link") if FETCHING_LINKS & set(e.get_attribute_list("rel"))]
+    # A browser asks for the icon at a time of its own, so that no test in one can wait for it.
+    assert any("icon" in link.get_attribute_list("rel") for link in links)
+    loaded = [e["src"] for e in elements(path, "img", "script") if e.get("src")]
+    for file in [*loaded, *(link["href"] for link in links)]:
+        address = urlsplit(str(file))
+        assert address.scheme or (path.parent / unquote(address.path)).is_file(), file
+
+
 def test_links_and_anchors_resolve(site: Path) -> None:
     missing = []
     for page in PAGES:
