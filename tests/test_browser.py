@@ -104,8 +104,6 @@ FAINT = """() => {
     return [(a + 0.05) / (b + 0.05), e.tagName + ": " + e.textContent.slice(0, 60)];
   }).filter(([contrast]) => contrast < 4.5);
 }"""
-
-
 # What a reader sees of a slider.
 LOOK = """control => {
   const explorer = control.closest("figure.explorer");
@@ -248,7 +246,8 @@ class Slider:
         """Where the slider stands, the value beside it, and the frame that is visible."""
         state: dict[str, Any] = self.control.evaluate(LOOK)
         assert len(state["frames"]) == 1, f"{self.label!r}: {len(state['frames'])} frames visible"
-        assert state["spoken"] == state["value"], f"{self.label!r} says another value: {state}"
+        shown, spoken = state["value"], state["spoken"]
+        assert spoken == shown, f"{self.label!r} shows {shown}, a screen reader says {spoken}"
         return state
 
     def moved(self, position: int, how: str) -> None:
