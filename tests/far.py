@@ -41,9 +41,13 @@ def compute(function, args, kwargs):
     tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
     away = any(isinstance(t, Far) for t in tensors) or kwargs.get("device") == FAR
     if function in MOVES:
-        away = isinstance(args[0], Far) if function is MOVES[1] else (
-            kwargs.get("device") == FAR
-            or (kwargs.get("device") is None and isinstance(args[0], Far))
+        away = (
+            isinstance(args[0], Far)
+            if function is MOVES[1]
+            else (
+                kwargs.get("device") == FAR
+                or (kwargs.get("device") is None and isinstance(args[0], Far))
+            )
         )
     elif away:
         near = [t for t in tensors if not isinstance(t, Far) and t.dim() > 0]

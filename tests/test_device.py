@@ -1,7 +1,7 @@
 """Everything works off the CPU: on a pretended device here, and on CUDA where there is one.
 
-The pretended device (`far.py`) refuses to mix with tensors of the CPU, as an accelerator does. Every
-public function that takes or makes tensors is called there, on a model or data that live there.
+The pretended device (`far.py`) refuses to mix with tensors of the CPU, as an accelerator does.
+Every public function that takes or makes tensors is called there, on models and data of its own.
 """
 
 from collections.abc import Callable, Iterator
@@ -92,9 +92,7 @@ def discrete(device: torch.device) -> tuple[exact.DiscreteModel, torch.Tensor]:
 
 def step(device: torch.device, d: int, u: int) -> companion.LinearGaussianConditional:
     covariance = 0.5 * torch.eye(d).to(device)
-    return companion.LinearGaussianConditional(
-        points(device, d, u), points(device, d), covariance
-    )
+    return companion.LinearGaussianConditional(points(device, d, u), points(device, d), covariance)
 
 
 def chain(device: torch.device) -> exact.LinearGaussianChain:
@@ -154,7 +152,8 @@ def quadrature(device: torch.device) -> list[torch.Tensor]:
     model, x = line().to(device), points(device)
     z, log_p, log_cell = exact.posterior_on_grid(model, x, 201)
     return [
-        exact.log_marginal_quadrature(model, x, 101), exact.elbo_quadrature(model, x, codes(device)),
+        exact.log_marginal_quadrature(model, x, 101),
+        exact.elbo_quadrature(model, x, codes(device)),
         *exact.gaussian_floor(z, log_p), exact.kl_on_grid(log_p, log_p, log_cell),
         exact.latent_grid(2, 11, device=device)[0],
         exact.log_marginal_quadrature(exact.arch().to(device), points(device, 5, 2).double(), 51),
@@ -354,14 +353,13 @@ def test_numbers_do_not_depend_on_the_device(device):
     )  # fmt: skip
 
 
-PROOF = (__file__,)
 # What takes and makes no tensor of data: sizes, settings, numbers.
 WITHOUT_TENSORS = {
-    "BOOK", "Trace", "LatentVariableModel", "linear_warm_up", "Estimate", "GradientNorms", "Surgery",
-    "ThreeTerms", "Schedule", "cosine_schedule", "linear_schedule", "posterior_variance",
-    "forward_coefficients", "reverse_coefficients", "forward_steps", "digits", "mnist", "moons",
-    "pinwheel", "tree",
-}  # fmt: skip
+    *("BOOK", "Trace", "LatentVariableModel", "linear_warm_up", "Estimate", "GradientNorms"),
+    *("Surgery", "ThreeTerms", "Schedule", "cosine_schedule", "linear_schedule", "digits", "mnist"),
+    *("posterior_variance", "forward_coefficients", "reverse_coefficients", "forward_steps"),
+    *("moons", "pinwheel", "tree"),
+}
 
 
 def test_no_public_function_is_left_out():

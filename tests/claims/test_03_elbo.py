@@ -393,9 +393,9 @@ def test_the_optimal_linear_vae_is_optimal(correlated, beta):
 
 
 def test_optimal_linear_vae_refuses_bad_input(correlated):
-    with pytest.raises(ValueError, match="d must be .*7"):
+    with pytest.raises(ValueError, match="d must be"):
         optimal_linear_vae(correlated, 8, scale=1.0)
-    with pytest.raises(ValueError, match="beta"):
+    with pytest.raises(ValueError, match="scale"):  # β σ² is a variance
         optimal_linear_vae(correlated, 2, scale=1.0, beta=0.0)
 
 
