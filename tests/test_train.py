@@ -527,6 +527,32 @@ def test_a_readers_distribution_that_finds_nan_is_a_divergence():
     diverge(vae, match=BACK + r"constraint.*Try an lr below")
 
 
+class Stumbling(nn.Module):
+    """A reader's encoder whose own code stumbles over NaN, each in its own words."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.net, self.error = mlp(PIXELS, 6, 2 * UNITS), error
+
+    def forward(self, x):
+        mean, raw = self.net(x).chunk(2, dim=-1)
+        if mean.isnan().any():
+            raise self.error
+        return Independent(Normal(mean, raw.exp()), 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("bad mean"), RuntimeError("probability tensor contains nan"), AssertionError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_is_raised_over_weights_that_are_nan_is_a_divergence(error):
+    # Catches: an error judged by its words alone, and a model that is left broken.
+    vae = readers(Stumbling(error))
+    poison(vae.encoder.net[0].weight, call=5)
+    diverge(vae, match=BACK + r"Try an lr below")
+
+
 def test_a_factorisation_that_fails_is_a_divergence():
     vae = readers(FullCovariance())
     poison(vae.encoder.net[0].weight, call=5)
