@@ -18,6 +18,7 @@ Inference goes up, or up and then down again beside the decoders:
 from abc import ABC
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import final
 
 import torch
@@ -109,7 +110,7 @@ class LatentVariableModel(nn.Module, ABC):
         first = self.encoders[0](x)
         for num_samples in sizes:
             z, q = [first.rsample((num_samples,))], [first]
-            for encoder in self.encoders[1:]:
+            for encoder in islice(self.encoders, 1, None):
                 q.append(encoder(z[-1]))
                 z.append(q[-1].rsample())
             yield z, q
@@ -269,7 +270,7 @@ class TopDownHVAE(LatentVariableModel):
         top = self.encoders[-1](seen)
         for num_samples in sizes:
             z, q = [top.rsample((num_samples,))], [top]
-            for encoder in reversed(self.encoders[:-1]):
+            for encoder in islice(reversed(self.encoders), 1, None):
                 q.insert(0, encoder(seen, z[0]))
                 z.insert(0, q[0].rsample())
             yield z, q
