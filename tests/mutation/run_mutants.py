@@ -1,32 +1,44 @@
-"""Make each mistake of `mutants.py` in a copy of the package and see a test fail: ``make mutants``.
+"""Make each mistake of this folder in the package and see a test fail: ``make mutants``.
 
-Each mistake is made in a temporary copy of ``companion/``; the tests that it names run against that
-copy until one fails. A mistake that no test notices, and one whose text no longer stands in the
-package, fail the run. The table of what was caught by what is written into ``tests/README.md``.
+Each mistake is made in a fork of this process that has the package loaded; the tests that it names
+run there until one fails. A mistake that no test notices, one whose subject is gone, and one that
+merely crashes, fail the run. The table of what was caught by what goes into ``tests/README.md``.
 
     python tests/mutation/run_mutants.py            # all, and the table
-    python tests/mutation/run_mutants.py chain β    # those with such a word in name or file
+    python tests/mutation/run_mutants.py chain β    # those with such a word in name or place
 """
 
 import contextlib
+import gc
 import io
 import json
 import os
-import shutil
+import signal
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Mutant
+import torch
+from jaxtyping import install_import_hook
 
-ROOT = Path(__file__).resolve().parents[2]
-README = ROOT / "tests" / "README.md"
-# Loaded once; every run is a fork of this process. The package itself must not be among them.
-HEAVY = ("beartype", "pyro", "scipy.integrate", "sklearn.decomposition", "torch")
+TESTS = Path(__file__).resolve().parents[1]
+README = TESTS / "README.md"
 BEGIN, END = "<!-- begin: make mutants -->", "<!-- end: make mutants -->"
+# What the tests import, loaded once for all forks.
+HEAVY = ("mpmath", "pyro", "scipy.integrate", "sklearn.decomposition", "torch._dynamo")
+SECONDS = 60
+"""How much CPU time the tests of one mistake may take."""
+
+if __name__ == "__main__":
+    # As under pytest: this folder is a package in that of the tests, shapes are checked.
+    sys.path[0] = str(TESTS)
+    install_import_hook("companion", "typecheck.check")
+    torch.set_num_threads(1)
+
+from mutation import MUTANTS, Mutant, find, patched  # noqa: E402
 
 
 class FirstFailure:
@@ -40,42 +52,41 @@ class FirstFailure:
         if report.failed:
             self.broken = self.broken or report.longreprtext
 
+    def pytest_exception_interact(self, call: pytest.CallInfo[None]) -> None:
+        # Code of this folder that crashes is no mistake of the kind that a test must find.
+        for error in causes(call.excinfo.value if call.excinfo else None):
+            place = list(_frames(error))
+            if place and Path(place[-1]).parent == TESTS / "mutation":
+                self.broken = self.broken or f"the mistake itself crashes: {error!r}"
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self.failed:
-            self.failed = report.nodeid
+            self.failed = report.nodeid.partition("tests/")[2]
 
 
-def mutated(mutant: Mutant) -> str:
-    """The source of the mutant's file with the mistake in it.
-
-    Raises:
-        ValueError: The text to replace does not stand there exactly once.
-    """
-    path = ROOT / "companion" / f"{mutant.file}.py"
-    source = path.read_text("utf-8")
-    if (times := source.count(mutant.old)) != 1:
-        raise ValueError(
-            f"{mutant.name}: its text stands {times} times in companion/{mutant.file}.py; bring "
-            f"tests/mutation/mutants.py up to date:\n{mutant.old}"
-        )
-    return source.replace(mutant.old, mutant.new)
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
-def copy_project(folder: Path) -> None:
-    """Copy what the tests run on: the package, the tests and pytest's settings."""
-    leave = shutil.ignore_patterns("__pycache__")
-    for name in ("companion", "tests"):
-        shutil.copytree(ROOT / name, folder / name, ignore=leave)
-    shutil.copy(ROOT / "pyproject.toml", folder)
+def _frames(error: BaseException) -> Iterator[str]:
+    frame = error.__traceback__
+    while frame is not None:
+        yield frame.tb_frame.f_code.co_filename
+        frame = frame.tb_next
 
 
-def run_tests(folder: Path, tests: list[str]) -> FirstFailure:
-    """Run tests of a copy until one fails, in a process of its own."""
+def run_tests(tests: list[str], mistake: Mutant | None) -> FirstFailure:
+    """Run tests with a mistake in the package until one fails, in a process of its own."""
     read, write = os.pipe()
     if (child := os.fork()) == 0:
         try:
             os.close(read)
-            found = in_this_process(folder, tests)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            with patched(mistake) if mistake else contextlib.nullcontext():
+                found = in_this_process(tests)
             with os.fdopen(write, "w") as pipe:
                 json.dump([found.failed, found.broken], pipe)
         finally:
@@ -89,21 +100,16 @@ def run_tests(folder: Path, tests: list[str]) -> FirstFailure:
     return found
 
 
-def in_this_process(folder: Path, tests: list[str]) -> FirstFailure:
-    """Run tests of a copy until one fails."""
-    os.chdir(folder)
-    sys.path.insert(0, str(folder))
-    sys.dont_write_bytecode = True
+def in_this_process(tests: list[str]) -> FirstFailure:
+    """Run tests until one fails."""
+    os.chdir(TESTS.parent)
     found = FirstFailure()
     said = io.StringIO()
-    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not site"]
+    options = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not site and not browser"]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        code = pytest.main([*options, *tests], plugins=[found])
-    package = Path(getattr(sys.modules.get("companion"), "__file__", "none")).parent
+        code = pytest.main([*options, *(f"tests/{test}" for test in tests)], plugins=[found])
     if code not in (0, 1):
         found.broken = found.broken or said.getvalue()
-    elif package != folder / "companion":
-        found.broken = f"the tests ran on {package}"
     return found
 
 
@@ -113,36 +119,38 @@ def main(words: list[str]) -> int:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     for name in HEAVY:
         import_module(name)
-    chosen = [m for m in MUTANTS if not words or any(w in f"{m.file} {m.name}" for w in words)]
-    sources = {mutant.name: mutated(mutant) for mutant in chosen}
+    # A fork whose collector walks through all of this would copy it.
+    gc.freeze()
+    chosen = [m for m in MUTANTS if not words or any(w in f"{m.target} {m.name}" for w in words)]
+    for mutant in chosen:
+        find(mutant.target)
     caught: dict[str, str] = {}
     problems = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name).resolve()
-        copy_project(folder)
-        for mutant in chosen:
-            start = time.process_time() + sum(os.times()[2:4])
-            path = folder / "companion" / f"{mutant.file}.py"
-            right = path.read_text("utf-8")
-            path.write_text(sources[mutant.name], "utf-8")
-            result = run_tests(folder, [f"tests/test_{file}.py" for file in mutant.tests.split()])
-            path.write_text(right, "utf-8")
-            seconds = time.process_time() + sum(os.times()[2:4]) - start
-            said = result.failed or ("BROKEN" if result.broken else "SURVIVED")
-            print(f"{seconds:5.1f} s  {mutant.file}: {mutant.name} -> {said}", flush=True)
-            if result.failed:
-                caught[mutant.name] = result.failed
-            else:
-                problems.append(f"{mutant.file}: {mutant.name}: {result.broken or 'no test fails'}")
-        # What caught a mistake must pass without it.
-        if caught:
-            result = run_tests(folder, sorted(set(caught.values())))
-            if result.failed or result.broken:
-                problems.append(f"without any mistake fails {result.failed}{result.broken}")
+    for mutant in chosen:
+        start = cpu_seconds()
+        result = run_tests([f"test_{file}.py" for file in mutant.tests.split()], mutant)
+        said = "BROKEN" if result.broken else result.failed or "SURVIVED"
+        taken = cpu_seconds() - start
+        print(f"{taken:5.1f} s  {mutant.target}: {mutant.name} -> {said}", flush=True)
+        if result.broken or not result.failed:
+            problems.append(f"{mutant.target}: {mutant.name}: {result.broken or 'no test fails'}")
+        else:
+            caught[mutant.name] = result.failed
+    # What caught a mistake must pass without it.
+    if caught:
+        result = run_tests(sorted(set(caught.values())), None)
+        if result.failed or result.broken:
+            problems.append(f"without any mistake fails {result.failed}{result.broken}")
     print("\n".join(problems) or f"All {len(chosen)} mistakes are caught.")
+    print(f"{cpu_seconds():.0f} s of CPU time")
     if not problems and not words:
         write_table(caught)
     return bool(problems)
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and its forks so far."""
+    return sum(os.times()[:4])
 
 
 def write_table(caught: dict[str, str]) -> None:
@@ -150,12 +158,13 @@ def write_table(caught: dict[str, str]) -> None:
     text = README.read_text("utf-8")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    rows = [
-        f"| {m.name} | `{m.file}` | `{caught[m.name].partition('tests/')[2]}` |" for m in MUTANTS
-    ]
+    rows = [f"| {m.name} | `{m.target}` | `{caught[m.name]}` |" for m in MUTANTS]
     table = "\n".join(["| mistake | in | caught by |", "|---|---|---|", *rows])
     README.write_text(f"{before}{BEGIN}\n\n{table}\n\n{END}{after}", "utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    start = time.perf_counter()
+    code = main(sys.argv[1:])
+    print(f"{time.perf_counter() - start:.0f} s")
+    sys.exit(code)
