@@ -47,10 +47,9 @@ def mlp(*sizes: int) -> nn.Sequential:
     >>> mlp(64, 32, 4)(torch.zeros(5, 64)).shape
     torch.Size([5, 4])
     """
-    layers: list[nn.Module] = []
-    for before, after in pairwise(sizes):
-        layers += [nn.Linear(before, after), nn.SiLU()]
-    return nn.Sequential(*layers[:-1])
+    *hidden, last = pairwise(sizes)
+    layers = [layer for pair in hidden for layer in (nn.Linear(*pair), nn.SiLU())]
+    return nn.Sequential(*layers, nn.Linear(*last))
 
 
 def per_row(net: nn.Module, *given: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -102,6 +101,10 @@ class Gaussian(Normal):
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Draw as ``rsample`` does, without gradient: an ensemble can map over that."""
         return self.rsample(torch.Size(sample_shape))
+
+    def entropy(self) -> Tensor:
+        """Return the entropy of each entry in nats."""
+        return (self.log_scale + HALF_LOG_TWO_PI + 0.5).expand_as(self.loc)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Gaussian":
         """Return the same distribution with more batch axes."""
@@ -155,7 +158,9 @@ def _full(p: Distribution) -> MultivariateNormal:
     if isinstance(p, Independent):
         if not isinstance(p.base_dist, Normal):
             raise NotImplementedError(f"{p} is no Gaussian")
-        return MultivariateNormal(p.mean, scale_tril=p.stddev.diag_embed(), validate_args=False)
+        return MultivariateNormal(
+            p.mean, scale_tril=p.base_dist.scale.diag_embed(), validate_args=False
+        )
     assert isinstance(p, MultivariateNormal)
     return p
 

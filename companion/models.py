@@ -19,7 +19,7 @@ from abc import ABC
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -103,10 +103,7 @@ class LatentVariableModel(nn.Module, ABC):
     def infer(
         self, x: Float[Tensor, "B D"], sizes: Iterable[int]
     ) -> Iterator[tuple[list[Tensor], list[Distribution]]]:
-        """Yield z_1 … z_L and their distributions for each number of samples, from the bottom up.
-
-        The draws are reparameterised: a gradient flows through them.
-        """
+        """Yield z_1 … z_L, reparameterised, and their distributions, from the bottom up."""
         first = self.encoders[0](x)
         for num_samples in sizes:
             z, q = [first.rsample((num_samples,))], [first]
@@ -168,6 +165,13 @@ class VAE(LatentVariableModel):
     def __init__(self, encoder: nn.Module, decoder: nn.Module, prior: nn.Module) -> None:
         super().__init__()
         build(self, [encoder], [decoder], prior)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Put a new encoder or decoder where the old one was: a Module knows no setter for it."""
+        if name in ("encoder", "decoder"):
+            getattr(self, f"{name}s")[0] = value
+        else:
+            super().__setattr__(name, value)
 
     @property
     def encoder(self) -> nn.Module:
@@ -265,7 +269,7 @@ class TopDownHVAE(LatentVariableModel):
     def infer(
         self, x: Float[Tensor, "B D"], sizes: Iterable[int]
     ) -> Iterator[tuple[list[Tensor], list[Distribution]]]:
-        """Yield z_1 … z_L and their distributions for each number of samples, from the top down."""
+        """Yield z_1 … z_L, reparameterised, and their distributions, from the top down."""
         seen = per_row(self.features, x)
         top = self.encoders[-1](seen)
         for num_samples in sizes:
@@ -280,8 +284,7 @@ class TopDownHVAE(LatentVariableModel):
 class Autoencoder(nn.Module):
     """Two deterministic maps fitted to reconstruction alone: x -> code z -> mean of p(x | z).
 
-    There is no prior, and nothing is drawn on the way: the same x gives the same code and the
-    same output.
+    There is no prior, and nothing is drawn on the way: one x gives one code and one output.
 
     Args:
         encoder: Network from x (B, D) to the code (B, d).

@@ -137,7 +137,6 @@ def fit(
     batches = _Batches(x, batch_size, flatten, device)
     history = History()
     start = time.perf_counter()
-    model.train()
     # In a notebook tqdm itself overlooks the variable.
     hidden = os.environ.get("TQDM_DISABLE") == "1"
     with (
@@ -145,6 +144,7 @@ def fit(
         suppress(KeyboardInterrupt),
     ):
         for epoch in range(epochs):
+            model.train()
             scored = _scheduled(objective, schedule, epoch)
             with _back_where_it_diverges(model, batches, epoch, lr):
                 mean = train_epoch(model, batches, scored, optimizer)
@@ -260,7 +260,8 @@ def _back_where_it_diverges(
         remedy = _remedy(model, batches.last, lr)
         model.load_state_dict(good)
         where = f"in epoch {epoch}, step {batches.step} (the weights from before it are back)"
-        raise FloatingPointError(f"training diverged {where}: {error}. {remedy}") from error
+        what = str(error).partition("\n")[0]
+        raise FloatingPointError(f"training diverged {where}: {what}. {remedy}") from error
 
 
 def _finite(model: nn.Module) -> bool:

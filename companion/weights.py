@@ -1,5 +1,6 @@
 """A model's numbers in a file: whole or not at all, and nothing in it can run."""
 
+import copy
 import os
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         shapes = [tuple(w[name].shape) if name in w else None for w in (found, own)]
         if shapes[0] != shapes[1]:
             raise ValueError(f"path {path} fits another architecture: {name} is {shapes[0]} there")
-    model.load_state_dict({name: found[_plain(name)] for name in model.state_dict()})
+    weights = {name: found[_plain(name)] for name in model.state_dict()}
+    # A copy first: what it refuses has then changed no part of the model.
+    copy.deepcopy(model).load_state_dict(weights)
+    model.load_state_dict(weights)
 
 
 def _named(model: nn.Module) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from torch.distributions import Distribution
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -30,8 +31,11 @@ PATIENCE = 120_000  # milliseconds
 
 
 @pytest.fixture(autouse=True)
-def _seed() -> None:
+def _seed() -> Iterator[None]:
     torch.manual_seed(0)
+    yield
+    # torch.compile switches the checks of distributions off, for the whole process.
+    Distribution.set_default_validate_args(True)
 
 
 @pytest.fixture(scope="session")

@@ -135,6 +135,7 @@ def active_units(
     Reference: Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
     ICLR 2016, section 5.2, https://arxiv.org/abs/1509.00519.
     """
+    check_count(num_samples, "num_samples", minimum=2)
     q = _evaluated(model, x, num_samples).q
     check_count(level, "level", maximum=len(q))
     means = q[level - 1].mean

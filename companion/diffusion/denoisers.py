@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal
 
 from companion._checks import check_covariance
 from companion.conditionals import LinearGaussianConditional, per_row
-from companion.diffusion.schedule import Schedule, alpha_sigma, reverse_coefficients
+from companion.diffusion.schedule import Schedule, alpha_sigma, check_levels, reverse_coefficients
 
 TIME_FEATURES: Final = 8
 """Numbers that `time_features` makes of a log SNR."""
@@ -149,6 +149,7 @@ class GaussianDenoiser(nn.Module):
 
     def marginal(self, schedule: Schedule, t: int) -> MultivariateNormal:
         """Return q(z_t) = N(√ᾱ_t m, ᾱ_t S + (1 − ᾱ_t) I), the law of z_t over the data."""
+        check_levels(schedule, 0, t)
         alpha, sigma = alpha_sigma(schedule.log_snr[t - 1].to(self.mean))
         variances = alpha.square() * self.values + sigma.square()
         covariance = (self.vectors * variances) @ self.vectors.mT
