@@ -181,7 +181,7 @@ def _(right, self, schedule, reverse_variance):
     return decoders
 
 
-@denoiser("GaussianDenoiser.decoders", "exact p(x | z_1): as narrow as at the level above")
+@denoiser("GaussianDenoiser.decoders", "exact decoder of x: as narrow as that of the level above")
 def _(right, self, schedule, reverse_variance):
     first, second, *others = right(self, schedule, reverse_variance)
     root = second.scale_tril
