@@ -1,21 +1,18 @@
 """`log_marginal`: its time beside pythae and beside the decoder alone, and its memory.
 
-pythae 0.1.2 does not go with the packages of requirements.lock; without it that row is left out.
-To have it, in a folder of its own:
+    .venv/bin/python benchmarks/bench_log_marginal.py [rounds]
 
-    .venv/bin/pip install --target /tmp/pythae --no-deps pythae==0.1.2
-    .venv/bin/pip install --target /tmp/pythae pydantic
-    PYTHONPATH=/tmp/pythae .venv/bin/python benchmarks/bench_log_marginal.py [rounds]
+`make bench` installs pythae 0.1.2, the extra `bench`; without it that row is left out.
 
-The memory is measured in processes of their own: the peak of the whole process, and what it rises
-above a loaded model that has evaluated the data once.
+The memory is measured in processes of their own, on Linux: the peak of the whole process, and its
+rise above a loaded model that has evaluated the data once.
 """
 
 import json
-import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from compare import header, row, take_turns, verdict
@@ -30,16 +27,6 @@ from companion import (
     mlp,
 )
 from companion.objectives import CHUNK_NUMBERS
-
-try:
-    from pythae.models import VAE as PythaeVAE
-    from pythae.models import VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
-
-    MISSING = ""
-except ImportError as error:
-    MISSING = str(error)
 
 HERE = Path(__file__).parent
 ROWS, PIXELS, UNITS, SAMPLES, MANY = 32, 784, 16, 1000, 100_000
@@ -56,15 +43,19 @@ def example() -> tuple[VAE, Tensor]:
     return vae, x
 
 
-def pythae(vae: VAE) -> "PythaeVAE":
-    """Give pythae the same networks."""
+def pythae(vae: VAE) -> Any:
+    """Give pythae the same networks; raise ImportError where it is not installed."""
+    from pythae.models import VAE as PythaeVAE
+    from pythae.models import VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
 
     class Encoder(BaseEncoder):
         def __init__(self) -> None:
             super().__init__()
             self.net = vae.encoder.net
 
-        def forward(self, x: Tensor) -> "ModelOutput":
+        def forward(self, x: Tensor) -> Any:
             mu, logvar = self.net(x).chunk(2, dim=-1)
             return ModelOutput(embedding=mu, log_covariance=logvar)
 
@@ -73,7 +64,7 @@ def pythae(vae: VAE) -> "PythaeVAE":
             super().__init__()
             self.net = vae.decoder.net
 
-        def forward(self, z: Tensor) -> "ModelOutput":
+        def forward(self, z: Tensor) -> Any:
             return ModelOutput(reconstruction=self.net(z).sigmoid())
 
     config = VAEConfig(input_dim=(PIXELS,), latent_dim=UNITS, reconstruction_loss="bce")
@@ -93,7 +84,8 @@ def time_it() -> None:
             vae.decoder.net(torch.randn(min(chunk, SAMPLES - start) * ROWS, UNITS))
 
     sides = {"ours": ours, "decoder": decoder_alone}
-    if not MISSING:
+    missing = ""
+    try:
         other = pythae(vae)
 
         @torch.no_grad()
@@ -101,6 +93,8 @@ def time_it() -> None:
             return float(other.get_nll(x, n_samples=SAMPLES, batch_size=100))
 
         sides["pythae"] = theirs
+    except ImportError as error:
+        missing = str(error)
 
     def same_bound(results: dict[str, float]) -> None:
         # Same estimate from other draws: here its standard error is below 0.1 nats.
@@ -111,23 +105,25 @@ def time_it() -> None:
     seconds = take_turns(sides, same_bound)
     what = f"`log_marginal`, K = {SAMPLES}, {ROWS} images"
     row(f"{what}: / the decoder's network alone", seconds["ours"], seconds["decoder"], 1.4)
-    if MISSING:
-        print(f"pythae is not installed ({MISSING}); {__file__} says how to have it.")
+    if missing:
+        print(f"{what}: / pythae `get_nll`: left out, pythae 0.1.2 is not installed ({missing})")
     else:
         row(f"{what}: / pythae `get_nll`", seconds["ours"], seconds["pythae"], 0.36)
 
 
 def measure_memory(num_samples: int) -> None:
-    """Print the peak before and after, in MiB: what a process of its own is started for."""
+    """Print the peak, and its rise above the model at rest, in MiB: for a process of its own."""
 
-    def peak() -> float:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    def status(field: str) -> float:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(field)) / 1024
 
     vae, x = example()
     log_marginal(vae, x, 1)
-    before = peak()
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far, that of the imports
+    rest = status("VmRSS")
     log_marginal(vae, x, num_samples)
-    print(json.dumps([before, peak()]))
+    print(json.dumps([status("VmHWM"), status("VmHWM") - rest]))
 
 
 def compare_memory() -> None:
@@ -135,11 +131,8 @@ def compare_memory() -> None:
     for num_samples in (SAMPLES, MANY):
         program = f"from bench_log_marginal import measure_memory; measure_memory({num_samples})"
         command = [sys.executable, "-c", program]
-        answer = subprocess.run(
-            command, check=True, capture_output=True, text=True, cwd=HERE
-        ).stdout
-        before, after = json.loads(answer)
-        peaks[num_samples] = (after, after - before)
+        answer = subprocess.check_output(command, cwd=HERE)
+        peaks[num_samples] = json.loads(answer)
     for what, few, many in zip(
         ("of the process", "above the loaded model"), peaks[SAMPLES], peaks[MANY], strict=True
     ):

@@ -89,7 +89,8 @@ class Gaussian(Normal):
     def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
         self.loc, self.log_scale = mean, log_scale
         # Lost in rounding beside every other scale.
-        self.scale = (log_scale.exp() + torch.finfo(mean.dtype).tiny).expand_as(mean)
+        scale = log_scale.exp() + torch.finfo(mean.dtype).tiny
+        self.scale = scale if scale.shape == mean.shape else scale.expand_as(mean)
         Distribution.__init__(self, mean.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ def gaussian(mean: Float[Tensor, "*batch d"], log_scale: Float[Tensor, "..."]) -
 
 
 def gaussian_kl(
-    mu: Float[Tensor, "*batch d"], logvar: Float[Tensor, "*batch d"]
+    mu: Float[Tensor, "*batch d"], logvar: Float[Tensor, "..."]
 ) -> Float[Tensor, "*batch d"]:
     r"""KL divergence of N(μ, σ²) from N(0, 1), unit by unit: ½ (μ² + σ² − 1 − log σ²).
 
@@ -126,7 +127,7 @@ def gaussian_kl(
 
     Args:
         mu: μ, (…, d).
-        logvar: log σ², (…, d).
+        logvar: log σ², (…, d), or one number for all units, (…, 1).
 
     Returns:
         Nats per unit, (…, d).
@@ -140,11 +141,20 @@ def gaussian_kl(
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar)
 
 
+class StandardGaussian(Gaussian):
+    """N(0, 1): `gaussian_kl` is the divergence from it as it stands."""
+
+
+@register_kl(Gaussian, StandardGaussian)  # type: ignore[untyped-decorator]
+def _kl_from_standard(q: Gaussian, p: StandardGaussian) -> Tensor:
+    return gaussian_kl(q.loc, 2 * q.log_scale)
+
+
 @register_kl(Gaussian, Gaussian)  # type: ignore[untyped-decorator]
 def _kl_gaussians(q: Gaussian, p: Gaussian) -> Tensor:
     """In units of p's scale it is the KL from N(0, 1)."""
     mean, log_scale = (q.loc - p.loc) / p.scale, q.log_scale - p.log_scale
-    return gaussian_kl(mean, (2 * log_scale).expand_as(mean))
+    return gaussian_kl(mean, 2 * log_scale)
 
 
 @register_kl(Independent, MultivariateNormal)  # type: ignore[untyped-decorator]
@@ -287,7 +297,7 @@ class StandardNormal(nn.Module):
 
     def forward(self) -> Distribution:
         """Return the distribution: no batch, event (d,)."""
-        return gaussian(self.mean, self.mean)
+        return Independent(StandardGaussian(self.mean, self.mean), 1, validate_args=False)
 
 
 class GaussianPrior(nn.Module):
