@@ -88,7 +88,7 @@ notebooks: $(READY)  ## run every chapter and compare the stored numbers
 site: $(READY) $(CHROMIUM) book  ## checks on the built site, in files and in a browser
 	@$(BATCH) $(PY) -m pytest -q -m "site or browser" tests
 
-mutants: $(READY)  ## make known mistakes in a copy of the package; a test must catch each
+mutants: $(READY)  ## make known mistakes in the package; a test must catch each
 	@$(BATCH) $(PY) tests/mutation/run_mutants.py
 
 # Without a network the benchmarks run all the same, less what compares with other packages.
