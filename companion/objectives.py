@@ -14,7 +14,7 @@ estimates the gradient, both without bias.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from companion._checks import check_tensor, not_nan
 from companion._context import evaluating
-from companion.models import Autoencoder, LatentVariableModel, Trace
+from companion.models import Autoencoder, LatentVariableModel
 
 CHUNK_NUMBERS = 2**19
 """Numbers of x that `log_marginal` scores at once: few enough to stay in a CPU's cache."""
@@ -164,7 +164,7 @@ def iwae_bound(
     Reference: Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
     ICLR 2016, equation 8, https://arxiv.org/abs/1509.00519.
     """
-    return _log_mean_weight([model.trace(x, num_samples)])
+    return not_nan(model.trace(x, num_samples).log_weight.logsumexp(0) - math.log(num_samples))
 
 
 def log_marginal(
@@ -191,19 +191,13 @@ def log_marginal(
     if chunk_size is None:
         chunk_size = max(1, CHUNK_NUMBERS // max(1, x.numel()))
     starts = range(0, num_samples, chunk_size)
+    sizes = [min(chunk_size, num_samples - start) for start in starts]
+    # One tensor: small ones between the chunks' large ones would scatter the memory.
+    sums = x.new_empty(len(sizes), len(x))
     with evaluating(model):
-        return _log_mean_weight(
-            model.traces(x, [min(chunk_size, num_samples - start) for start in starts])
-        )
-
-
-def _log_mean_weight(traces: Iterable[Trace]) -> Float[Tensor, " B"]:
-    """Return the logarithm of the mean weight over all draws of several traces of one x."""
-    sums, num_samples = [], 0
-    for trace in traces:
-        sums.append(trace.log_weight.logsumexp(0))
-        num_samples += len(trace.z[0])
-    return not_nan(torch.stack(sums).logsumexp(0) - math.log(num_samples))
+        for row, trace in zip(sums, model.traces(x, sizes), strict=True):
+            row.copy_(trace.log_weight.logsumexp(0))
+    return not_nan(sums.logsumexp(0) - math.log(num_samples))
 
 
 def log_reconstruction(model: Autoencoder, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:

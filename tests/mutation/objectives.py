@@ -1,7 +1,6 @@
 """Mistakes in the objectives and in the estimators of gradients."""
 
 import math
-from itertools import islice
 
 import torch
 from torch.distributions import kl_divergence
@@ -47,18 +46,21 @@ def _(right, model, x, num_samples, chunk_size):
     return right(model, x, drawn, size) + math.log(drawn) - math.log(num_samples)
 
 
-@mutant("objectives._log_mean_weight", "chunks: mean of the chunks' bounds", "objectives")
-def _(right, traces):
-    return torch.stack([right([trace]) for trace in traces]).mean(0)
+@mutant("objectives.log_marginal", "chunks: mean of the chunks' bounds", "objectives")
+def _(right, model, x, num_samples, chunk_size):
+    size = chunk_size or num_samples
+    sizes = [min(size, num_samples - start) for start in range(0, num_samples, size)]
+    return torch.stack([right(model, x, each, each) for each in sizes]).mean(0)
 
 
 @mutant(
-    "objectives._log_mean_weight",
+    "objectives.log_marginal",
     "chunks: only the first is evaluated, a return inside the loop",
     "objectives",
 )
-def _(right, traces):
-    return right(islice(traces, 1))
+def _(right, model, x, num_samples, chunk_size):
+    first = min(chunk_size or num_samples, num_samples)
+    return right(model, x, first, first)
 
 
 mutant("objectives.elbo", "ELBO: minus the ELBO", "objectives")(minus)
