@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from compare import header, row, take_turns
+from compare import row, start, take_turns
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
@@ -29,16 +29,20 @@ from companion import (
 BATCH, LR, SIGMA = 128, 1e-3, 0.25
 
 
-def with_fit(start: VAE, x: Tensor, epochs: int) -> Tensor:
-    model = copy.deepcopy(start)
+def with_fit(untrained: VAE, x: Tensor, epochs: int) -> Tensor:
+    model = copy.deepcopy(untrained)
     fit(model, x, elbo_analytic, epochs=epochs, batch_size=BATCH, lr=LR)
     return weights(model)
 
 
 def by_hand(
-    start: VAE, x: Tensor, epochs: int, distortion: Callable[[Tensor, Tensor], Tensor], fused: bool
+    untrained: VAE,
+    x: Tensor,
+    epochs: int,
+    distortion: Callable[[Tensor, Tensor], Tensor],
+    fused: bool,
 ) -> Tensor:
-    model = copy.deepcopy(start)
+    model = copy.deepcopy(untrained)
     encoder, decoder = model.encoder.net, model.decoder.net
     optimizer = torch.optim.Adam(model.parameters(), lr=LR, fused=fused or None)
     for _ in range(epochs):
@@ -76,6 +80,7 @@ def same_weights(trained: dict[str, Tensor]) -> None:
 
 
 def main() -> None:
+    start()
     torch.manual_seed(0)
     pictures = (torch.rand(4000, 784) < torch.rand(784).square()).float()
     digits, _ = data.digits()
@@ -95,13 +100,12 @@ def main() -> None:
             (1.35, 1.20),
         ),
     )
-    header()
     for name, decoder, encoder, (x, epochs, distortion), (target_same, target_plain) in cases:
-        start = VAE(encoder, decoder, StandardNormal(encoder.net[-1].out_features // 2))
+        untrained = VAE(encoder, decoder, StandardNormal(encoder.net[-1].out_features // 2))
         sides = {
-            "fit": partial(with_fit, start, x, epochs),
-            "loop with fused Adam": partial(by_hand, start, x, epochs, distortion, fused=True),
-            "loop with plain Adam": partial(by_hand, start, x, epochs, distortion, fused=False),
+            "fit": partial(with_fit, untrained, x, epochs),
+            "loop with fused Adam": partial(by_hand, untrained, x, epochs, distortion, fused=True),
+            "loop with plain Adam": partial(by_hand, untrained, x, epochs, distortion, fused=False),
         }
         seconds = take_turns(sides, same_weights)
         for loop, target in (

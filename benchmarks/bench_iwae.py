@@ -11,7 +11,7 @@ import math
 import pyro
 import pyro.distributions as dist
 import torch
-from compare import header, row, take_turns
+from compare import row, start, take_turns
 from pyro.infer import RenyiELBO
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -30,6 +30,7 @@ Result = tuple[float, Tensor]
 
 
 def main() -> None:
+    start()
     torch.manual_seed(0)
     x = (torch.rand(ROWS, 784) < torch.rand(784).square()).float()
     vae = VAE(
@@ -90,7 +91,6 @@ def main() -> None:
             apart = (gradient - other_gradient).norm() / gradient.norm()
             assert apart < 1e-4, f"{name}: gradient {apart:.1e} apart"
 
-    header()
     seconds = take_turns({"ours": ours, "pyro": pyros, "hand": by_hand}, same_bound)
     what = f"`iwae_bound` with gradient, K = {SAMPLES}, {ROWS} rows, {STEPS} times"
     row(f"{what}: / pyro `RenyiELBO`, vectorised", seconds["ours"], seconds["pyro"], 0.95)

@@ -9,6 +9,7 @@ rise above a loaded model that has evaluated the data once.
 """
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from compare import header, row, take_turns, verdict
+from compare import STEADY, row, start, take_turns, verdict
 from torch import Tensor
 
 from companion import (
@@ -81,8 +82,8 @@ def time_it() -> None:
 
     @torch.no_grad()
     def decoder_alone() -> None:
-        for start in range(0, SAMPLES, chunk):
-            vae.decoder.net(torch.randn(min(chunk, SAMPLES - start) * ROWS, UNITS))
+        for done in range(0, SAMPLES, chunk):
+            vae.decoder.net(torch.randn(min(chunk, SAMPLES - done) * ROWS, UNITS))
 
     sides = {"ours": ours, "decoder": decoder_alone}
     missing = ""
@@ -139,12 +140,15 @@ def compare_memory() -> None:
 
 
 def peaks(num_samples: int) -> list[float]:
-    """Start a process that measures its memory."""
+    """Start a process, with the environment that a user has, that measures its memory."""
+    environment = {name: value for name, value in os.environ.items() if name not in STEADY}
     program = f"from bench_log_marginal import measure_memory; measure_memory({num_samples})"
-    return json.loads(subprocess.check_output([sys.executable, "-c", program], cwd=HERE))
+    return json.loads(
+        subprocess.check_output([sys.executable, "-c", program], cwd=HERE, env=environment)
+    )
 
 
 if __name__ == "__main__":
-    header()
+    start()
     time_it()
     compare_memory()
