@@ -55,7 +55,8 @@ def check_tensor(value: Any, name: str, *shape: int | None, like: Tensor | None 
     # A sum is finite only if each term is: one number to look at, unless something is wrong.
     value = torch.func.debug_unwrap(value.detach())
     if not math.isfinite(value.sum()) and not value.isfinite().all():
-        raise ValueError(f"{name} must be finite; keep {name}[{name}.isfinite().all(1)]")
+        rows = f"{name}.reshape(len({name}), -1).isfinite().all(1)"
+        raise ValueError(f"{name} must be finite; keep {name}[{rows}]")
 
 
 def check_covariance(value: Tensor, name: str, size: int, like: Tensor) -> None:

@@ -9,11 +9,11 @@ from typing import Any, Final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, constraints
+from torch.distributions import Distribution, constraints
 from torch.nn.functional import linear, silu
 
 from companion._checks import check_count
-from companion.conditionals import side_by_side
+from companion.conditionals import Pixels, side_by_side
 
 
 class AutoregressiveConditional(nn.Module):
@@ -96,8 +96,7 @@ class AutoregressiveBernoulli(Distribution):
 
     def log_prob(self, value: Float[Tensor, "*xs D"]) -> Tensor:
         """Return log p(x | z) in nats, all pixels in one pass."""
-        logits = self.conditional.logits(value, self.z)
-        return Bernoulli(logits=logits, validate_args=False).log_prob(value).sum(-1)
+        return Pixels.of(self.conditional.logits(value, self.z)).log_prob(value)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = ()) -> Tensor:

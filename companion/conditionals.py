@@ -23,9 +23,11 @@ from torch.distributions import (
     Independent,
     MultivariateNormal,
     Normal,
+    constraints,
     kl_divergence,
     register_kl,
 )
+from torch.nn.functional import logsigmoid
 
 from companion._checks import (
     check_covariance,
@@ -35,7 +37,7 @@ from companion._checks import (
     like,
 )
 
-HALF_LOG_TWO_PI: Final = 0.5 * math.log(2 * math.pi)
+LOG_TWO_PI: Final = math.log(2 * math.pi)
 
 
 def mlp(*sizes: int) -> nn.Sequential:
@@ -77,44 +79,89 @@ def side_by_side(*given: Tensor) -> Tensor:
     return torch.cat([tensor.expand(*batch, tensor.shape[-1]) for tensor in given], dim=-1)
 
 
-class Gaussian(Normal):
-    """Normal that also knows its log-scale, so that densities do not underflow.
+class Gaussian(Distribution):
+    """Vector of independent Gaussian units, N(μ, diag σ²), by what a network gives: μ and log σ².
 
-        log N(y; μ, σ²) = −½ ((y − μ) / σ)² − log σ − ½ log 2π
+        log N(y; μ, diag σ²) = −½ Σ_j [((y_j − μ_j) / σ_j)² + log σ_j² + log 2π]
 
-    A network gives log σ. Where σ itself is too small a number for the dtype, and its logarithm
-    would be lost, the smallest normal number takes its place; log σ stays as it is.
+    The density takes log σ² as it is, so a σ too small for the dtype does not make it infinite.
+
+    Args:
+        mean: μ, (…, d).
+        logvar: log σ², (…, d), or fewer numbers that all units share.
     """
 
-    def __init__(self, mean: Tensor, log_scale: Tensor) -> None:
-        self.loc, self.log_scale = mean, log_scale
-        # Lost in rounding beside every other scale.
-        scale = log_scale.exp() + torch.finfo(mean.dtype).tiny
-        self.scale = scale if scale.shape == mean.shape else scale.expand_as(mean)
-        Distribution.__init__(self, mean.shape, validate_args=False)
+    arg_constraints: Final[dict[str, Any]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, mean: Float[Tensor, "*batch d"], logvar: Float[Tensor, "..."]) -> None:
+        self.loc, self.logvar = mean, logvar
+        # What is added is lost in rounding beside any usual σ; without it 1 / σ may overflow.
+        limits = torch.finfo(mean.dtype)
+        self.scale = (0.5 * logvar).exp() + limits.eps * limits.tiny**0.5
+        super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """μ, (…, d)."""
+        return self.loc
+
+    mode = mean
+
+    @property
+    def stddev(self) -> Tensor:
+        """σ, (…, d)."""
+        return self.scale.expand_as(self.loc)
+
+    @property
+    def variance(self) -> Tensor:
+        """σ², (…, d)."""
+        return self.stddev.square()
+
+    @property
+    def base_dist(self) -> Normal:
+        """The units one by one, as ``Independent`` has them."""
+        return Normal(self.loc, self.stddev, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Return the log-density of each entry in nats."""
+        """Return the log-density of each vector, in nats."""
         error = (value - self.loc) / self.scale
-        return torch.addcmul(-(self.log_scale + HALF_LOG_TWO_PI), error, error, value=-0.5)
+        squares = torch.addcmul(self.logvar, error, error).sum(-1)
+        return -0.5 * (squares + self.event_shape[0] * LOG_TWO_PI)
 
-    @torch.no_grad()
-    def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draw as ``rsample`` does, without gradient: an ensemble can map over that."""
-        return self.rsample(torch.Size(sample_shape))
+    def rsample(self, sample_shape: Any = ()) -> Tensor:
+        """Draw μ + σ ε with ε ~ N(0, I)."""
+        shape = self._extended_shape(torch.Size(sample_shape))
+        return self.loc + self.scale * torch.randn(
+            shape, dtype=self.loc.dtype, device=self.loc.device
+        )
 
     def entropy(self) -> Tensor:
-        """Return the entropy of each entry in nats."""
-        return (self.log_scale + HALF_LOG_TWO_PI + 0.5).expand_as(self.loc)
+        """Return the entropy of each vector, in nats."""
+        return 0.5 * (self.logvar + LOG_TWO_PI + 1).expand_as(self.loc).sum(-1)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Gaussian":
         """Return the same distribution with more batch axes."""
-        return Gaussian(self.loc.expand(batch_shape), self.log_scale.expand(batch_shape))
+        shape = torch.Size(batch_shape) + self.event_shape
+        return Gaussian(self.loc.expand(shape), self.logvar.expand(shape))
 
 
-def gaussian(mean: Float[Tensor, "*batch d"], log_scale: Float[Tensor, "..."]) -> Distribution:
-    """Return N(mean, diag exp(2 log_scale)) with independent units: batch (…), event (d,)."""
-    return Independent(Gaussian(mean, log_scale), 1, validate_args=False)
+class Pixels(Independent[Bernoulli]):
+    r"""Independent binary pixels y with logits a.
+
+    log p(y) = Σ_j [log sigmoid(a_j) + (y_j − 1) a_j]
+    """
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "*batch D"]) -> "Pixels":
+        """Make them from logits: batch (…), event (D,)."""
+        return cls(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Return the log-probability of each row of pixels, in nats."""
+        logits = self.base_dist.logits
+        return logsigmoid(logits).addcmul(value - 1, logits).sum(-1)
 
 
 def gaussian_kl(
@@ -142,19 +189,34 @@ def gaussian_kl(
 
 
 class StandardGaussian(Gaussian):
-    """N(0, 1): `gaussian_kl` is the divergence from it as it stands."""
+    """N(0, I): `gaussian_kl` is the divergence from it as it stands.
+
+    Args:
+        mean: Zeros, (d,).
+    """
+
+    def __init__(self, mean: Float[Tensor, " d"]) -> None:
+        self.loc = self.logvar = mean
+        self.scale = mean + 1
+        Distribution.__init__(self, mean.shape[:-1], mean.shape[-1:], validate_args=False)
 
 
 @register_kl(Gaussian, StandardGaussian)  # type: ignore[untyped-decorator]
 def _kl_from_standard(q: Gaussian, p: StandardGaussian) -> Tensor:
-    return gaussian_kl(q.loc, 2 * q.log_scale)
+    return gaussian_kl(q.loc, q.logvar).sum(-1)
 
 
 @register_kl(Gaussian, Gaussian)  # type: ignore[untyped-decorator]
 def _kl_gaussians(q: Gaussian, p: Gaussian) -> Tensor:
-    """In units of p's scale it is the KL from N(0, 1)."""
-    mean, log_scale = (q.loc - p.loc) / p.scale, q.log_scale - p.log_scale
-    return gaussian_kl(mean, 2 * log_scale)
+    """In units of p's scale it is the KL from N(0, I)."""
+    return gaussian_kl((q.loc - p.loc) / p.scale, q.logvar - p.logvar).sum(-1)
+
+
+@register_kl(Gaussian, Distribution)  # type: ignore[untyped-decorator]
+@register_kl(Distribution, Gaussian)  # type: ignore[untyped-decorator]
+def _kl_with_torchs(q: Distribution, p: Distribution) -> Tensor:
+    q, p = (Independent(d.base_dist, 1) if isinstance(d, Gaussian) else d for d in (q, p))
+    return kl_divergence(q, p)
 
 
 @register_kl(Independent, MultivariateNormal)  # type: ignore[untyped-decorator]
@@ -168,9 +230,7 @@ def _full(p: Distribution) -> MultivariateNormal:
     if isinstance(p, Independent):
         if not isinstance(p.base_dist, Normal):
             raise NotImplementedError(f"{p} is no Gaussian")
-        return MultivariateNormal(
-            p.mean, scale_tril=p.base_dist.scale.diag_embed(), validate_args=False
-        )
+        return MultivariateNormal(p.mean, scale_tril=p.stddev.diag_embed(), validate_args=False)
     assert isinstance(p, MultivariateNormal)
     return p
 
@@ -210,11 +270,10 @@ class GaussianConditional(nn.Module):
         """Return the distribution of y for each row of what is given: batch (…), event (d,)."""
         out = per_row(self.net, *given)
         if self.scale is not None:
-            return gaussian(out, self.scale.log())
+            return Gaussian(out, 2 * self.scale.log())
         if out.shape[-1] % 2:
             raise ValueError(f"net must return mean and log-variance, got {out.shape[-1]} outputs")
-        mu, logvar = out.chunk(2, dim=-1)
-        return gaussian(mu, 0.5 * logvar)
+        return Gaussian(*out.chunk(2, dim=-1))
 
 
 class BernoulliConditional(nn.Module):
@@ -235,8 +294,7 @@ class BernoulliConditional(nn.Module):
 
     def forward(self, *given: Float[Tensor, "..."]) -> Distribution:
         """Return the distribution of the pixels for each row: batch (…), event (D,)."""
-        logits = per_row(self.net, *given)
-        return Independent(Bernoulli(logits=logits, validate_args=False), 1, validate_args=False)
+        return Pixels.of(per_row(self.net, *given))
 
 
 class LinearGaussianConditional(nn.Module):
@@ -297,7 +355,7 @@ class StandardNormal(nn.Module):
 
     def forward(self) -> Distribution:
         """Return the distribution: no batch, event (d,)."""
-        return Independent(StandardGaussian(self.mean, self.mean), 1, validate_args=False)
+        return StandardGaussian(self.mean)
 
 
 class GaussianPrior(nn.Module):

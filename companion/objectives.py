@@ -80,8 +80,10 @@ def elbo_analytic(
     trace = model.trace(x, num_samples)
     if len(trace.z) > 1 and not trace.top_down:
         raise ValueError("model infers from the bottom up, where no KL is a level's rate; use elbo")
-    rates = [kl_divergence(q, p) for q, p in zip(trace.q, trace.p[1:], strict=True)]
-    return not_nan((trace.reconstruction - sum(rates)).mean(0))
+    values = trace.reconstruction
+    for q, p in zip(trace.q, trace.p[1:], strict=True):
+        values = values - kl_divergence(q, p)
+    return not_nan(values.mean(0))
 
 
 def beta_elbo(

@@ -197,6 +197,7 @@ def linear_warm_up(epochs: int, *, start: float = 0.0, end: float = 1.0) -> Call
     >>> [linear_warm_up(4)(epoch) for epoch in (0, 1, 4, 9)]
     [0.0, 0.25, 1.0, 1.0]
     """
+    check_count(epochs, "epochs")
     return lambda epoch: start + (end - start) * min(1.0, epoch / epochs)
 
 

@@ -177,6 +177,15 @@ def test_what_is_not_finite_is_found(value):
     refuses(ValueError, "x", check_tensor, torch.tensor(value), "x")
 
 
+@pytest.mark.parametrize("shape", [(3,), (3, 2), (3, 1, 2, 2)])
+def test_the_remedy_keeps_what_is_finite(shape):
+    x = torch.arange(float(math.prod(shape))).reshape(shape)
+    x[1] = math.nan
+    said = refuses(ValueError, "x", check_tensor, x, "x")
+    kept = eval(said.partition("keep ")[2])
+    assert torch.equal(kept, x[[0, 2]])
+
+
 def test_tensors_are_checked_inside_a_map():
     # An ensemble calls its members' objectives under vmap, where a value cannot be looked at.
     def checked(x):

@@ -19,7 +19,7 @@ from companion import (
     elbo_analytic,
     mlp,
 )
-from companion.conditionals import Gaussian, GaussianPrior, gaussian
+from companion.conditionals import Gaussian, GaussianPrior, Pixels
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -166,7 +166,7 @@ def constant_encoder(logvar, dtype):
     last = nn.Linear(PIXELS, 2 * UNITS)
     nn.init.zeros_(last.weight)
     with torch.no_grad():
-        last.bias.copy_(torch.cat([torch.linspace(-1, 2, UNITS), torch.full((UNITS,), logvar)]))
+        last.bias.copy_(torch.cat([torch.arange(UNITS) / 2.0, torch.full((UNITS,), logvar)]))
     decoder = GaussianConditional(mlp(UNITS, PIXELS), scale=1.0)
     return VAE(GaussianConditional(last), decoder, StandardNormal(UNITS)).to(dtype), last.bias
 
@@ -226,31 +226,56 @@ def test_a_rate_keeps_its_digits_whatever_its_log_variance(logvar, dtype):
 
 def test_a_scale_that_underflows_keeps_its_logarithm():
     # Catches: log(exp(−200)) in float32, which is −∞ or the logarithm of the smallest number.
-    q = gaussian(torch.zeros(1), torch.full((1,), -200.0))
+    q = Gaussian(torch.zeros(1), torch.full((1,), -400.0))
     assert q.log_prob(torch.zeros(1)).item() == pytest.approx(200 - LOG_2PI / 2, rel=1e-6)
-    assert q.base_dist.scale.item() == torch.finfo(torch.float32).tiny
+    assert 0 < q.stddev.item() < 1e-25
+    assert (1 / q.stddev).isfinite()
 
 
 @both
-def test_where_torchs_normal_works_this_is_torchs_normal(dtype):
+@pytest.mark.parametrize("shared", [False, True], ids=["own scales", "one scale"])
+def test_where_torchs_normal_works_this_is_torchs_normal(dtype, shared):
+    # Catches: a shared scale that counts for one unit alone, axes summed that are batch.
     mean, log_scale = (normal(SAMPLES, POINTS, UNITS, seed=s).to(dtype) for s in (1, 2))
-    ours, theirs = Gaussian(mean, log_scale), Normal(mean, log_scale.exp())
+    if shared:
+        log_scale = log_scale[0, 0, 0]
+    ours, theirs = (
+        Gaussian(mean, 2 * log_scale),
+        Independent(Normal(mean, log_scale.exp()), 1),
+    )
     y = normal(SAMPLES, POINTS, UNITS, seed=3).to(dtype)
     close = (
         {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-13, "atol": 1e-13}
     )
-    for name, args in (("log_prob", (y,)), ("cdf", (y,)), ("entropy", ())):
+    for name, args in (("log_prob", (y,)), ("entropy", ())):
         torch.testing.assert_close(*(getattr(d, name)(*args) for d in (ours, theirs)), **close)
     for name in ("mean", "stddev", "variance", "mode"):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), **close)
+    assert ours.support.check(y).all()
+    assert (ours.batch_shape, ours.event_shape) == (theirs.batch_shape, theirs.event_shape)
+    torch.testing.assert_close(ours.base_dist.log_prob(y), theirs.base_dist.log_prob(y), **close)
     draws = []
     for d in (ours, theirs):
         torch.manual_seed(4)
         draws.append(d.rsample((9,)))
-    assert torch.equal(*draws)
-    wide = ours.expand((9, SAMPLES, POINTS, UNITS))
+    torch.testing.assert_close(*draws, **close)
+    wide = ours.expand((9, SAMPLES, POINTS))
     assert isinstance(wide, Gaussian)
     assert torch.equal(wide.log_prob(draws[0]), ours.log_prob(draws[0]))
+    torch.manual_seed(4)
+    assert torch.equal(wide.rsample(), draws[0])
+
+
+def test_pixels_are_torchs_bernoulli(given):
+    # Logits from −200 to 200: neither end overflows, and no digit is lost where it is likely.
+    logits = torch.linspace(-200, 200, PIXELS * POINTS).double().reshape(POINTS, PIXELS)
+    ours, theirs = Pixels.of(logits), Independent(Bernoulli(logits=logits), 1)
+    for y in (torch.zeros(PIXELS), torch.ones(PIXELS), bits(5, seed=1)[:, None]):
+        torch.testing.assert_close(
+            ours.log_prob(y.double()), theirs.log_prob(y.double()), rtol=1e-15, atol=1e-15
+        )
+    assert isinstance(ours.expand((5, POINTS)), Pixels)
+    assert ours.sample((5,)).shape == (5, POINTS, PIXELS)
 
 
 @both
@@ -261,15 +286,23 @@ def test_divergences_of_gaussians_are_torchs(dtype):
     close = (
         {"rtol": 1e-4, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
     )
-    for p_scale in (above, above[0, 0, 0]):
-        found = kl_divergence(Gaussian(mean, log_scale), Gaussian(other, p_scale))
-        known = kl_divergence(Normal(mean, log_scale.exp()), Normal(other, p_scale.exp()))
-        torch.testing.assert_close(found, known, **close)
-        q, p = gaussian(mean, log_scale), gaussian(other, p_scale)
-        torch.testing.assert_close(kl_divergence(q, p), known.sum(-1), **close)
-    with_torchs = kl_divergence(Gaussian(mean, log_scale), Normal(other, above.exp()))
-    known = kl_divergence(Normal(mean, log_scale.exp()), Normal(other, above.exp()))
-    torch.testing.assert_close(with_torchs, known, **close)
+    for q_scale, p_scale in (
+        (log_scale, above),
+        (log_scale, above[0, 0, 0]),
+        (log_scale[0, 0, 0], above),
+        (log_scale[0, 0, 0], above[0, 0, 0]),
+    ):
+        ours = Gaussian(mean, 2 * q_scale), Gaussian(other, 2 * p_scale)
+        torchs = [
+            Independent(Normal(m, s.exp()), 1) for m, s in ((mean, q_scale), (other, p_scale))
+        ]
+        known = kl_divergence(*torchs)
+        for q in (ours[0], torchs[0]):
+            for p in (ours[1], torchs[1]):
+                torch.testing.assert_close(kl_divergence(q, p), known, **close)
+    prior = StandardNormal(UNITS).to(dtype)()
+    known = kl_divergence(torchs[0], Independent(Normal(0 * mean, 1 + 0 * mean), 1))
+    torch.testing.assert_close(kl_divergence(ours[0], prior), known, **close)
 
 
 def test_divergences_with_a_full_covariance():
@@ -277,7 +310,7 @@ def test_divergences_with_a_full_covariance():
     full = gaussians(5)
     mean, log_scale = normal(POINTS, UNITS, seed=3), 0.5 * normal(POINTS, UNITS, seed=4)
     diagonal = MultivariateNormal(mean, torch.diag_embed((2 * log_scale).exp()))
-    ours = gaussian(mean, log_scale)
+    ours = Gaussian(mean, 2 * log_scale)
     close = {"rtol": 1e-12, "atol": 1e-12}
     for found, (q, p) in (
         (kl_divergence(ours, full), (diagonal, full)),

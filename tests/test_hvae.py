@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from toys import POINTS, bits, normal
+from toys import POINTS, bits, check_descent, normal, seeded
 
 from companion import (
     HVAE,
@@ -38,11 +38,6 @@ def hvae(seed: int = 0, sizes: tuple[int, ...] = SIZES) -> HVAE:
 
 
 X = normal(POINTS, SIZES[0], seed=51)
-
-
-def seeded(function, *args):
-    torch.manual_seed(5)
-    return function(*args)
 
 
 def test_one_level_is_the_vae_bit_for_bit():
@@ -128,14 +123,7 @@ def test_a_path_down_is_drawn_by_the_decoders_in_order(level):
     # Catches: a decoder of the wrong level, and a path returned in the order it was drawn.
     model = hvae()
     z = normal(SAMPLES, POINTS, SIZES[level], seed=2)
-    path = seeded(model.descend, z, level)
-    assert [part.shape for part in path] == [(SAMPLES, POINTS, d) for d in SIZES[: level + 1]]
-    assert path[level] is z
-    torch.manual_seed(5)
-    drawn = z
-    for below in reversed(range(level)):
-        drawn = model.decoders[below](drawn).sample()
-        assert torch.equal(path[below], drawn)
+    check_descent(model, z, level, SIZES)
 
 
 def test_it_scores_binary_data_and_refuses_grey():

@@ -19,6 +19,7 @@ from toys import (
     gaussian_vae,
     linear_gaussian,
     normal,
+    seeded,
 )
 
 from companion import (
@@ -42,11 +43,6 @@ from companion import (
 )
 
 X = normal(POINTS, PIXELS, seed=11)
-
-
-def seeded(function, *args):
-    torch.manual_seed(5)
-    return function(*args)
 
 
 def test_elbo_is_the_mean_log_weight():

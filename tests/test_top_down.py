@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import kl_divergence
-from toys import POINTS, normal
+from toys import POINTS, check_descent, normal, seeded
 
 from companion import (
     HVAE,
@@ -61,11 +61,6 @@ def top_down(seed: int = 0, *, shared: bool = True) -> TopDownHVAE:
 
 
 X = normal(POINTS, SIZES[0], seed=91)
-
-
-def seeded(function, *args):
-    torch.manual_seed(5)
-    return function(*args)
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -255,15 +250,7 @@ def test_a_bottom_up_hierarchy_has_no_closed_rates():
 def test_going_down_keeps_what_is_above(level):
     model = top_down()
     z = normal(SAMPLES, POINTS, SIZES[level], seed=3)
-    path = seeded(model.descend, z, level)
-    assert [part.shape for part in path] == [(SAMPLES, POINTS, d) for d in SIZES[: level + 1]]
-    assert path[level] is z
-    torch.manual_seed(5)
-    drawn = z
-    for below in reversed(range(level)):
-        drawn = model.decoders[below](drawn).sample()
-        assert torch.equal(path[below], drawn)
-    assert not any(part.requires_grad for part in path)
+    check_descent(model, z, level, SIZES)
 
 
 def test_sample_goes_down_from_the_prior():

@@ -185,7 +185,7 @@ def test_a_schedule_of_as_many_steps_that_differs_is_refused(tmp_path):
     save_weights(diffusion(0), path)
     model = diffusion(1, schedule=cosine_schedule)
     before, values = state(model), score(model, X)
-    with pytest.raises((ValueError, RuntimeError), match="the schedule differs"):
+    with pytest.raises(ValueError, match="the schedule differs"):
         load_weights(model, path)
     assert same(state(model), before)
     assert torch.equal(score(model, X), values)
@@ -254,7 +254,7 @@ def test_bad_weight_files_leave_the_model_untouched(tmp_path):
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     path = tmp_path / "nowhere" / "weights.safetensors"
-    with pytest.raises((OSError, SafetensorError), match="nowhere"):
+    with pytest.raises(SafetensorError, match="nowhere"):
         save_weights(gaussian_vae(), path)
     assert not list(tmp_path.iterdir())
 

@@ -3,9 +3,9 @@
 A summed, averaged or transposed axis cannot pass where no two sizes agree.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -32,6 +32,24 @@ def generator(seed: int) -> torch.Generator:
 
 def normal(*shape: int, seed: int) -> Tensor:
     return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def seeded(function: Callable[..., Any], *args: Any) -> Any:
+    torch.manual_seed(5)
+    return function(*args)
+
+
+def check_descent(model: LatentVariableModel, z: Tensor, level: int, sizes: Sequence[int]) -> None:
+    """Assert that a path down starts from z and is drawn by the decoders in order."""
+    path = seeded(model.descend, z, level)
+    assert [part.shape for part in path] == [(*z.shape[:-1], d) for d in sizes[: level + 1]]
+    assert path[level] is z
+    torch.manual_seed(5)
+    drawn = z
+    for below in reversed(range(level)):
+        drawn = model.decoders[below](drawn).sample()
+        assert torch.equal(path[below], drawn)
+        assert not drawn.requires_grad
 
 
 def gaussian_vae(

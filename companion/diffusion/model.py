@@ -25,7 +25,7 @@ from companion._checks import (
     like,
 )
 from companion._context import evaluating, fork_rng
-from companion.conditionals import GaussianPrior, gaussian
+from companion.conditionals import Gaussian, GaussianPrior
 from companion.diffusion.denoisers import GaussianDenoiser
 from companion.diffusion.schedule import (
     Level,
@@ -134,7 +134,7 @@ class Diffusion(LatentVariableModel):
         """
         of_z, of_x = self.of_z[t - 1, None], self.of_x[t - 1, None]
         mean = of_z * z + of_x * self.denoise(z, t)
-        return gaussian(mean, self.reverse_scale[t - 1, None].log())
+        return Gaussian(mean, 2 * self.reverse_scale[t - 1, None].log())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Diffusion":
         """Move or cast the model; the tables are computed anew, so that a cast loses no digit."""
@@ -155,11 +155,11 @@ class ForwardStep(nn.Module):
         super().__init__()
         of_z, variance = forward_coefficients(schedule, t - 1, t)
         self.of_z: Final = of_z.item()
-        self.log_scale: Final = 0.5 * variance.log().item()
+        self.logvar: Final = variance.log().item()
 
     def forward(self, z: Float[Tensor, "*batch D"]) -> Distribution:
         """Return the distribution of z_t for each row of z_{t−1}."""
-        return gaussian(self.of_z * z, z.new_tensor(self.log_scale))
+        return Gaussian(self.of_z * z, z.new_tensor(self.logvar))
 
 
 class _Reverse(nn.Module):

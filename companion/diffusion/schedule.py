@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
-from companion._checks import check_tensor
-from companion.conditionals import gaussian
+from companion._checks import check_count, check_tensor
+from companion.conditionals import Gaussian
 
 Level = int | Int64[Tensor, "..."]
 
@@ -161,7 +161,7 @@ def forward_kernel(
     """
     check_levels(schedule, s, t)
     of_z, variance = forward_coefficients(schedule, s, t)
-    return gaussian(_column(of_z, z) * z, _column(0.5 * variance.log(), z))
+    return Gaussian(_column(of_z, z) * z, _column(variance.log(), z))
 
 
 def forward_marginal(schedule: Schedule, x: Float[Tensor, "*batch D"], t: Level) -> Distribution:
@@ -199,7 +199,7 @@ def reverse_posterior(
     check_levels(schedule, s, t, minimum=1)
     of_z, of_x, variance = reverse_coefficients(schedule, s, t)
     mean = _column(of_z, z) * z + _column(of_x, z) * x
-    return gaussian(mean, _column(0.5 * variance.log(), z))
+    return Gaussian(mean, _column(variance.log(), z))
 
 
 def posterior_variance(schedule: Schedule) -> Float[Tensor, " steps"]:
@@ -263,6 +263,7 @@ def _at(table: Tensor, t: Level) -> Tensor:
 
 def _fractions(num_steps: int) -> Float[Tensor, " T"]:
     """Return t / T for t = 1 … T."""
+    check_count(num_steps, "num_steps", minimum=2)
     return torch.arange(1, num_steps + 1, dtype=torch.float64) / num_steps
 
 

@@ -10,10 +10,11 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from companion._checks import check_number, check_tensor
 from companion.conditionals import (
+    Gaussian,
     GaussianConditional,
     LinearGaussianConditional,
+    StandardGaussian,
     StandardNormal,
-    gaussian,
 )
 from companion.models import VAE
 
@@ -55,13 +56,12 @@ class LinearGaussian:
 
     def prior(self) -> Distribution:
         """Return p(z) = N(0, I): event (d,)."""
-        zeros = self.weight.new_zeros(self.weight.shape[1])
-        return gaussian(zeros, zeros)
+        return StandardGaussian(self.weight.new_zeros(self.weight.shape[1]))
 
     def likelihood(self, z: Float[Tensor, "*batch d"]) -> Distribution:
         """Return p(x | z) = N(W z + b, σ² I): batch (…), event (D,)."""
-        log_scale = self.weight.new_tensor(math.log(self.scale))
-        return gaussian(z @ self.weight.mT + self.bias, log_scale)
+        logvar = self.weight.new_tensor(2 * math.log(self.scale))
+        return Gaussian(z @ self.weight.mT + self.bias, logvar)
 
     def marginal(self) -> MultivariateNormal:
         """Return p(x) = N(b, W Wᵀ + σ² I): event (D,)."""
@@ -86,8 +86,8 @@ class LinearGaussian:
 
         Args:
             x: Data, (B, D).
-            q: N(m, S) with batch (B,) or (), event (d,): a ``MultivariateNormal`` or an
-                ``Independent`` ``Normal``.
+            q: N(m, S) with batch (B,) or (), event (d,): a ``MultivariateNormal``, a
+                `companion.conditionals.Gaussian` or an ``Independent`` ``Normal``.
         """
         residual = x - q.mean @ self.weight.mT - self.bias
         spread = ((self.weight @ _covariance(q)) * self.weight).sum((-2, -1))
@@ -125,6 +125,6 @@ def _covariance(q: Distribution) -> Tensor:
     """Return the covariance matrix of a Gaussian."""
     if isinstance(q, MultivariateNormal):
         return q.covariance_matrix
-    if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
+    if isinstance(q, Gaussian | Independent) and isinstance(q.base_dist, Normal):
         return torch.diag_embed(q.variance)
     raise TypeError(f"q must be a Gaussian, got {type(q).__name__}; companion.elbo takes any")

@@ -15,11 +15,9 @@ from torch.distributions import Distribution
 
 from companion._checks import check_tensor, like
 from companion.conditionals import (
-    HALF_LOG_TWO_PI,
     Gaussian,
     GaussianConditional,
     StandardNormal,
-    gaussian,
     mlp,
 )
 from companion.models import VAE
@@ -140,7 +138,7 @@ def elbo_quadrature(
     d = q.event_shape[0]
     grid, log_cell = latent_grid(d, num_points, bound, x.dtype, x.device)
     zeros = torch.zeros_like(grid[0])
-    weight = (gaussian(zeros, zeros).log_prob(grid) + log_cell).exp()
+    weight = (Gaussian(zeros, zeros).log_prob(grid) + log_cell).exp()
     z = q.mean + q.stddev * grid.reshape(-1, *[1] * len(q.batch_shape), d)
     log_weight = model.decoder(z).log_prob(x) + model.prior().log_prob(z) - q.log_prob(z)
     return torch.tensordot(weight, log_weight, dims=1)
@@ -243,6 +241,5 @@ def gaussian_floor(
 
 def _kl(parameters: Tensor, z: Tensor, log_p: Tensor, step: float) -> Tensor:
     """Return KL(N(m, s²) ‖ p) for each row (m, log s) and each column of log p."""
-    mean, log_scale = parameters[:, :1], parameters[:, 1:]
-    log_q = Gaussian(mean, log_scale).log_prob(z)
-    return -(log_q.exp() @ log_p) * step - log_scale - HALF_LOG_TWO_PI - 0.5
+    q = Gaussian(parameters[:, :1], 2 * parameters[:, 1:])
+    return -(q.log_prob(z[:, None, None]).exp().mT @ log_p) * step - q.entropy()[:, None]

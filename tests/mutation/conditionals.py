@@ -3,8 +3,9 @@
 import torch
 from torch import nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal
+from torch.nn.functional import logsigmoid
 
-from companion.conditionals import HALF_LOG_TWO_PI, gaussian, gaussian_kl, per_row, side_by_side
+from companion.conditionals import LOG_TWO_PI, Gaussian, gaussian_kl, per_row, side_by_side
 from mutation.registry import mutant
 
 
@@ -15,7 +16,7 @@ def learned(name):
         def forward(right, self, *given):
             if self.scale is not None:
                 return right(self, *given)
-            return gaussian(*of_halves(*per_row(self.net, *given).chunk(2, dim=-1)))
+            return Gaussian(*of_halves(*per_row(self.net, *given).chunk(2, dim=-1)))
 
         mutant("conditionals.GaussianConditional.forward", f"Gaussian: {name}", "conditionals")(
             forward
@@ -24,8 +25,8 @@ def learned(name):
     return enter
 
 
-learned("log σ² taken for log σ")(lambda mu, logvar: (mu, logvar))
-learned("mean and log-variance exchanged")(lambda mu, logvar: (logvar, 0.5 * mu))
+learned("log σ² taken for log σ")(lambda mu, logvar: (mu, 2 * logvar))
+learned("mean and log-variance exchanged")(lambda mu, logvar: (logvar, mu))
 
 
 @mutant(
@@ -35,7 +36,7 @@ learned("mean and log-variance exchanged")(lambda mu, logvar: (logvar, 0.5 * mu)
 )
 def _(right, self, *given):
     p = right(self, *given)
-    return p if self.scale is None else gaussian(p.mean, 0.5 * self.scale.log())
+    return p if self.scale is None else Gaussian(p.mean, self.scale.log())
 
 
 @mutant(
@@ -44,22 +45,22 @@ def _(right, self, *given):
     "conditionals models",
 )
 def _(right, self, value):
-    return right(self, value) + HALF_LOG_TWO_PI
+    return right(self, value) + 0.5 * LOG_TWO_PI * self.event_shape[0]
 
 
 @mutant("conditionals.Gaussian.log_prob", "Gaussian: ½ before the square missing", "conditionals")
 def _(right, self, value):
     error = (value - self.loc) / self.scale
-    return right(self, value) - 0.5 * error.square()
+    return right(self, value) - 0.5 * error.square().sum(-1)
 
 
 @mutant(
     "conditionals.Gaussian.log_prob",
-    "Gaussian: the normaliser takes the log-scale for a log-variance",
+    "Gaussian: the normaliser takes the log-variance for a log-scale",
     "conditionals",
 )
 def _(right, self, value):
-    return right(self, value) + 0.5 * self.log_scale
+    return right(self, value) - 0.5 * self.logvar.expand_as(self.loc).sum(-1)
 
 
 @mutant(
@@ -68,7 +69,32 @@ def _(right, self, value):
     "conditionals",
 )
 def _(right, self, value):
-    return right(self, value) + self.log_scale - self.scale.log()
+    lost = self.scale.log() - 0.5 * self.logvar
+    return right(self, value) - lost.expand_as(self.loc).sum(-1)
+
+
+@mutant("conditionals.Gaussian.rsample", "Gaussian: drawn with the variance", "conditionals")
+def _(right, self, sample_shape):
+    return self.loc + (right(self, sample_shape) - self.loc) * self.scale
+
+
+@mutant("conditionals.Gaussian.entropy", "Gaussian: entropy of one unit too few", "conditionals")
+def _(right, self):
+    return right(self) - 0.5 * self.logvar.expand_as(self.loc)[..., 0]
+
+
+@mutant(
+    "conditionals._kl_from_standard",
+    "registered KL: from N(0, I), without the mean",
+    "conditionals",
+)
+def _(right, q, p):
+    return gaussian_kl(0 * q.loc, q.logvar).sum(-1)
+
+
+@mutant("conditionals.Pixels.log_prob", "pixels: those that are 0 cost nothing", "conditionals")
+def _(right, self, value):
+    return right(self, value) - ((1 - value) * logsigmoid(-self.base_dist.logits)).sum(-1)
 
 
 @mutant("conditionals.Gaussian.expand", "Gaussian: expanded without its scale", "conditionals")
@@ -91,8 +117,7 @@ def _(right, q, p):
     "gaussian_kl conditionals diffusion",
 )
 def _(right, q, p):
-    mean = (q.loc - p.loc) / p.scale
-    return gaussian_kl(mean, (2 * (p.log_scale - q.log_scale)).expand_as(mean))
+    return gaussian_kl((q.loc - p.loc) / p.scale, p.logvar - q.logvar).sum(-1)
 
 
 @mutant(
@@ -101,8 +126,7 @@ def _(right, q, p):
     "gaussian_kl conditionals",
 )
 def _(right, q, p):
-    mean = (q.loc - p.loc) / q.scale
-    return gaussian_kl(mean, (2 * (q.log_scale - p.log_scale)).expand_as(mean))
+    return gaussian_kl((q.loc - p.loc) / q.scale, q.logvar - p.logvar).sum(-1)
 
 
 @mutant(
@@ -180,7 +204,7 @@ full("GaussianPrior", "Gaussian prior: covariance taken for its root")
 
 @mutant("conditionals.StandardNormal.forward", "prior: scale that is not 1", "conditionals")
 def _(right, self):
-    return gaussian(self.mean, self.mean + 0.7)
+    return Gaussian(self.mean, self.mean + 1.4)
 
 
 def masks(name):

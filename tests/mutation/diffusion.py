@@ -3,7 +3,7 @@
 import torch
 from torch.distributions import kl_divergence
 
-from companion.conditionals import LinearGaussianConditional, gaussian
+from companion.conditionals import Gaussian, LinearGaussianConditional
 from companion.diffusion import (
     Schedule,
     alpha_sigma,
@@ -65,18 +65,18 @@ def _(right, schedule, s, t):
 @schedule("forward_kernel", "forward process: variance taken for a scale")
 def _(right, schedule, z, s, t):
     p = right(schedule, z, s, t)
-    return gaussian(p.mean, 2 * p.stddev.log())
+    return Gaussian(p.mean, 4 * p.stddev.log())
 
 
 @model("ForwardStep.forward", "forward steps: variance taken for a scale")
 def _(right, self, z):
-    return gaussian(self.of_z * z, z.new_tensor(2 * self.log_scale))
+    return Gaussian(self.of_z * z, z.new_tensor(2 * self.logvar))
 
 
 @schedule("reverse_posterior", "reverse process: variance taken for a scale")
 def _(right, schedule, z, x, s, t):
     p = right(schedule, z, x, s, t)
-    return gaussian(p.mean, 2 * p.stddev.log())
+    return Gaussian(p.mean, 4 * p.stddev.log())
 
 
 def coefficients(name):
@@ -214,14 +214,14 @@ def _(right, self, z, t):
 
 @model("Diffusion.reverse", "diffusion: reverse variance of another level")
 def _(right, self, z, t):
-    return gaussian(right(self, z, t).mean, self.reverse_scale[t - 2, None].log())
+    return Gaussian(right(self, z, t).mean, 2 * self.reverse_scale[t - 2, None].log())
 
 
 @model("ForwardStep.__init__", "diffusion: every level drawn from x and scored as a step")
 def _(right, self, schedule, t):
     right(self, schedule, t)
     of_z, variance = forward_coefficients(schedule, 0, t)
-    self.of_z, self.log_scale = of_z.item(), 0.5 * variance.log().item()
+    self.of_z, self.logvar = of_z.item(), variance.log().item()
 
 
 @model("Diffusion.__init__", "diffusion: decoder's scale taken for a variance")

@@ -6,7 +6,7 @@ import math
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from companion.conditionals import LinearGaussianConditional, gaussian
+from companion.conditionals import Gaussian, LinearGaussianConditional
 from companion.exact import Blocks, LinearGaussian, latent_grid, quadrature
 from companion.exact.linear import _covariance
 from mutation.registry import mutant, twice
@@ -257,4 +257,4 @@ def _(right, self, of, given):
 
 @mutant("exact.linear.LinearGaussian.likelihood", "exact likelihood: scale squared", "exact")
 def _(right, self, z):
-    return gaussian(right(self, z).mean, self.weight.new_tensor(2 * math.log(self.scale)))
+    return Gaussian(right(self, z).mean, self.weight.new_tensor(4 * math.log(self.scale)))
