@@ -15,10 +15,10 @@ from companion.conditionals import (
     GaussianConditional,
     LinearGaussianConditional,
     StandardNormal,
-    gaussian_kl,
     mlp,
     per_row,
 )
+from companion.distributions import gaussian_kl
 from companion.ensemble import Ensemble
 from companion.models import HVAE, VAE, Autoencoder, LatentVariableModel, TopDownHVAE, Trace
 from companion.objectives import (

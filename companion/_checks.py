@@ -70,9 +70,7 @@ def check_probabilities(value: Tensor, name: str, *shape: int | None) -> None:
     """Raise unless each row of `value` is a distribution."""
     check_tensor(value, name, *shape)
     if value.min() < 0 or not torch.allclose(value.sum(-1), torch.ones_like(value[..., 0])):
-        raise ValueError(
-            f"each row of {name} must sum to one; {name} / {name}.sum(-1, keepdim=True)"
-        )
+        raise ValueError(f"rows of {name} must sum to one; {name} / {name}.sum(-1, keepdim=True)")
 
 
 def check_support(x: Tensor, likelihood: Distribution) -> None:
@@ -107,12 +105,12 @@ def check_conditional(
     return int(event[0])
 
 
-def not_nan(values: Tensor) -> Tensor:
-    """Return an objective's values; raise if one is NaN. Minus infinity is a legitimate bound."""
+def valid(values: Tensor) -> Tensor:
+    """Return an objective's values; raise if one is NaN or infinite. Minus infinity is a bound."""
     if not torch.compiler.is_compiling():
         seen = torch.func.debug_unwrap(values.detach())
-        if math.isnan(seen.sum()) and seen.isnan().any():
-            raise FloatingPointError("the objective is NaN: look for NaN in the model's weights")
+        if not seen.sum() < math.inf and not (seen < math.inf).all():
+            raise FloatingPointError("the objective is NaN or +∞: look for NaN in the weights")
     return values
 
 

@@ -13,7 +13,8 @@ from torch.distributions import Distribution, constraints
 from torch.nn.functional import linear, silu
 
 from companion._checks import check_count
-from companion.conditionals import Pixels, side_by_side
+from companion.conditionals import side_by_side
+from companion.distributions import Pixels
 
 
 class AutoregressiveConditional(nn.Module):

@@ -39,7 +39,7 @@ from companion.conditionals import per_row
 Levels = nn.ModuleList | Sequence[nn.Module]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Trace:
     """One pass of inference: B data points, K samples of L latent levels.
 
@@ -97,7 +97,7 @@ class LatentVariableModel(nn.Module, ABC):
         check_tensor(x, "x", None, self.data_size, like=like(self))
         for z, q in self.infer(x, sizes):
             p = [decoder(z_i) for decoder, z_i in zip(self.decoders, z, strict=True)]
-            check_support(x, p[0])
+            check_support(torch.func.debug_unwrap(x), p[0])
             yield Trace(x, tuple(z), tuple(q), (*p, self.prior()), self.top_down)
 
     def infer(

@@ -1,6 +1,6 @@
 """Objectives: plain functions of a model and data that return nats per data point, shape (B,).
 
-All are lower bounds or estimates of log p(x), to be maximised. They sum over pixels and latent
+All are to be maximised, and most are lower bounds on log p(x). They sum over pixels and latent
 units and average over nothing but the samples of z; `companion.fit` averages over data.
 
 With z_1 … z_K drawn from q(z | x) and log w_k = log p(x, z_k) − log q(z_k | x):
@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from companion._checks import check_tensor, not_nan
+from companion._checks import check_count, check_tensor, like, valid
 from companion._context import evaluating
 from companion.models import Autoencoder, LatentVariableModel
 
@@ -54,7 +54,7 @@ def elbo(
     >>> torch.allclose(elbo(exact.vae(), x), exact.log_marginal(x))   # q is the posterior
     True
     """
-    return not_nan(model.trace(x, num_samples).log_weight.mean(0))
+    return valid(model.trace(x, num_samples).log_weight.mean(0))
 
 
 def elbo_analytic(
@@ -83,7 +83,7 @@ def elbo_analytic(
     values = trace.reconstruction
     for q, p in zip(trace.q, trace.p[1:], strict=True):
         values = values - kl_divergence(q, p)
-    return not_nan(values.mean(0))
+    return valid(values.mean(0))
 
 
 def beta_elbo(
@@ -111,7 +111,7 @@ def beta_elbo(
     Variational Framework", ICLR 2017, https://openreview.net/forum?id=Sy2fzU9gl.
     """
     trace = model.trace(x, num_samples)
-    return not_nan((trace.reconstruction - beta * trace.rates.sum(0)).mean(0))
+    return valid((trace.reconstruction - beta * trace.rates.sum(0)).mean(0))
 
 
 def free_bits_elbo(
@@ -143,8 +143,8 @@ def free_bits_elbo(
     """
     trace = model.trace(x, num_samples)
     rates = trace.rates.mean(1)
-    charged = torch.where(rates.mean(1, keepdim=True) > free_nats, rates, free_nats)
-    return not_nan(trace.reconstruction.mean(0) - charged.sum(0))
+    charged = torch.where(rates.mean(1, keepdim=True) <= free_nats, free_nats, rates)
+    return valid(trace.reconstruction.mean(0) - charged.sum(0))
 
 
 def iwae_bound(
@@ -166,7 +166,7 @@ def iwae_bound(
     Reference: Y. Burda, R. Grosse and R. Salakhutdinov, "Importance Weighted Autoencoders",
     ICLR 2016, equation 8, https://arxiv.org/abs/1509.00519.
     """
-    return not_nan(model.trace(x, num_samples).log_weight.logsumexp(0) - math.log(num_samples))
+    return valid(model.trace(x, num_samples).log_weight.logsumexp(0) - math.log(num_samples))
 
 
 def log_marginal(
@@ -191,15 +191,16 @@ def log_marginal(
         Nats per data point, (B,).
     """
     if chunk_size is None:
-        chunk_size = max(1, CHUNK_NUMBERS // max(1, x.numel()))
-    starts = range(0, num_samples, chunk_size)
-    sizes = [min(chunk_size, num_samples - start) for start in starts]
+        chunk_size = max(1, CHUNK_NUMBERS // max(1, len(x) * model.data_size))
+    check_count(num_samples, "num_samples")
+    check_count(chunk_size, "chunk_size")
+    sizes = [min(chunk_size, num_samples - k) for k in range(0, num_samples, chunk_size)]
     # One tensor: small ones between the chunks' large ones would scatter the memory.
-    sums = x.new_empty(len(sizes), len(x))
+    sums = like(model).new_empty(len(sizes), len(x))
     with evaluating(model):
         for row, trace in zip(sums, model.traces(x, sizes), strict=True):
             row.copy_(trace.log_weight.logsumexp(0))
-    return not_nan(sums.logsumexp(0) - math.log(num_samples))
+    return valid(sums.logsumexp(0) - math.log(num_samples))
 
 
 def log_reconstruction(model: Autoencoder, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
@@ -216,7 +217,7 @@ def log_reconstruction(model: Autoencoder, x: Float[Tensor, "B D"]) -> Float[Ten
     """
     p = model.decoder(model.encode(x))
     check_tensor(x, "x", None, *p.event_shape)
-    return not_nan(p.log_prob(x))
+    return valid(p.log_prob(x))
 
 
 def pathwise(
@@ -242,8 +243,8 @@ def score_function(
 ) -> Float[Tensor, " K *batch"]:
     """Score-function estimator (REINFORCE): the gradient is f(z) ∇ log q(z).
 
-    The values are those of f; the gradient comes from log q alone, so z may be discrete and f need
-    not be differentiable in z.
+    The values are those of f; the gradient in q's parameters comes from log q alone, so z may be
+    discrete and f need not be differentiable in z.
 
     Args:
         q: Any distribution.

@@ -1,6 +1,5 @@
 """Training: one loop for every model and objective, and what surrounds it."""
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -267,8 +266,7 @@ def _back_where_it_diverges(
 
 def _finite(model: nn.Module) -> bool:
     """Tell whether all weights are finite."""
-    # One number tells of all: a sum is finite only if each term is.
-    return math.isfinite(sum(p.detach().sum() for p in model.parameters()))
+    return all(bool(p.isfinite().all()) for p in model.parameters())
 
 
 def _diverged(model: nn.Module, error: Exception) -> bool:

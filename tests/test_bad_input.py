@@ -144,6 +144,9 @@ class Frame:
     def __array__(self, dtype=None, copy=None):
         return X.double().numpy().astype(dtype or float)
 
+    def __len__(self):
+        return len(X)
+
 
 def spoiled(value):
     x = X.clone()
@@ -182,6 +185,7 @@ DOORS = {
     "beta_elbo": lambda x: beta_elbo(FLAT, x, 2.0),
     "free_bits_elbo": lambda x: free_bits_elbo(TALL, x, 2.0),
     "iwae_bound": lambda x: iwae_bound(FLAT, x, 3),
+    "log_marginal": lambda x: log_marginal(FLAT, x, 3),
     "one_level_elbo": lambda x: diffusion.one_level_elbo(DIFFUSION, x),
     "simple_loss": lambda x: diffusion.simple_loss(DIFFUSION, x),
     "fit": lambda x: fit(copy.deepcopy(FLAT), x, epochs=1),
@@ -256,6 +260,8 @@ TAKE_COUNTS = {
     ("level", "Diffusion.descend"): lambda k: DIFFUSION.descend(X, k),
     ("level", "active_units"): lambda k: diagnostics.active_units(TALL, X, level=k),
     ("epochs", "linear_warm_up"): linear_warm_up,
+    ("num_samples", "log_marginal"): lambda k: log_marginal(FLAT, X, k),
+    ("chunk_size", "log_marginal"): lambda k: log_marginal(FLAT, X, 9, chunk_size=k),
     ("batch_size", "fit"): lambda k: fit(FLAT, X, epochs=1, batch_size=k),
     ("hidden", "AutoregressiveConditional"): lambda k: AutoregressiveConditional(3, 4, k),
     ("d", "optimal_linear_vae"): lambda k: exact.optimal_linear_vae(X, k, scale=1.0),
@@ -375,6 +381,14 @@ OTHERS = {
     "a mean over the batch": (fitted(lambda m, x: elbo(m, x).mean()), "objective"),
     "a sample axis left over": (fitted(lambda m, x: m.trace(x, 2).log_weight), "objective"),
     "an objective without gradient": (fitted(lambda m, x: log_marginal(m, x, 2)), "objective"),
+    "a negative variance": (
+        noisy(denoiser(), reverse_variance=-NOISE.beta[1:]),
+        "reverse_variance",
+    ),
+    "no variance": (
+        noisy(denoiser(), reverse_variance=0 * NOISE.beta[1:]),
+        "reverse_variance",
+    ),
     "one step of noise": (lambda: diffusion.cosine_schedule(1), "num_steps"),
     "negative epochs": (lambda: fit(FLAT, X, epochs=-1), "epochs"),
     # Objectives and diagnostics of another model.
@@ -401,8 +415,6 @@ OF_ANOTHER_TYPE = {
     "a function for logits": (lambda: BernoulliConditional(lambda u: u), "net"),
     "W and b of two dtypes": (lambda: LinearGaussian(X.T, torch.zeros(4).half(), 1.0), "bias"),
     "a list for a table": (lambda: DiscreteModel([0.5, 0.5], torch.eye(2)), "prior"),
-    "a q that is no Gaussian": (lambda: LINEAR.elbo(X, Laplace(torch.zeros(3), 1.0)), "q"),
-    "a q without its event": (lambda: LINEAR.elbo(X, Normal(torch.zeros(5, 3), 1.0)), "q"),
     "integers for a log SNR": (lambda: Schedule(torch.tensor([2, 1, 0])), "log_snr"),
     "half a step of noise": (lambda: diffusion.linear_schedule(2.5), "num_steps"),
     "half an epoch": (lambda: fit(FLAT, X, epochs=0.5), "epochs"),
@@ -410,6 +422,20 @@ OF_ANOTHER_TYPE = {
     "a drawing that is no function": (lambda: explore(3, beta=[1]), "draw"),
     "a drawing that returns nothing": (lambda: explore(lambda b: None, b=[1]).page(), "draw"),
 }
+
+
+NO_GAUSSIANS = {
+    "of another family": Laplace(torch.zeros(3), 1.0),
+    "of another family, with its event": Independent(Laplace(torch.zeros(5, 3), 1.0), 1),
+    "without its event": Normal(torch.zeros(5, 3), 1.0),
+    "with its batch as an event": Independent(Normal(torch.zeros(5, 3), 1.0), 2),
+}
+
+
+@pytest.mark.parametrize("q", NO_GAUSSIANS.values(), ids=NO_GAUSSIANS)
+def test_a_closed_form_asks_for_a_gaussian(q):
+    message(lambda: LINEAR.elbo(X, q), NotImplementedError, "q")
+    message(lambda: LINEAR.gap(X, q), NotImplementedError, "")
 
 
 @pytest.mark.parametrize("case", [*OTHERS, *OF_ANOTHER_TYPE])
@@ -466,8 +492,6 @@ PAIR = Ensemble([FLAT, FLAT])
 VOID = [0 * ONES, -ONES]
 SCRATCH = copy.deepcopy(FLAT)
 BEHIND = {
-    "log_marginal": (lambda x: log_marginal(FLAT, x), [X.tolist(), X.long(), X[0]], X),
-    "no whole number of draws": (lambda k: log_marginal(FLAT, X, k), [0, 2.5, -1], 2),
     "no whole number of samples": (FLAT.sample, [2.5, -1, "3"], 2),
     "diffusion_elbo": (lambda x: diffusion_elbo(DIFFUSION, x), [X[0], X[:, :1], X.long()], X),
     "log_reconstruction": (lambda x: log_reconstruction(PLAIN, x), [X[0], X[:, :1], X.tolist()], X),

@@ -29,8 +29,8 @@ from companion._checks import (
     check_support,
     check_tensor,
     like,
-    not_nan,
     sum_of_objective,
+    valid,
 )
 
 ONES = torch.ones(2, 3)
@@ -311,16 +311,16 @@ def test_an_event_has_one_axis():
 # --- results --------------------------------------------------------------------------------------
 
 
-def test_objectives_that_are_not_nan_come_back():
+def test_objectives_that_are_bounds_come_back():
     minus = -math.inf
-    for values in ([1.0, 2.0], [minus, 0.0], [minus, math.inf], [3e38, 3e38]):
+    for values in ([1.0, 2.0], [minus, 0.0], [minus, minus], [3e38, 3e38], [-3e38, -3e38]):
         given = torch.tensor(values)
-        assert not_nan(given) is given
-    for values in ([math.nan], [1.0, math.nan], [minus, math.nan]):
+        assert valid(given) is given
+    for values in ([math.nan], [1.0, math.nan], [minus, math.nan], [math.inf], [minus, math.inf]):
         with pytest.raises(FloatingPointError):
-            not_nan(torch.tensor(values))
+            valid(torch.tensor(values))
     with pytest.raises(FloatingPointError):
-        torch.vmap(not_nan)(torch.tensor([[1.0], [math.nan]]))
+        torch.vmap(valid)(torch.tensor([[1.0], [math.nan]]))
 
 
 def test_sum_of_an_objective():

@@ -19,7 +19,8 @@ from companion import (
     elbo_analytic,
     mlp,
 )
-from companion.conditionals import Gaussian, GaussianPrior, Pixels
+from companion.conditionals import GaussianPrior
+from companion.distributions import Gaussian, Pixels, diagonal
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -150,7 +151,7 @@ def test_eval_changes_nothing():
 def test_a_diverged_network_is_named():
     vae = gaussian_vae()
     nn.init.constant_(vae.encoder.net[0].weight, math.nan)
-    with pytest.raises(FloatingPointError, match="the objective is NaN: look for NaN in the model"):
+    with pytest.raises(FloatingPointError, match="look for NaN in the weights"):
         elbo(vae, normal(POINTS, PIXELS, seed=2))
 
 
@@ -253,7 +254,8 @@ def test_where_torchs_normal_works_this_is_torchs_normal(dtype, shared):
         torch.testing.assert_close(getattr(ours, name), getattr(theirs, name), **close)
     assert ours.support.check(y).all()
     assert (ours.batch_shape, ours.event_shape) == (theirs.batch_shape, theirs.event_shape)
-    torch.testing.assert_close(ours.base_dist.log_prob(y), theirs.base_dist.log_prob(y), **close)
+    for same in (diagonal(ours), diagonal(theirs)):
+        torch.testing.assert_close(same.log_prob(y), theirs.log_prob(y), **close)
     draws = []
     for d in (ours, theirs):
         torch.manual_seed(4)
@@ -266,8 +268,25 @@ def test_where_torchs_normal_works_this_is_torchs_normal(dtype, shared):
     assert torch.equal(wide.rsample(), draws[0])
 
 
-def test_pixels_are_torchs_bernoulli(given):
-    # Logits from −200 to 200: neither end overflows, and no digit is lost where it is likely.
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_likely_pixels_keep_their_digits(dtype):
+    # Catches: a − softplus(a), of which all digits cancel; they are what a trained model scores.
+    logits = torch.tensor([-60.0, -20.0, -17.0, -9.0, -1.0, 3.0, 20.0, 60.0], dtype=dtype)
+    logits.requires_grad_()
+    for flip in (0.0, 1.0):
+        likely = ((logits.detach() > 0) ^ bool(flip)).to(dtype)
+        values = Pixels.of(logits[:, None]).log_prob(likely[:, None])
+        (gradient,) = torch.autograd.grad(values.sum(), logits)
+        for a, y, found, slope in zip(logits, likely, values, gradient, strict=True):
+            a, y = mpmath.mpf(a.item()), int(y)
+            known = -mpmath.log1p(mpmath.exp(-a if y else a))
+            tolerance = 4 * torch.finfo(dtype).eps
+            assert found.item() == pytest.approx(float(known), rel=tolerance)
+            pull = y - 1 / (1 + mpmath.exp(-a))
+            assert slope.item() == pytest.approx(float(pull), rel=tolerance)
+
+
+def test_pixels_are_torchs_bernoulli():
     logits = torch.linspace(-200, 200, PIXELS * POINTS).double().reshape(POINTS, PIXELS)
     ours, theirs = Pixels.of(logits), Independent(Bernoulli(logits=logits), 1)
     for y in (torch.zeros(PIXELS), torch.ones(PIXELS), bits(5, seed=1)[:, None]):
@@ -326,8 +345,26 @@ def test_divergences_with_a_full_covariance():
             - torch.logdet(q.covariance_matrix)
         )
         torch.testing.assert_close(found, by_hand, **close)
-    with pytest.raises(NotImplementedError):
-        kl_divergence(Independent(torch.distributions.Laplace(mean, 1.0), 1), full)
+    for stranger in (
+        Independent(torch.distributions.Laplace(mean, 1.0), 1),
+        Independent(Normal(mean[0, :, None].expand(-1, UNITS), 1.0), 2),
+    ):
+        with pytest.raises(NotImplementedError):
+            kl_divergence(stranger, full)
+
+
+def test_a_variance_that_underflows_does_not_make_a_divergence_infinite():
+    # Catches: √(σ²) for σ, which is zero in float32 long before σ is.
+    logvar = torch.full((UNITS,), -110.0, requires_grad=True)
+    standard = MultivariateNormal(torch.zeros(UNITS), torch.eye(UNITS))
+    for q in (
+        Gaussian(torch.zeros(UNITS), logvar),
+        Independent(Normal(torch.zeros(UNITS), (0.5 * logvar).exp()), 1),
+    ):
+        kl = kl_divergence(q, standard)
+        assert kl.item() == pytest.approx(109 / 2 * UNITS, rel=1e-3)
+        (gradient,) = torch.autograd.grad(kl, logvar, retain_graph=True)
+        torch.testing.assert_close(gradient, torch.full((UNITS,), -0.5), rtol=0.02, atol=0)
 
 
 def test_several_things_given_stand_side_by_side():

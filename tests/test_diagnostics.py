@@ -51,6 +51,17 @@ def test_unit_rates_are_the_closed_form_kl():
     assert difference.abs() < 0.05
 
 
+def test_the_rate_of_a_unit_keeps_its_digits():
+    # Catches: a variance that underflows, and a KL lost beside the 1 of its formula.
+    net = nn.Linear(3, 4)
+    nn.init.zeros_(net.weight)
+    decoder, prior = GaussianConditional(mlp(2, 3), 1.0), StandardNormal(2)
+    with torch.no_grad():
+        net.bias.copy_(torch.tensor([0.0, 1e-4, -120.0, 0.0]))
+    rates = unit_rates(VAE(GaussianConditional(net), decoder, prior), torch.zeros(2, 3))
+    torch.testing.assert_close(rates, torch.tensor([59.5, 5e-9]), rtol=1e-6, atol=0)
+
+
 def test_a_collapsed_unit_has_no_rate_and_is_not_active():
     vae = gaussian_vae()
     with torch.no_grad():

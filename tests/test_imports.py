@@ -17,6 +17,7 @@ PACKAGE = Path(__file__).parents[1] / "companion"
 RANKS = [
     {"_checks"},
     {"_context"},
+    {"distributions"},
     {"conditionals", "data"},
     {"autoregressive", "models"},
     {"objectives"},
@@ -107,16 +108,17 @@ def test_the_reader_of_imports_reads_every_form(tmp_path):
         list(companion_imports(path))
 
 
-def test_data_and_checks_stand_alone():
+def test_data_distributions_and_checks_stand_alone():
+    assert not set(companion_imports(PACKAGE / "distributions.py"))
     assert set(companion_imports(PACKAGE / "data.py")) <= {("_checks",)}
     assert not set(companion_imports(PACKAGE / "_checks.py"))
     assert not set(companion_imports(PACKAGE / "_context.py"))
 
 
 def test_the_package_itself_imports_the_core_alone():
-    core = {"autoregressive", "conditionals", "ensemble", "models", "objectives", "train"}
+    core = {"autoregressive", "conditionals", "distributions", "ensemble", "models", "objectives"}
     assert set(companion_imports(PACKAGE / "__init__.py")) == {
-        (name,) for name in core | {"weights"}
+        (name,) for name in core | {"train", "weights"}
     }
 
 

@@ -568,6 +568,17 @@ def test_a_factorisation_that_fails_is_a_divergence():
     diverge(gaussian_vae(), score=score, match=BACK + r"not positive-definite")
 
 
+def test_many_weights_are_finite_although_their_sum_is_not():
+    # Catches: float16 weights whose sum overflows, taken for a divergence.
+    wide = nn.Linear(70_000, 1, bias=False).half()
+    nn.init.constant_(wide.weight, 1)
+
+    def objective(model, x):
+        return model(x)[:, 0]
+
+    fit(wide, torch.zeros(4, 70_000).half(), objective, epochs=1)
+
+
 def test_float16_that_overflows_is_named():
     vae = gaussian_vae(scale=0.05).half()
     before = weights(vae)

@@ -196,6 +196,17 @@ def test_a_schedule_of_as_many_steps_that_differs_is_refused(tmp_path):
     assert torch.equal(single.reverse_scale, diffusion(0).reverse_scale.float())
 
 
+@pytest.mark.parametrize("kept", [torch.float16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("own", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_a_schedule_is_the_same_in_every_dtype(kept, own):
+    # Catches: digits that a file of a shorter dtype lacks, taken for another schedule.
+    model = diffusion(1).to(own)
+    model.load_state_dict(diffusion(0).to(kept).state_dict())
+    assert torch.equal(model.log_snr, model.schedule.log_snr.to(own))
+    with pytest.raises(ValueError, match="the schedule differs"):
+        model.load_state_dict(diffusion(0, schedule=cosine_schedule).to(kept).state_dict())
+
+
 def test_a_failed_save_keeps_the_old_file(tmp_path, monkeypatch):
     # Catches: a file opened for writing before the new weights are complete.
     path = tmp_path / "weights.safetensors"

@@ -116,9 +116,12 @@ class Enumerated(LatentVariableModel):
     of fewer than K samples continue where the one before stopped, as chunks do.
     """
 
+    q: Tensor
+
     def __init__(self, model: DiscreteModel, q: Tensor, num_samples: int) -> None:
         super().__init__()
-        self.model, self.q = model, q
+        self.model, self.data_size = model, 1
+        self.register_buffer("q", q)
         latents, values = model.likelihood.shape
         tuples = torch.tensor(list(product(range(latents), repeat=num_samples)))
         self.draws = tuples.T.repeat(1, values)

@@ -13,10 +13,11 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
 from companion._checks import check_count, check_tensor
 from companion._context import evaluating
+from companion.distributions import diagonal, gaussian_kl
 from companion.models import LatentVariableModel, Trace
 from companion.objectives import elbo
 
@@ -108,7 +109,8 @@ def unit_rates(model: LatentVariableModel, x: Float[Tensor, "N D"]) -> Float[Ten
     """
     trace = _evaluated(model, x)
     (q,), (_, prior) = trace.q, trace.p
-    return kl_divergence(q.base_dist, prior.base_dist).mean(0)  # type: ignore[attr-defined]
+    q, prior = diagonal(q), diagonal(prior)
+    return gaussian_kl((q.loc - prior.loc) / prior.scale, q.logvar - prior.logvar).mean(0)
 
 
 def active_units(

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from companion._checks import check_tensor, like, not_nan
+from companion._checks import check_tensor, like, valid
 from companion.diffusion.model import Diffusion
 from companion.diffusion.schedule import (
     Schedule,
@@ -64,13 +64,13 @@ def three_terms(
     2020, equation 5, https://arxiv.org/abs/2006.11239.
     """
     if schedule is None:
-        assert isinstance(model, Diffusion)
+        assert isinstance(model, Diffusion), "pass the schedule of an HVAE"
         schedule = model.schedule
     check_tensor(x, "x", None, model.data_size, like=like(model))
+    above_first = zip(latents[1:], model.decoders[1:], strict=True)
     diffusion = [
         kl_divergence(reverse_posterior(schedule, z, x, t - 1, t), decoder(z))
-        for t, (z, decoder) in enumerate(zip(latents, model.decoders, strict=True), start=1)
-        if t > 1
+        for t, (z, decoder) in enumerate(above_first, start=2)
     ]
     prior = kl_divergence(forward_marginal(schedule, x, schedule.num_steps), model.prior())
     reconstruction = model.decoders[0](latents[0]).log_prob(x)
@@ -110,7 +110,7 @@ def diffusion_elbo(
         Nats per data point, (B,).
     """
     terms = three_terms(model, x, draw_levels(model.schedule, x, num_samples))
-    return not_nan(terms.bound.mean(0))
+    return valid(terms.bound.mean(0))
 
 
 def one_level_elbo(model: Diffusion, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
@@ -136,7 +136,7 @@ def one_level_elbo(model: Diffusion, x: Float[Tensor, "B D"]) -> Float[Tensor, "
     diffusion = kl_divergence(reverse_posterior(schedule, z, x, t - 1, t), model.reverse(z, t))
     prior = kl_divergence(forward_marginal(schedule, x, schedule.num_steps), model.prior())
     reconstruction = model.reverse(forward_marginal(schedule, x, 1).rsample(), 1).log_prob(x)
-    return not_nan(reconstruction - (schedule.num_steps - 1) * diffusion - prior)
+    return valid(reconstruction - (schedule.num_steps - 1) * diffusion - prior)
 
 
 def simple_loss(model: Diffusion, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
@@ -153,7 +153,7 @@ def simple_loss(model: Diffusion, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"
         x: Data, (B, D).
 
     Returns:
-        One number for each data point, (B,), without units; D for a model that predicts 0.
+        One number for each data point, (B,), without units; on average D where ε̂ is 0.
 
     Reference: J. Ho, A. Jain and P. Abbeel, "Denoising Diffusion Probabilistic Models", NeurIPS
     2020, equation 14, https://arxiv.org/abs/2006.11239.
@@ -164,7 +164,7 @@ def simple_loss(model: Diffusion, x: Float[Tensor, "B D"]) -> Float[Tensor, " B"
     noise = torch.randn_like(x)
     z = alpha * x + sigma * noise
     predicted = (z - alpha * model.denoise(z, t)) / sigma
-    return not_nan((noise - predicted).square().sum(-1))
+    return valid((noise - predicted).square().sum(-1))
 
 
 def _stratified_levels(x: Float[Tensor, "B D"], first: int, last: int) -> Int64[Tensor, " B"]:

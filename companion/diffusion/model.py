@@ -4,7 +4,7 @@ The encoder is the forward process of a `Schedule`: it adds noise in T steps and
 learn. The model goes back. A denoiser guesses x from z_t, and its guess x̂ takes the place of x in
 the reverse posterior:
 
-    p(z_{t−1} | z_t) = N(mean of q(z_{t−1} | z_t, x̂), variance),   p(z_T) = N(0, I)
+    p(z_{t−1} | z_t) = N(mean of q(z_{t−1} | z_t, x̂), variance)
 
 `Diffusion` returns the same `Trace` as every other model, so that `companion.elbo` scores it
 unchanged.
@@ -25,7 +25,7 @@ from companion._checks import (
     like,
 )
 from companion._context import evaluating, fork_rng
-from companion.conditionals import Gaussian, GaussianPrior
+from companion.conditionals import GaussianPrior
 from companion.diffusion.denoisers import GaussianDenoiser
 from companion.diffusion.schedule import (
     Level,
@@ -35,6 +35,7 @@ from companion.diffusion.schedule import (
     posterior_variance,
     reverse_coefficients,
 )
+from companion.distributions import Gaussian
 from companion.models import HVAE, LatentVariableModel
 
 
@@ -88,6 +89,7 @@ class Diffusion(LatentVariableModel):
         if reverse_variance is None:
             reverse_variance = posterior_variance(schedule)
         check_tensor(reverse_variance, "reverse_variance", schedule.num_steps - 1)
+        check_number(reverse_variance.min().item(), "reverse_variance")
         self.schedule: Final = schedule
         self.denoiser: Final = denoiser
         self.prior = prior
@@ -137,7 +139,7 @@ class Diffusion(LatentVariableModel):
         return Gaussian(mean, 2 * self.reverse_scale[t - 1, None].log())
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Diffusion":
-        """Move or cast the model; the tables are computed anew, so that a cast loses no digit."""
+        """Move or cast the model; the schedule's tables are computed anew: no cast wears them."""
         super()._apply(fn, recurse)
         t = torch.arange(1, self.schedule.num_steps + 1)
         of_z, of_x, _ = reverse_coefficients(self.schedule, t - 1, t)
@@ -205,5 +207,9 @@ def exact_gaussian_diffusion(schedule: Schedule, denoiser: GaussianDenoiser) -> 
 def _same_schedule(model: Diffusion, state: dict[str, Tensor], prefix: str, *others: Any) -> None:
     """Refuse weights that were trained on another schedule: they would give other numbers."""
     found = state.get(f"{prefix}log_snr")
-    if found is not None and not torch.equal(found.to(model.log_snr), model.log_snr):
+    if found is None:
+        return
+    if not torch.equal(found.cpu(), model.schedule.log_snr.to(found.dtype)):
         raise ValueError("the schedule differs: build the model with the one it was saved with")
+    # The file may have fewer digits.
+    state[f"{prefix}log_snr"] = model.log_snr

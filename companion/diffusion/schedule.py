@@ -19,7 +19,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import logsigmoid
 
 from companion._checks import check_count, check_tensor
-from companion.conditionals import Gaussian
+from companion.distributions import Gaussian
 
 Level = int | Int64[Tensor, "..."]
 
@@ -251,9 +251,7 @@ def check_levels(schedule: Schedule, s: Level, t: Level, minimum: int = 0) -> No
     """Raise unless minimum ≤ s < t ≤ T."""
     within = (s >= minimum) & (s < t) & (t <= schedule.num_steps)
     if not (within.all() if isinstance(within, Tensor) else within):
-        raise ValueError(
-            f"levels must be {minimum} ≤ s < t ≤ {schedule.num_steps}, got {s} and {t}"
-        )
+        raise ValueError(f"levels must be {minimum} ≤ s < t ≤ {schedule.num_steps}, got {s}, {t}")
 
 
 def _at(table: Tensor, t: Level) -> Tensor:

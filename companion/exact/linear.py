@@ -6,16 +6,15 @@ from typing import Final
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
 from companion._checks import check_number, check_tensor
 from companion.conditionals import (
-    Gaussian,
     GaussianConditional,
     LinearGaussianConditional,
-    StandardGaussian,
     StandardNormal,
 )
+from companion.distributions import Gaussian, StandardGaussian, diagonal
 from companion.models import VAE
 
 
@@ -87,7 +86,7 @@ class LinearGaussian:
         Args:
             x: Data, (B, D).
             q: N(m, S) with batch (B,) or (), event (d,): a ``MultivariateNormal``, a
-                `companion.conditionals.Gaussian` or an ``Independent`` ``Normal``.
+                `companion.distributions.Gaussian` or an ``Independent`` ``Normal``.
         """
         residual = x - q.mean @ self.weight.mT - self.bias
         spread = ((self.weight @ _covariance(q)) * self.weight).sum((-2, -1))
@@ -125,6 +124,4 @@ def _covariance(q: Distribution) -> Tensor:
     """Return the covariance matrix of a Gaussian."""
     if isinstance(q, MultivariateNormal):
         return q.covariance_matrix
-    if isinstance(q, Gaussian | Independent) and isinstance(q.base_dist, Normal):
-        return torch.diag_embed(q.variance)
-    raise TypeError(f"q must be a Gaussian, got {type(q).__name__}; companion.elbo takes any")
+    return torch.diag_embed(diagonal(q).variance)

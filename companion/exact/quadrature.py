@@ -14,12 +14,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from companion._checks import check_tensor, like
-from companion.conditionals import (
-    Gaussian,
-    GaussianConditional,
-    StandardNormal,
-    mlp,
-)
+from companion.conditionals import GaussianConditional, StandardNormal, mlp
+from companion.distributions import Gaussian
 from companion.models import VAE
 
 GRID_NUMBERS: Final = 2**22

@@ -30,10 +30,10 @@ from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
     StandardNormal,
-    gaussian_kl,
     mlp,
 )
 from companion.diagnostics import mutual_information_gap
+from companion.distributions import gaussian_kl
 from companion.ensemble import Ensemble
 from companion.exact import LinearGaussian, latent_grid, log_marginal_quadrature
 from companion.models import VAE

@@ -24,7 +24,6 @@ from torch.distributions import (
 from companion import data
 from companion.conditionals import (
     BernoulliConditional,
-    Gaussian,
     GaussianConditional,
     LinearGaussianConditional,
     StandardNormal,
@@ -32,6 +31,7 @@ from companion.conditionals import (
 )
 from companion.diagnostics import level_rates
 from companion.diffusion import linear_schedule, reverse_posterior
+from companion.distributions import Gaussian
 from companion.ensemble import Ensemble
 from companion.exact import LinearGaussian, LinearGaussianChain, chain_joint
 from companion.models import HVAE, VAE

@@ -7,7 +7,12 @@ import torch
 from torch import nn
 
 from companion import data, exercises
-from companion.conditionals import BernoulliConditional, GaussianConditional, StandardNormal, mlp
+from companion.conditionals import (
+    BernoulliConditional,
+    GaussianConditional,
+    StandardNormal,
+    mlp,
+)
 from companion.exercises.checking import NOT_ATTEMPTED, Condition, Inspection
 from companion.models import HVAE, VAE, TopDownHVAE
 from companion.objectives import elbo, free_bits_elbo, log_marginal

@@ -5,7 +5,8 @@ from torch import nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal
 from torch.nn.functional import logsigmoid
 
-from companion.conditionals import LOG_TWO_PI, Gaussian, gaussian_kl, per_row, side_by_side
+from companion.conditionals import per_row, side_by_side
+from companion.distributions import LOG_TWO_PI, Gaussian, gaussian_kl
 from mutation.registry import mutant
 
 
@@ -40,7 +41,7 @@ def _(right, self, *given):
 
 
 @mutant(
-    "conditionals.Gaussian.log_prob",
+    "distributions.Gaussian.log_prob",
     "Gaussian: 2π dropped in prior and encoder alike, where it cancels",
     "conditionals models",
 )
@@ -48,14 +49,14 @@ def _(right, self, value):
     return right(self, value) + 0.5 * LOG_TWO_PI * self.event_shape[0]
 
 
-@mutant("conditionals.Gaussian.log_prob", "Gaussian: ½ before the square missing", "conditionals")
+@mutant("distributions.Gaussian.log_prob", "Gaussian: ½ before the square missing", "conditionals")
 def _(right, self, value):
     error = (value - self.loc) / self.scale
     return right(self, value) - 0.5 * error.square().sum(-1)
 
 
 @mutant(
-    "conditionals.Gaussian.log_prob",
+    "distributions.Gaussian.log_prob",
     "Gaussian: the normaliser takes the log-variance for a log-scale",
     "conditionals",
 )
@@ -64,7 +65,7 @@ def _(right, self, value):
 
 
 @mutant(
-    "conditionals.Gaussian.log_prob",
+    "distributions.Gaussian.log_prob",
     "Gaussian: the log of a scale that has underflowed",
     "conditionals",
 )
@@ -73,18 +74,18 @@ def _(right, self, value):
     return right(self, value) - lost.expand_as(self.loc).sum(-1)
 
 
-@mutant("conditionals.Gaussian.rsample", "Gaussian: drawn with the variance", "conditionals")
+@mutant("distributions.Gaussian.rsample", "Gaussian: drawn with the variance", "conditionals")
 def _(right, self, sample_shape):
     return self.loc + (right(self, sample_shape) - self.loc) * self.scale
 
 
-@mutant("conditionals.Gaussian.entropy", "Gaussian: entropy of one unit too few", "conditionals")
+@mutant("distributions.Gaussian.entropy", "Gaussian: entropy of one unit too few", "conditionals")
 def _(right, self):
     return right(self) - 0.5 * self.logvar.expand_as(self.loc)[..., 0]
 
 
 @mutant(
-    "conditionals._kl_from_standard",
+    "distributions._kl_from_standard",
     "registered KL: from N(0, I), without the mean",
     "conditionals",
 )
@@ -92,12 +93,12 @@ def _(right, q, p):
     return gaussian_kl(0 * q.loc, q.logvar).sum(-1)
 
 
-@mutant("conditionals.Pixels.log_prob", "pixels: those that are 0 cost nothing", "conditionals")
+@mutant("distributions.Pixels.log_prob", "pixels: those that are 0 cost nothing", "conditionals")
 def _(right, self, value):
     return right(self, value) - ((1 - value) * logsigmoid(-self.base_dist.logits)).sum(-1)
 
 
-@mutant("conditionals.Gaussian.expand", "Gaussian: expanded without its scale", "conditionals")
+@mutant("distributions.Gaussian.expand", "Gaussian: expanded without its scale", "conditionals")
 def _(right, self, batch_shape, _instance):
     p = right(self, batch_shape, _instance)
     p.scale = torch.ones_like(p.scale)
@@ -105,14 +106,14 @@ def _(right, self, batch_shape, _instance):
 
 
 @mutant(
-    "conditionals._kl_gaussians", "registered KL: the wrong way round", "gaussian_kl conditionals"
+    "distributions._kl_gaussians", "registered KL: the wrong way round", "gaussian_kl conditionals"
 )
 def _(right, q, p):
     return right(p, q)
 
 
 @mutant(
-    "conditionals._kl_gaussians",
+    "distributions._kl_gaussians",
     "registered KL: variances the wrong way round",
     "gaussian_kl conditionals diffusion",
 )
@@ -121,7 +122,7 @@ def _(right, q, p):
 
 
 @mutant(
-    "conditionals._kl_gaussians",
+    "distributions._kl_gaussians",
     "registered KL: means apart in units of q's scale",
     "gaussian_kl conditionals",
 )
@@ -130,7 +131,7 @@ def _(right, q, p):
 
 
 @mutant(
-    "conditionals._full",
+    "distributions._full",
     "registered KL: of a full covariance, with the scale as the covariance",
     "gaussian_kl conditionals",
 )

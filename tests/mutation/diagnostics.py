@@ -3,9 +3,9 @@
 import math
 
 import torch
-from torch.distributions import kl_divergence
 
 from companion.diagnostics.information import Estimate, _evaluated, log_aggregate
+from companion.distributions import gaussian_kl
 from mutation.registry import mutant
 
 
@@ -79,7 +79,8 @@ def _(right, values):
 @information("unit_rates", "unit rates: the other KL")
 def _(right, model, x):
     trace = _evaluated(model, x)
-    return kl_divergence(trace.p[1].base_dist, trace.q[0].base_dist).mean(0)
+    q, prior = trace.q[0], trace.p[1]
+    return gaussian_kl((q.loc - prior.loc) / q.scale, prior.logvar - q.logvar).mean(0)
 
 
 @information("active_units", "active units: the draws' noise counted as activity", "levels")

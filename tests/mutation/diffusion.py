@@ -3,7 +3,7 @@
 import torch
 from torch.distributions import kl_divergence
 
-from companion.conditionals import Gaussian, LinearGaussianConditional
+from companion.conditionals import LinearGaussianConditional
 from companion.diffusion import (
     Schedule,
     alpha_sigma,
@@ -15,6 +15,7 @@ from companion.diffusion import (
 )
 from companion.diffusion.bounds import ThreeTerms, _stratified_levels
 from companion.diffusion.schedule import _fractions
+from companion.distributions import Gaussian
 from mutation.registry import mutant
 
 

@@ -6,7 +6,8 @@ import math
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from companion.conditionals import Gaussian, LinearGaussianConditional
+from companion.conditionals import LinearGaussianConditional
+from companion.distributions import Gaussian
 from companion.exact import Blocks, LinearGaussian, latent_grid, quadrature
 from companion.exact.linear import _covariance
 from mutation.registry import mutant, twice

@@ -120,7 +120,7 @@ def _(right, model, x):
     return right(model, x) / x.shape[1]
 
 
-mutant("_checks.not_nan", "objectives: NaN passes for a bound", "objectives checks models")(
+mutant("_checks.valid", "objectives: NaN passes for a bound", "objectives checks models")(
     lambda right, values: values
 )
 mutant("_checks.sum_of_objective", "fit: any shape passes for an objective", "train bad_input")(
@@ -160,15 +160,15 @@ def _(right, q, f, num_samples):
     return f(z).detach() * q.log_prob(z)
 
 
-mutant("conditionals.gaussian_kl", "closed-form KL: ½ missing", "gaussian_kl")(twice)
-mutant("conditionals.gaussian_kl", "closed-form KL: sign", "gaussian_kl")(minus)
+mutant("distributions.gaussian_kl", "closed-form KL: ½ missing", "gaussian_kl")(twice)
+mutant("distributions.gaussian_kl", "closed-form KL: sign", "gaussian_kl")(minus)
 
 
-@mutant("conditionals.gaussian_kl", "closed-form KL: exp − 1 in place of expm1", "gaussian_kl")
+@mutant("distributions.gaussian_kl", "closed-form KL: exp − 1 in place of expm1", "gaussian_kl")
 def _(right, mu, logvar):
     return 0.5 * (mu.square() + torch.exp(logvar) - 1 - logvar)
 
 
-@mutant("conditionals.gaussian_kl", "closed-form KL: log σ taken for log σ²", "gaussian_kl")
+@mutant("distributions.gaussian_kl", "closed-form KL: log σ taken for log σ²", "gaussian_kl")
 def _(right, mu, logvar):
     return right(mu, 2 * logvar)
