@@ -257,5 +257,7 @@ def score_function(
     z = q.sample((num_samples,))
     values = f(z)
     score = q.log_prob(z)
+    if values.shape != score.shape:
+        raise ValueError(f"f must return {tuple(score.shape)}, as log q, got {tuple(values.shape)}")
     # The difference is zero: it adds a gradient and changes no value.
     return values + values.detach() * (score - score.detach())

@@ -2,7 +2,7 @@
 
 To PyTorch they are on the device `FAR`. Each holds its numbers in a tensor of the CPU; an operation
 runs there once it is seen that all of its tensors are far, as on an accelerator: a CPU tensor may
-come along only as a single number or as an index.
+come along only as a single number or as an index, and a generator not at all.
 """
 
 import torch
@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 FAR = torch.device("meta")
 INDEX = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put_.default)
+JOINS = (torch.ops.aten.stack.default, torch.ops.aten.cat.default)
 MOVES = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
 
 
@@ -50,10 +51,10 @@ def compute(function, args, kwargs):
             )
         )
     elif away:
-        near = [t for t in tensors if not isinstance(t, Far) and t.dim() > 0]
-        if function in INDEX and isinstance(args[0], Far):
-            near = [t for t in near if t.dtype.is_floating_point]
-        if near:
+        if function in INDEX:
+            tensors = [t for t in (args[0], *args[2:]) if isinstance(t, torch.Tensor)]
+        near = [t for t in tensors if not isinstance(t, Far) and (t.dim() or function in JOINS)]
+        if near or kwargs.get("generator"):
             raise RuntimeError(f"{function} mixes devices: {[tuple(t.shape) for t in near]}")
     if kwargs.get("device") == FAR:
         kwargs = {**kwargs, "device": torch.device("cpu")}

@@ -66,10 +66,14 @@ def line() -> companion.VAE:
 SCHEDULE = diffusion.log_snr_schedule(6, 4.0, -4.0)
 
 
-def noisy() -> diffusion.Diffusion:
+def noisy(reverse_variance: torch.Tensor | None = None) -> diffusion.Diffusion:
     net = companion.mlp(PIXELS + diffusion.TIME_FEATURES, 9, PIXELS)
     prior = companion.StandardNormal(PIXELS)
-    return diffusion.Diffusion(SCHEDULE, diffusion.NoiseDenoiser(net), prior, scale=0.3)
+    net = net if reverse_variance is None else net.to(reverse_variance.device)
+    denoiser = diffusion.NoiseDenoiser(net)
+    return diffusion.Diffusion(
+        SCHEDULE, denoiser, prior, scale=0.3, reverse_variance=reverse_variance
+    )
 
 
 def points(device: torch.device, *shape: int) -> torch.Tensor:
@@ -137,6 +141,10 @@ def denoisers(device: torch.device) -> list[torch.Tensor]:
     trace = whole.trace(z, 3)
     terms = diffusion.three_terms(whole, z, trace.z, SCHEDULE)
     t = torch.tensor([1, 3, 6, 2, 2]).to(device)
+    wide = SCHEDULE.beta[1:].to(device)
+    moved = diffusion.DataDenoiser(points(torch.device("cpu"), 6, 2)).to(device)
+    schedule = diffusion.Schedule(SCHEDULE.log_snr.float().to(device))
+    assert schedule.log_snr.device.type == "cpu"  # some devices have no float64
     return [
         gaussian(z, log_snr), listed(z, log_snr), diffusion.time_features(log_snr),
         gaussian.marginal(SCHEDULE, 3).mean, gaussian.reverse_covariance(SCHEDULE),
@@ -144,7 +152,10 @@ def denoisers(device: torch.device) -> list[torch.Tensor]:
         diffusion.forward_kernel(SCHEDULE, z, 0, t).sample(),
         diffusion.forward_marginal(SCHEDULE, z, t).mean,
         diffusion.reverse_posterior(SCHEDULE, z, z, 2, 5).mean,
-        noisy().to(device).denoise(points(device), t),
+        noisy().to(device).denoise(points(device), t), moved(z, log_snr),
+        diffusion.forward_marginal(schedule, z, t).mean,
+        *(p.scale_tril for p in gaussian.decoders(SCHEDULE, SCHEDULE.beta[1:])),
+        companion.elbo(noisy(wide).to(device), points(device)),
     ]  # fmt: skip
 
 
@@ -172,19 +183,22 @@ def optimal(device: torch.device) -> list[torch.Tensor]:
     ]
 
 
-def diagnosed(device: torch.device) -> list[torch.Tensor]:
+def diagnosed(device: torch.device) -> list[object]:
     model, tall, x = vae().to(device), hvae().to(device), points(device)
     q = model.encoder(x)
     norms = diagnostics.gradient_norms(tall, x)
+    tall.encoders[0].requires_grad_(False)
+    frozen = diagnostics.gradient_norms(tall, x)
     return [
+        frozen.encoders, diagnostics.active_units(tall, x),
         diagnostics.active_units(tall, x, level=2), diagnostics.unit_rates(model, x),
         diagnostics.log_aggregate(q, points(device, 6, UNITS)), norms.encoders, norms.decoders,
         diagnostics.energy_distance(x, x + 1), diagnostics.nearest_distance(x, x),
         diagnostics.sharpness(x), diagnostics.effective_sample_size(points(device, 6, 5)),
         diagnostics.mutual_information_gap(points(device, 40, 2), points(device, 40, 3)),
-        *(torch.tensor(e.mean) for e in diagnostics.level_rates(tall, x)),
-        torch.tensor(diagnostics.mutual_information(top_down().to(device), x).mean),
-        torch.tensor(diagnostics.elbo_surgery(model, x).marginal_kl.mean),
+        *(e.mean for e in diagnostics.level_rates(tall, x)),
+        diagnostics.mutual_information(top_down().to(device), x).mean,
+        diagnostics.elbo_surgery(model, x).marginal_kl.mean,
     ]  # fmt: skip
 
 
@@ -200,7 +214,8 @@ def conditionals(device: torch.device) -> list[torch.Tensor]:
     prior = GaussianPrior(torch.zeros(2), torch.eye(2)).to(device)
     q = Normal(points(device, 5), torch.ones(5).to(device))
     return [
-        *drawn, prior().sample(), companion.per_row(nn.Linear(3, 2).to(device), z),
+        *drawn, prior().sample(), vae().to(device).prior().expand((2,)).sample(),
+        companion.per_row(nn.Linear(3, 2).to(device), z),
         companion.gaussian_kl(z, z), companion.pathwise(q, torch.sin, 9),
         companion.score_function(q, torch.sin, 9),
     ]  # fmt: skip
@@ -276,6 +291,7 @@ CALLS: dict[str, Callable[[torch.device], object]] = {
     "train_epoch": trained_by_hand,
     "elbo_analytic, VAE": lambda d: companion.elbo_analytic(vae().to(d), points(d)),
     "elbo_analytic, top-down": lambda d: companion.elbo_analytic(top_down().to(d), points(d)),
+    "Autoencoder": lambda d: autoencoder().to(d)(points(d)),
     "log_reconstruction": lambda d: companion.log_reconstruction(autoencoder().to(d), points(d)),
     "diffusion_elbo": lambda d: diffusion.diffusion_elbo(noisy().to(d), points(d)),
     "one_level_elbo": lambda d: diffusion.one_level_elbo(noisy().to(d), points(d)),
@@ -287,7 +303,7 @@ CALLS: dict[str, Callable[[torch.device], object]] = {
 def check(found: object, device: torch.device) -> None:
     """What was computed from tensors of the device stands there, and is finite."""
     for each in found if isinstance(found, list) else [found]:
-        if isinstance(each, torch.Tensor) and each.dim():
+        if isinstance(each, torch.Tensor):
             assert each.device.type == device.type
             assert isinstance(each, Far) or device != FAR
             assert torch.isfinite(each).all()
@@ -301,7 +317,15 @@ def test_the_pretended_device_refuses_to_mix():
         assert isinstance(there + torch.tensor(2.0), Far)
         assert isinstance(there[torch.tensor([0, 2])], Far)
         assert (there.sum() + there.to("cpu").sum()).item() == 6
-        for mix in (lambda: there + here, lambda: torch.cat([here, there]), lambda: here @ there):
+        one = torch.zeros(())
+        for mix in (
+            lambda: there + here,
+            lambda: torch.cat([here, there]),
+            lambda: torch.stack([there[0], one]),
+            lambda: here @ there,
+            lambda: there.long().index_put_((torch.tensor([0]),), torch.tensor([3])),
+            lambda: torch.bernoulli(0 * there, generator=torch.Generator()),
+        ):
             with pytest.raises(RuntimeError, match="mixes devices"):
                 mix()
         with pytest.raises(RuntimeError, match="mixes devices"):

@@ -97,6 +97,14 @@ def test_shapes_of_events_and_batches():
         pathwise(Categorical(torch.ones(3)), lambda z: z.float(), 2)
 
 
+def test_an_f_of_another_shape_is_refused():
+    # Catches: (K, 1) values beside (K,) scores, which broadcast to (K, K): gradients near zero.
+    q = Independent(Normal(normal(1, seed=1), 1.0), 1)
+    for f, law in ((lambda z: z.square(), q), (lambda z: z.sum((1, 2)), q.expand((5,)))):
+        with pytest.raises(ValueError, match=r"\bf must return"):
+            score_function(law, f, 5)
+
+
 def test_values_are_those_of_f():
     # Catches: the surrogate's value in place of f's.
     q = Normal(torch.tensor(0.2, dtype=torch.float64, requires_grad=True), 0.5)

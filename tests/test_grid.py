@@ -107,6 +107,16 @@ def test_no_gaussian_undercuts_the_floor():
     assert tried > 200
 
 
+def test_an_even_grid_in_float32_is_even():
+    # Catches: steps of 0.01 at a distance of 8 whose rounding is taken for a grid that is uneven.
+    z, _ = latent_grid(1, 1601, dtype=torch.float32)
+    p = Normal(0.5, 0.3).log_prob(z)
+    least, mean, scale = gaussian_floor(z, p)
+    assert least.abs().item() < 1e-4
+    assert mean.item() == pytest.approx(0.5, abs=0.01)
+    assert scale.item() == pytest.approx(0.3, rel=0.01)
+
+
 def test_grids_that_cannot_be_used():
     z, log_cell = latent_grid(1, 101)
     p = Normal(0.0, 1.0).log_prob(z)

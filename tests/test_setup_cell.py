@@ -5,6 +5,7 @@ meant to succeed, puts a package with the book's mark in place.
 """
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -46,7 +47,8 @@ def pip(line):
 shell.register_magic_function(pip, "line", "pip")
 result = shell.run_cell(cell)
 error = result.error_before_exec or result.error_in_exec
-print(json.dumps([calls, type(error).__name__, str(error)]), file=sys.stderr)
+found = json.dumps([calls, type(error).__name__, str(error)])
+pathlib.Path(folder, "found.json").write_text(found, "utf-8")
 """
 
 
@@ -65,9 +67,11 @@ def run(
             (folder / "companion" / file).write_text(text, "utf-8")
     argument = json.dumps([str(folder), cell, works, imported])
     command = [sys.executable, "-B", "-c", RUN, argument]
-    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    # IPython keeps a history, which several at once would write to.
+    env = {**os.environ, "IPYTHONDIR": str(folder / "ipython")}
+    made = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
-    found: list[Any] = json.loads(made.stderr.splitlines()[-1])
+    found: list[Any] = json.loads((folder / "found.json").read_text("utf-8"))
     return found[0], found[1], found[2], made.stdout
 
 

@@ -230,8 +230,9 @@ def test_a_linear_vae_reaches_the_exact_optimum():
         StandardNormal(1).double(),
     )
     fit(vae, x, elbo_analytic, epochs=150, batch_size=100, lr=2e-2)
+    fit(vae, x, elbo_analytic, epochs=100, batch_size=400, lr=2e-3)
     best, _ = optimal_linear_vae(x, 1, scale=truth.scale)
-    reached = elbo_analytic(vae, x, 200).mean().item()
+    reached = elbo_analytic(vae, x, 2000).mean().item()
     # Above the data's own parameters, below the optimum but for noise.
     assert best.log_marginal(x).mean().item() - 0.02 < reached
     assert reached < best.log_marginal(x).mean().item() + 0.02
@@ -613,7 +614,8 @@ def test_grey_levels_up_to_255_diverge_by_themselves_and_are_named():
         StandardNormal(UNITS),
     )
     x = (255 * torch.rand(23, PIXELS)).round()
-    with pytest.raises(FloatingPointError, match=r"scale them first, e\.g\. x / 25"):
+    x[:, 0] = 255
+    with pytest.raises(FloatingPointError, match=r"scale them first, e\.g\. x / 255"):
         fit(vae, x, epochs=200, batch_size=12, lr=1.0)
     assert weights(vae).isfinite().all()
 

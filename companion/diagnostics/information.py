@@ -153,7 +153,8 @@ def log_aggregate(
     r"""Return the log-density of the aggregated posterior: log 1/N Σ_n q(z | x_n).
 
     Args:
-        q: The encoder's distributions of N data points: batch (N,), event (d,).
+        q: The encoder's distributions of N data points: batch (N,), event (d,); of draws given
+            draws of another level, (K, N).
         z: Where, (M, d).
         chunk_size: Rows of z at once; None bounds memory to some million numbers.
 
@@ -162,8 +163,10 @@ def log_aggregate(
     """
     check_tensor(z, "z", None, *q.event_shape)
     size = chunk_size or max(1, CHUNK_NUMBERS // q.mean.numel())
-    sums = [q.log_prob(chunk[:, None]).logsumexp(1) for chunk in z.split(size)]
-    return torch.cat(sums) - math.log(q.batch_shape[0])
+    beside = (1,) * len(q.batch_shape)
+    chunks = [chunk.reshape(-1, *beside, *q.event_shape) for chunk in z.split(size)]
+    sums = [q.log_prob(chunk).flatten(1).logsumexp(1) for chunk in chunks]
+    return torch.cat(sums) - math.log(q.batch_shape.numel())
 
 
 def mutual_information(

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def energy_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
+def energy_distance(x: Float[Tensor, "N ..."], y: Float[Tensor, "M ..."]) -> Float[Tensor, ""]:
     r"""Energy distance between the distributions that two samples come from.
 
         2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖
@@ -16,8 +16,8 @@ def energy_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[T
     paired with itself), so for two samples of one distribution it is near zero and may be negative.
 
     Args:
-        x: One sample, (N, D), N ≥ 2.
-        y: The other, (M, D), M ≥ 2.
+        x: One sample, (N, …), N ≥ 2, of vectors or pictures.
+        y: The other, (M, …), M ≥ 2.
 
     Returns:
         A scalar, in the units of x.
@@ -33,12 +33,14 @@ def energy_distance(x: Float[Tensor, "N D"], y: Float[Tensor, "M D"]) -> Float[T
     return 2 * _distances(x, y).mean() - within
 
 
-def nearest_distance(x: Float[Tensor, "N D"], data: Float[Tensor, "M D"]) -> Float[Tensor, " N"]:
+def nearest_distance(
+    x: Float[Tensor, "N ..."], data: Float[Tensor, "M ..."]
+) -> Float[Tensor, " N"]:
     """Return the Euclidean distance from each row of x to the nearest row of `data`.
 
     Args:
-        x: Points, (N, D).
-        data: Where neighbours are looked for, (M, D).
+        x: Points, (N, …), vectors or pictures.
+        data: Where neighbours are looked for, (M, …).
 
     >>> nearest_distance(torch.tensor([[0.0]]), torch.tensor([[3.0], [-2.0]]))
     tensor([2.])
@@ -66,4 +68,4 @@ def sharpness(x: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
 def _distances(x: Tensor, y: Tensor) -> Tensor:
     """Return the distances of all pairs, (N, M), zero for equal points."""
     # The faster way by a matrix product leaves equal points 1e-3 apart in float32.
-    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+    return torch.cdist(x.flatten(1), y.flatten(1), compute_mode="donot_use_mm_for_euclid_dist")

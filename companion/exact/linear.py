@@ -88,6 +88,7 @@ class LinearGaussian:
             q: N(m, S) with batch (B,) or (), event (d,): a ``MultivariateNormal``, a
                 `companion.distributions.Gaussian` or an ``Independent`` ``Normal``.
         """
+        check_tensor(x, "x", None, len(self.bias), like=self.weight)
         residual = x - q.mean @ self.weight.mT - self.bias
         spread = ((self.weight @ _covariance(q)) * self.weight).sum((-2, -1))
         log_norm = len(self.bias) * math.log(2 * math.pi * self.scale**2)
