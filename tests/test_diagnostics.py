@@ -84,21 +84,6 @@ def test_active_units_compare_the_variance_of_means():
     assert active_units(vae, x, threshold=0.08).tolist() == [True, True]
 
 
-def test_log_aggregate_of_a_level_is_over_draws_and_data():
-    # Catches: log N left out where the batch is (K, N), draws of the level below for each row.
-    q = Gaussian(normal(4, len(X), 2, seed=1), normal(4, len(X), 2, seed=2))
-    z = normal(7, 2, seed=3)
-    flat = Gaussian(q.loc.flatten(0, 1), q.logvar.flatten(0, 1))
-    torch.testing.assert_close(log_aggregate(q, z, 3), log_aggregate(flat, z))
-
-
-def test_distances_of_pictures_are_those_of_their_pixels():
-    x, y = normal(20, 1, 2, 2, seed=1), normal(30, 1, 2, 2, seed=2)
-    flat = x.flatten(1), y.flatten(1)
-    assert torch.equal(energy_distance(x, y), energy_distance(*flat))
-    assert torch.equal(nearest_distance(x, y), nearest_distance(*flat))
-
-
 @pytest.mark.parametrize("chunk_size", [1, 3, 1000])
 def test_log_aggregate_is_the_mixture(chunk_size):
     # Catches: a sum in place of a mean, a mixture over the wrong axis, rows lost between chunks.
@@ -114,6 +99,14 @@ def test_log_aggregate_is_the_mixture(chunk_size):
     ).log()
     found = log_aggregate(q, z, chunk_size)
     torch.testing.assert_close(found, by_hand, rtol=1e-12, atol=1e-12)
+
+
+def test_log_aggregate_of_a_level_is_over_draws_and_data():
+    # Catches: log N left out where the batch is (K, N), draws of the level below for each row.
+    q = Gaussian(normal(4, len(X), 2, seed=1), normal(4, len(X), 2, seed=2))
+    z = normal(7, 2, seed=3)
+    flat = Gaussian(q.loc.flatten(0, 1), q.logvar.flatten(0, 1))
+    torch.testing.assert_close(log_aggregate(q, z, 3), log_aggregate(flat, z))
 
 
 def test_log_aggregate_in_float32_at_small_scales():
@@ -275,6 +268,13 @@ def test_nearest_distance():
     x, data = normal(POINTS, 3, seed=1), normal(40, 3, seed=2)
     by_hand = torch.stack([(data - row).norm(dim=1).min() for row in x])
     torch.testing.assert_close(nearest_distance(x, data), by_hand, rtol=1e-12, atol=1e-12)
+
+
+def test_distances_of_pictures_are_those_of_their_pixels():
+    x, y = normal(20, 1, 2, 2, seed=1), normal(30, 1, 2, 2, seed=2)
+    flat = x.flatten(1), y.flatten(1)
+    assert torch.equal(energy_distance(x, y), energy_distance(*flat))
+    assert torch.equal(nearest_distance(x, y), nearest_distance(*flat))
 
 
 def test_a_copy_is_at_distance_zero():
