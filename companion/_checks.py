@@ -109,7 +109,7 @@ def valid(values: Tensor) -> Tensor:
     """Return an objective's values; raise if one is NaN or infinite. Minus infinity is a bound."""
     if not torch.compiler.is_compiling():
         seen = torch.func.debug_unwrap(values.detach())
-        if not seen.sum() < math.inf and not (seen < math.inf).all():
+        if not seen.sum().item() < math.inf and not (seen < math.inf).all():
             raise FloatingPointError("the objective is NaN or +∞: look for NaN in the weights")
     return values
 

@@ -1,5 +1,6 @@
 """Training: one loop for every model and objective, and what surrounds it."""
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -266,7 +267,11 @@ def _back_where_it_diverges(
 
 def _finite(model: nn.Module) -> bool:
     """Tell whether all weights are finite."""
-    return all(bool(p.isfinite().all()) for p in model.parameters())
+    # One number tells of all: a sum is finite only if each term is. In float16 it may overflow.
+    weights = [p.detach() for p in model.parameters()]
+    return math.isfinite(
+        sum(w.sum(dtype=torch.promote_types(w.dtype, torch.float32)) for w in weights)
+    )
 
 
 def _diverged(model: nn.Module, error: Exception) -> bool:
