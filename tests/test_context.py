@@ -1,13 +1,16 @@
 """What an evaluation leaves as it was, whatever happens in it."""
 
+import random
 from contextlib import nullcontext
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from companion import mlp
-from companion._context import evaluating, fork_rng
+from companion._context import evaluating, fork_rng, preserved
 
 
 def model():
@@ -114,3 +117,54 @@ def test_a_fork_of_a_device_forks_that_device_too(monkeypatch):
         (([torch.device("cuda:1")],), {"device_type": "cuda"}),
         (([torch.device("mps")],), {"device_type": "mps"}),
     ]
+
+
+def process_state():
+    return [
+        torch.get_rng_state().tolist(),
+        np.random.get_state()[1].tolist(),  # noqa: NPY002
+        random.getstate(),
+        torch.is_grad_enabled(),
+        torch.get_default_dtype(),
+    ]
+
+
+@pytest.mark.parametrize("gradients", [True, False])
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_what_a_reader_changes_of_the_process_is_put_back(error, gradients):
+    with torch.set_grad_enabled(gradients):
+        before = process_state()
+        with pytest.raises(error) if error else nullcontext(), preserved():
+            torch.manual_seed(5)
+            np.random.seed(5)  # noqa: NPY002
+            random.seed(5)
+            torch.set_grad_enabled(not gradients)
+            torch.set_default_dtype(torch.float64)
+            assert not any(now == then for now, then in zip(process_state(), before, strict=True))
+            if error:
+                raise error
+        assert process_state() == before
+
+
+@pytest.mark.parametrize(("started", "devices"), [(True, [0, 1]), (False, []), (None, [0, 1])])
+def test_an_accelerator_in_use_is_forked_and_an_idle_one_is_not_started(
+    started, devices, monkeypatch
+):
+    # There is no device here: what is asked of torch is all that can be looked at. `mps` has no
+    # `is_initialized`.
+    asked = []
+    module = SimpleNamespace(device_count=lambda: 2)
+    if started is not None:
+        module.is_initialized = lambda: started
+
+    def fork(devices, device_type):
+        asked.append((list(devices), device_type))
+        return nullcontext()
+
+    device = torch.device("xpu")
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: device)
+    monkeypatch.setattr(torch, "get_device_module", lambda of: {device: module}[of])
+    monkeypatch.setattr(torch.random, "fork_rng", fork)
+    with preserved():
+        pass
+    assert asked == [(devices, "xpu")]
