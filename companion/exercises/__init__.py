@@ -11,7 +11,9 @@ from importlib import import_module
 from typing import Final, final
 
 from companion._checks import check_count
-from companion.exercises.checking import Exercise, Inspection, Prediction
+from companion.exercises.checking import Exercise
+from companion.exercises.inspecting import Inspection
+from companion.exercises.predicting import Prediction
 
 Task = Exercise | Inspection | Prediction
 
@@ -69,5 +71,5 @@ def chapter(number: int) -> Chapter:
     if number not in FILES:
         raise ValueError(f"number must be one of {', '.join(map(str, FILES))}, got {number}")
     module = import_module(f"companion.exercises.{FILES[number]}")
-    found = {value.name: value for value in vars(module).values() if isinstance(value, Task)}
+    found = {name: value for name, value in vars(module).items() if isinstance(value, Task)}
     return Chapter(number, found)

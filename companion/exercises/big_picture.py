@@ -1,18 +1,16 @@
 """Exercises of chapter 1: a score, a distance between samples, copies, and a walk between codes."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Independent, MultivariateNormal, Normal
 
 from companion import diagnostics
-from companion.exercises.checking import Exercise, Mistake, Prediction
-
-Function = Callable[..., Any]
-
+from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.predicting import Prediction
 
 # --- The score of a reconstruction: log N(x; x̂, σ² I) -------------------------------------------
 
@@ -25,16 +23,34 @@ def _squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
     return (x - x_hat).square().sum(1)
 
 
-def _probe_score(answer: Function) -> list[Any]:
-    generator = torch.Generator().manual_seed(1)
-    x, x_hat = (torch.rand(5, 7, generator=generator, dtype=torch.float64) for _ in range(2))
-    return [answer(x, x_hat, 0.3), answer(x[:3, :4], x_hat[:3, :4], 1.7)]
+def _score_cases() -> Iterable[Any]:
+    for points, pixels, scale in ((5, 7, 0.3), (3, 4, 1.7)):
+        x, x_hat = torch.rand(2, points, pixels, dtype=torch.float64)
+        yield x, x_hat, scale
+
+
+def _score_by_hand(x, x_hat, scale):
+    per_pixel = -0.5 * ((x - x_hat) / scale) ** 2 - math.log(scale) - 0.5 * math.log(2 * math.pi)
+    return per_pixel.sum(-1)
+
+
+def _score_by_independent(x, x_hat, scale):
+    return Independent(Normal(x_hat, torch.full_like(x_hat, scale)), 1).log_prob(x)
+
+
+def _score_by_covariance(x, x_hat, scale):
+    covariance = scale**2 * torch.eye(x.shape[1], dtype=x.dtype)
+    return MultivariateNormal(x_hat, covariance).log_prob(x)
 
 
 reconstruction_score = Exercise(
-    name="reconstruction_score",
     solution=_score,
-    probe=_probe_score,
+    cases=_score_cases,
+    right=(
+        _score_by_hand,
+        _score_by_independent,
+        _score_by_covariance,
+    ),
     mistakes=(
         Mistake(
             "the score is averaged over the pixels",
@@ -86,17 +102,39 @@ def _within(x: Tensor) -> Tensor:
     return torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
 
 
-def _probe_energy(answer: Function) -> list[Any]:
-    generator = torch.Generator().manual_seed(2)
-    x = torch.randn(6, 4, generator=generator, dtype=torch.float64)
-    y = 1.5 * torch.randn(9, 4, generator=generator, dtype=torch.float64) + 2.0
-    return [answer(x, y), answer(y[:5, :3], x[:, :3])]
+def _energy_cases() -> Iterable[Any]:
+    for first, second, size in ((6, 9, 4), (5, 7, 3)):
+        x = torch.randn(first, size, dtype=torch.float64)
+        y = 1.5 * torch.randn(second, size, dtype=torch.float64) + 2.0
+        yield x, y
+    yield extreme("two sets around one point", x, torch.cat([x, x + 1e-3]))
+
+
+def _energy_with_loops(x, y):
+    def distance(a, b):
+        return (a - b).square().sum().sqrt()
+
+    mixed = [distance(a, b) for a in x for b in y]
+    within = [
+        [distance(a, b) for i, a in enumerate(s) for j, b in enumerate(s) if i < j] for s in (x, y)
+    ]
+    mean = [sum(values) / len(values) for values in (mixed, *within)]
+    return 2 * mean[0] - mean[1] - mean[2]
+
+
+def _energy_with_pdist(x, y):
+    differences = x[:, None, :] - y[None, :, :]
+    mixed = torch.linalg.vector_norm(differences, dim=-1).mean()
+    return 2 * mixed - torch.pdist(x).mean() - torch.pdist(y).mean()
 
 
 energy_distance = Exercise(
-    name="energy_distance",
     solution=diagnostics.energy_distance,
-    probe=_probe_energy,
+    cases=_energy_cases,
+    right=(
+        _energy_with_loops,
+        _energy_with_pdist,
+    ),
     mistakes=(
         Mistake(
             "the 2 before the mixed term is missing",
@@ -147,22 +185,35 @@ def _find_copies(samples: Tensor, train: Tensor, held_out: Tensor) -> Tensor:
     return diagnostics.nearest_distance(samples, train) < threshold
 
 
-def _probe_copies(answer: Function) -> list[Any]:
-    generator = torch.Generator().manual_seed(3)
-    train, held_out, fresh = (
-        torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (70, 110, 40)
-    )
+def _copies_cases() -> Iterable[Any]:
+    train, held_out, fresh = (torch.randn(n, 3, dtype=torch.float64) for n in (70, 110, 40))
     # Copies of training points and of held-out points, ever less exact, and new points.
-    noise = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    noise = torch.randn(50, 3, dtype=torch.float64)
     noise *= torch.linspace(0, 1.5, 50, dtype=torch.float64)[:, None]
     samples = torch.cat([train[:50] + noise, held_out[:30] + noise[:30], fresh])
-    return [answer(samples, train, held_out), answer(samples[5:47], train[:61], held_out)]
+    yield samples, train, held_out
+    yield samples[5:47], train[:61], held_out
+
+
+def _copies_by_sorting(samples, train, held_out):
+    def nearest(a):
+        return torch.cdist(a, train).sort(dim=1).values[:, 0]
+
+    return nearest(samples) < torch.quantile(nearest(held_out), 0.01)
+
+
+def _copies_with_a_loop(samples, train, held_out):
+    threshold = torch.cdist(held_out, train).amin(1).quantile(0.01)
+    return [bool(min((s - t).norm() for t in train) < threshold) for s in samples]
 
 
 find_copies = Exercise(
-    name="find_copies",
     solution=_find_copies,
-    probe=_probe_copies,
+    cases=_copies_cases,
+    right=(
+        _copies_by_sorting,
+        _copies_with_a_loop,
+    ),
     mistakes=(
         Mistake(
             "far points are flagged, not near ones",
@@ -225,16 +276,28 @@ def _walk(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return (1 - t) * start + t * end
 
 
-def _probe_walk(answer: Function) -> list[Any]:
-    generator = torch.Generator().manual_seed(4)
-    start, end = (torch.randn(3, generator=generator, dtype=torch.float64) for _ in range(2))
-    return [answer(start, end, 5), answer(start[:2], end[:2], 4)]
+def _walk_cases() -> Iterable[Any]:
+    for size, steps in ((3, 5), (2, 4)):
+        start, end = torch.randn(2, size, dtype=torch.float64)
+        yield start, end, steps
+    yield extreme("a walk of two steps", start, end, 2)
+
+
+def _walk_with_a_loop(start, end, steps):
+    return torch.stack([start + i / (steps - 1) * (end - start) for i in range(steps)])
+
+
+def _walk_with_lerp(start, end, steps):
+    return torch.lerp(start, end, torch.linspace(0, 1, steps, dtype=start.dtype)[:, None])
 
 
 walk = Exercise(
-    name="walk",
     solution=_walk,
-    probe=_probe_walk,
+    cases=_walk_cases,
+    right=(
+        _walk_with_a_loop,
+        _walk_with_lerp,
+    ),
     mistakes=(
         Mistake(
             "the walk stops one step short of its end",
@@ -272,7 +335,6 @@ walk = Exercise(
 # --- Predictions --------------------------------------------------------------------------------
 
 stretched_codes = Prediction(
-    name="stretched_codes",
     answer="the same",
     because="The decoder undoes what was done to the codes, so no output changes; this is (1.3).",
     mistakes={
@@ -282,7 +344,6 @@ stretched_codes = Prediction(
 )
 
 squared_radius = Prediction(
-    name="squared_radius",
     answer=8.0,
     because="Each of the 8 coordinates has mean square 1, and their squares add up.",
     mistakes={

@@ -1,14 +1,16 @@
 """Exercises of chapter 6: weighted averages, what they leave over, and what normalises them."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.exact import optimal_decoder
+from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.predicting import Prediction
 
 # --- Exercise 1: the weight of two inputs ---------------------------------------------------------
 
@@ -49,20 +51,40 @@ def _by_distances(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
     return to_a / (to_a + to_b)
 
 
-def _probe_weight(function: Callable[..., Any]) -> Sequence[Any]:
+def _weight_cases() -> Iterable[Any]:
     """M = 5 codes of d = 3 units; then 7 of 2; then 4 so far out that exponentials fail."""
-    results = []
     for codes, units, scale, spread in ((5, 3, 0.8, 1.0), (7, 2, 1.3, 1.0), (4, 2, 0.5, 600.0)):
         z = spread * torch.randn(codes, units, dtype=torch.float64)
         a, b = torch.randn(2, units, dtype=torch.float64)
-        results.append(function(z, a, b, scale))
-    return results
+        far = "a z so far away that both densities are 0 in floating point" if spread > 1 else ""
+        yield extreme(far, z, a, b, scale)
+
+
+def _weight_from_squares(z, a, b, scale):
+    squares = torch.stack([(z - c).square().sum(-1) for c in (a, b)], dim=-1)
+    return (-squares / (2 * scale**2)).softmax(-1)[..., 1]
+
+
+def _weight_as_a_logistic(z, a, b, scale):
+    odds = (z @ (b - a) - (b @ b - a @ a) / 2) / scale**2
+    return torch.where(
+        odds > 0, 1 / (1 + torch.exp(-odds.abs())), 1 - 1 / (1 + torch.exp(-odds.abs()))
+    )
+
+
+def _weight_by_the_package(z, a, b, scale):
+    q = Independent(Normal(torch.stack([a, b]), scale), 1)
+    return optimal_decoder(q, torch.tensor([[0.0], [1.0]], dtype=z.dtype), z)[:, 0]
 
 
 mixing_weight = Exercise(
-    name="mixing_weight",
     solution=_mixing_weight,
-    probe=_probe_weight,
+    cases=_weight_cases,
+    right=(
+        _weight_from_squares,
+        _weight_as_a_logistic,
+        _weight_by_the_package,
+    ),
     mistakes=(
         Mistake(
             "the scale taken as a variance",
@@ -180,26 +202,37 @@ def _at_average_code(codes: Tensor, scales: Tensor, x: Tensor, z: Tensor) -> Ten
     return x[torch.cdist(mean, codes).argmin(1)]
 
 
-def _probe_best(function: Callable[..., Any]) -> Sequence[Any]:
+def _best_cases() -> Iterable[Any]:
     """M = 4, N = 6, D = 5, d = 3; then 7, 3, 4, 2; then 3, 5, 6, 2 far from all codes."""
-    results = []
-    for at, points, pixels, units, shift in (
-        (4, 6, 5, 3, 0.0),
-        (7, 3, 4, 2, 0.0),
-        (3, 5, 6, 2, 90),
-    ):
+    for at, points, pixels, units, shift in ((4, 6, 5, 3, 0), (7, 3, 4, 2, 0), (3, 5, 6, 2, 90)):
         codes = torch.randn(points, units, dtype=torch.float64)
         scales = 0.5 + torch.rand(points, units, dtype=torch.float64)
         x = torch.rand(points, pixels, dtype=torch.float64)
         z = torch.randn(at, units, dtype=torch.float64) + shift
-        results.append(function(codes, scales, x, z))
-    return results
+        far = "a z so far from all codes that every q(z | x) is 0" if shift else ""
+        yield extreme(far, codes, scales, x, z)
+
+
+def _best_by_the_package(codes, scales, x, z):
+    return optimal_decoder(Independent(Normal(codes, scales), 1), x, z)
+
+
+def _best_row_by_row(codes, scales, x, z):
+    rows = []
+    for at in z:
+        log_q = -0.5 * ((at - codes) / scales).square().sum(-1) - scales.log().sum(-1)
+        weight = (log_q - log_q.max()).exp()
+        rows.append((weight[:, None] * x).sum(0) / weight.sum())
+    return torch.stack(rows)
 
 
 best_decoder = Exercise(
-    name="best_decoder",
     solution=_best_decoder,
-    probe=_probe_best,
+    cases=_best_cases,
+    right=(
+        _best_by_the_package,
+        _best_row_by_row,
+    ),
     mistakes=(
         Mistake(
             "weights that are not normalised",
@@ -326,21 +359,33 @@ def _error_left(weights: Tensor, x: Tensor) -> Tensor:
     return (weights * (x - mean[:, None]).square().sum(-1)).sum(1)
 
 
-def _probe_error(function: Callable[..., Any]) -> Sequence[Any]:
+def _error_cases() -> Iterable[Any]:
     """M = 4 codes, N = 6 pictures, D = 5 pixels; then 7, 3 and 4."""
-    return [
-        function(
-            torch.randn(at, points, dtype=torch.float64).softmax(dim=1),
-            torch.rand(points, pixels, dtype=torch.float64) + 1,
-        )
-        for at, points, pixels in ((4, 6, 5), (7, 3, 4))
-    ]
+    for at, points, pixels in ((4, 6, 5), (7, 3, 4)):
+        weights = torch.randn(at, points, dtype=torch.float64).softmax(dim=1)
+        yield weights, torch.rand(points, pixels, dtype=torch.float64) + 1
+
+
+def _error_by_the_variance(weights, x):
+    return ((weights @ x.square()) - (weights @ x).square()).sum(-1)
+
+
+def _error_picture_by_picture(weights, x):
+    errors = []
+    for w in weights:
+        mean = sum(share * picture for share, picture in zip(w, x, strict=True))
+        squares = [((picture - mean) ** 2).sum() for picture in x]
+        errors.append(sum(share * square for share, square in zip(w, squares, strict=True)))
+    return torch.stack(errors)
 
 
 error_left = Exercise(
-    name="error_left",
     solution=_error_left,
-    probe=_probe_error,
+    cases=_error_cases,
+    right=(
+        _error_by_the_variance,
+        _error_picture_by_picture,
+    ),
     mistakes=(
         Mistake(
             "an average over pixels",
@@ -410,7 +455,6 @@ error_left = Exercise(
 # --- Exercise 4: one pixel ------------------------------------------------------------------------
 
 one_pixel = Prediction(
-    name="one_pixel",
     answer=2 / 3,
     because=(
         "The average has 1/3 in three columns: (2/3)² + 2 (1/3)² = 2/3 from each of the lines, "
@@ -437,20 +481,36 @@ def _sum_with_prior(codes: Tensor, scales: Tensor, z: Tensor) -> Tensor:
     return (_log_density(codes, scales, z).logsumexp(1) - log_prior).exp() / len(codes)
 
 
-def _probe_sum(function: Callable[..., Any]) -> Sequence[Any]:
+def _sum_cases() -> Iterable[Any]:
     """M = 4 codes z, N = 6 pictures, d = 3 units; then 7, 3 and 2."""
-    results = []
     for at, points, units in ((4, 6, 3), (7, 3, 2)):
         codes = torch.randn(points, units, dtype=torch.float64)
         scales = 0.5 + torch.rand(points, units, dtype=torch.float64)
-        results.append(function(codes, scales, torch.randn(at, units, dtype=torch.float64)))
-    return results
+        yield codes, scales, torch.randn(at, units, dtype=torch.float64)
+
+
+def _sum_by_a_mixture(codes, scales, z):
+    parts = Independent(Normal(codes, scales), 1)
+    mixture = MixtureSameFamily(Categorical(logits=torch.zeros(len(codes)).to(z)), parts)
+    return (mixture.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(-1)).exp()
+
+
+def _sum_term_by_term(codes, scales, z):
+    prior = torch.exp(-0.5 * z.square().sum(-1)) / (2 * math.pi) ** (z.shape[1] / 2)
+    terms = [
+        torch.exp(Normal(c, s).log_prob(z).sum(-1)) / len(codes) / prior
+        for c, s in zip(codes, scales, strict=True)
+    ]
+    return torch.stack(terms).sum(0)
 
 
 sum_with_prior = Exercise(
-    name="sum_with_prior",
     solution=_sum_with_prior,
-    probe=_probe_sum,
+    cases=_sum_cases,
+    right=(
+        _sum_by_a_mixture,
+        _sum_term_by_term,
+    ),
     mistakes=(
         Mistake(
             "the data's 1/N left out",

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from companion.diagnostics import active_units, level_rates, nearest_distance
-from companion.exercises.checking import Condition, Inspection
+from companion.exercises.inspecting import Condition, Inspection
 from companion.models import HVAE, LatentVariableModel, TopDownHVAE
 from companion.objectives import elbo, log_marginal
 
@@ -37,7 +37,6 @@ def _scales(train: Tensor) -> bool:
 
 
 data = Inspection(
-    name="data",
     conditions=(
         Condition(
             "This is no pair of float32 tables (rows, columns)",
@@ -111,7 +110,6 @@ def _scale_is_in_range(model: Hierarchy, x: Tensor) -> bool:
 
 
 hierarchy = Inspection(
-    name="hierarchy",
     conditions=(
         Condition(
             "This is no HVAE",
@@ -152,7 +150,6 @@ hierarchy = Inspection(
 )
 
 baseline = Inspection(
-    name="baseline",
     conditions=(
         Condition(
             "The baseline has several levels",
@@ -189,7 +186,6 @@ def _rates(model: LatentVariableModel, x: Tensor) -> str:
 
 
 idle_levels = Inspection(
-    name="idle_levels",
     conditions=(
         Condition(
             "This is no list of levels",
@@ -213,7 +209,6 @@ idle_levels = Inspection(
 )
 
 awake = Inspection(
-    name="awake",
     conditions=(
         Condition(
             f"A level still has less than {IDLE} nats",
@@ -251,7 +246,6 @@ def _is_log_marginal(value: float, model: LatentVariableModel, x: Tensor) -> boo
 
 
 report = Inspection(
-    name="report",
     conditions=(
         Condition(
             "The report is no dictionary with the numbers 'flat' and 'hierarchy'",

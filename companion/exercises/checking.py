@@ -1,21 +1,38 @@
-"""The machinery of the checks: an answer is compared by its results with the right and the wrong.
+"""Checks of a function: it is compared by its results with the solution and with known mistakes.
 
-An `Exercise` asks for a function. Its *probe* runs a function on random inputs with
-pairwise-distinct sizes and returns the results. The same probe runs the solution and each
-catalogued mistake; the answer is named after the one whose results it shares. A `Prediction`
-asks for a number or a word.
+The *cases* of an exercise are inputs of pairwise-distinct sizes. The reader's function, the
+solution and each catalogued mistake are called on fresh copies of them, and the answer is named
+after the one whose results it shares.
 """
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import Any
 
-import torch
-from torch import Tensor
+from companion.exercises.comparing import close, same
+from companion.exercises.diagnosis import Subject, diagnose
+from companion.exercises.running import (
+    SLOW,
+    Cases,
+    Function,
+    Look,
+    Run,
+    draw,
+    extreme,
+    forbidden,
+    quiet,
+    run,
+)
+from companion.exercises.variants import changed
+from companion.exercises.verdicts import CORRECT, NOT_ATTEMPTED, say
 
-Probe = Callable[[Callable[..., Any]], Sequence[Any]]
-
-NOT_ATTEMPTED: Final = "○ Not attempted yet."
+__all__ = [
+    "Exercise",
+    "Function",
+    "Mistake",
+    "extreme",
+    "forbidden",
+]
 
 
 @dataclass(frozen=True)
@@ -25,12 +42,13 @@ class Mistake:
     Attributes:
         name: What is wrong, as it is shown to the reader, without a full stop.
         hint: What to look at, one sentence.
-        wrong: The wrong answer itself, with the signature of the solution.
+        wrong: The wrong answer itself, with the signature of the solution; or a small change of
+            the solution, a piece of its source and what stands in its place.
     """
 
     name: str
     hint: str
-    wrong: Callable[..., Any]
+    wrong: Function | tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,231 +56,180 @@ class Exercise:
     """An exercise that asks for a function; call it with the reader's function.
 
     Attributes:
-        name: As in ``check.<name>``.
         solution: A right answer.
-        probe: Calls a function on inputs of its own and returns all results, tensors or numbers.
-            It seeds whatever it draws; it must not change global state.
+        cases: Draws the inputs of a few calls: tuples, one input alone, or `extreme` cases. The
+            generators are seeded before it and put back after it.
         mistakes: The catalogue; no two may share their results with one another or the solution.
+        right: Right answers written in other ways; the tests try them.
+        look: Calls a function with the inputs of a case and returns what is compared, for answers
+            that are not compared by what they return alone.
+        differentiable: Whether the gradients in the inputs are compared too.
         tolerance: Relative to the largest entry of each right result.
     """
 
-    name: str
-    solution: Callable[..., Any]
-    probe: Probe
-    mistakes: tuple[Mistake, ...]
+    solution: Function
+    cases: Cases
+    mistakes: tuple[Mistake, ...] = ()
+    right: tuple[Function, ...] = ()
+    look: Look | None = None
+    differentiable: bool = False
     tolerance: float = 1e-6
 
     def __call__(self, answer: object) -> None:
-        """Print one line on the reader's answer; never raise."""
-        print(self.verdict(answer))
+        """Print what the answer prints, shortened, and one line on it; never raise."""
+        verdict, printed = self._judged(answer)
+        if printed:
+            say(f"Your function prints:\n{printed}")
+        say(verdict)
 
     def verdict(self, answer: object) -> str:
         """Return the line that `__call__` prints."""
+        return self._judged(answer)[0]
+
+    def pick(self, answer: Any) -> tuple[Function, str]:
+        """Return the reader's function and "yours" once there is one, the solution until then."""
+        if self.verdict(answer) == NOT_ATTEMPTED:
+            return self.solution, "the solution (no answer yet)"
+        return answer, "yours"
+
+    @cached_property
+    def wrong(self) -> tuple[tuple[Mistake, Function], ...]:
+        """The catalogued mistakes, each with its wrong answer as a function."""
+        return tuple(
+            (m, changed(self.solution, *m.wrong) if isinstance(m.wrong, tuple) else m.wrong)
+            for m in self.mistakes
+        )
+
+    def _judged(self, answer: Any) -> tuple[str, str]:
+        """Return the verdict on an answer, and what it printed."""
         if answer is None or answer is ...:
-            return NOT_ATTEMPTED
+            return NOT_ATTEMPTED, ""
         if not callable(answer):
-            return f"✗ This check takes a function; it got {type(answer).__name__}."
-        returned: list[Any] = []
-        inside = False
+            kind = type(answer).__name__
+            return f"✗ This check takes the function itself, not what it returns: a {kind}.", ""
+        with quiet():
+            if isinstance(answer, type) and any("__call__" in vars(c) for c in answer.__mro__):
+                answer = _object_of(answer)
+            ours = self._run(answer, self._right.count)
+            verdict = NOT_ATTEMPTED if ours.blank else self._compared(answer, ours)
+        return verdict, ours.printed
 
-        def watched(*inputs: Any, **named: Any) -> Any:
-            nonlocal inside
-            inside = True
-            returned.append(answer(*inputs, **named))
-            inside = False
-            return returned[-1]
+    def _run(self, function: Function, count: int | None) -> Run:
+        """Return what a function gives on all cases."""
+        look = self.look or _returned
+        return run(function, draw(self.cases), look, count=count, gradients=self.differentiable)
 
-        try:
-            results = self._run(watched)
-        except NotImplementedError:
-            return NOT_ATTEMPTED
-        except (Exception, SystemExit) as error:
-            what = f"{type(error).__name__}: {_short(error)}"
-            if inside:
-                return f"✗ Your function stopped with {what}"
-            if not _blank(returned):
-                return f"✗ The check cannot use the {type(returned[-1]).__name__} returned. {what}"
-        if _blank(returned):
-            return NOT_ATTEMPTED
-        expected = self._run(self.solution)
-        if self._same(results, expected):
-            return "✓ Correct."
-        for mistake in self.mistakes:
-            if self._shares(results, mistake.wrong):
-                return f"✗ This looks like: {mistake.name}. {mistake.hint}"
-        return _describe(results, expected, self.tolerance)
+    @cached_property
+    def _right(self) -> Run:
+        """What the solution gives."""
+        found = self._run(self.solution, None)
+        if found.stopped:
+            raise RuntimeError(found.stopped)
+        return found
 
-    def _run(self, function: Callable[..., Any]) -> list[Any]:
-        """Return the probe's results, with the reader's random draws seeded and undone after."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return list(self.probe(function))
+    @cached_property
+    def _catalogue(self) -> list[tuple[Mistake, Run]]:
+        """What each catalogued mistake gives."""
+        return [(mistake, self._run(wrong, self._right.count)) for mistake, wrong in self.wrong]
 
-    def _shares(self, results: Sequence[Any], wrong: Callable[..., Any]) -> bool:
-        """Tell whether a wrong answer gives these results; one that stops gives none."""
-        try:
-            return self._same(results, self._run(wrong))
-        except Exception:
-            return False
+    @cached_property
+    def _subject(self) -> Subject:
+        return Subject(
+            self.solution,
+            self.right,
+            self.cases,
+            self.look or _returned,
+            self._right,
+            [(mistake.name, given) for mistake, given in self._catalogue],
+        )
 
-    def _same(self, results: Sequence[Any], expected: Sequence[Any]) -> bool:
-        """Tell whether all results agree in shape and, to the tolerance, in value."""
-        return len(results) == len(expected) and all(
-            _close(result, right, self.tolerance)
-            for result, right in zip(results, expected, strict=True)
+    def _compared(self, answer: Function, ours: Run) -> str:
+        """Return the verdict on an answer that was called."""
+        tolerance = max(self.tolerance, ours.precision)
+        right = self._right
+        if ours.stopped is not None:
+            for mistake, theirs in self._catalogue:
+                if ours.results and self._equal(ours, theirs, tolerance):
+                    return _named(mistake)
+            return f"✗ {ours.stopped.rstrip('.')}."
+        if same(ours.results, right.results, tolerance):
+            lost = _lost_gradient(ours, right, tolerance) if self.differentiable else ""
+            if not lost:
+                return CORRECT + _remarks(ours, right)
+            for mistake, theirs in self._catalogue:
+                if self._equal(ours, theirs, tolerance):
+                    return _named(mistake)
+            return f"✗ {lost}"
+        for mistake, theirs in self._catalogue:
+            if self._equal(ours, theirs, tolerance):
+                return _named(mistake)
+        return f"✗ {diagnose(self._subject, answer, ours, tolerance)}{_in_place(ours)}"
+
+    def _equal(self, ours: Run, theirs: Run, tolerance: float) -> bool:
+        """Tell whether an answer gives what a catalogued mistake gives."""
+        return (
+            (ours.stopped is None) == (theirs.stopped is None)
+            and same(ours.results, theirs.results, tolerance)
+            and not (self.differentiable and _lost_gradient(ours, theirs, tolerance))
         )
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """An exercise that asks for a number or a word, to be said before the code is run.
-
-    Attributes:
-        name: As in ``check.<name>``.
-        answer: The right answer. Words are compared without regard to case.
-        because: Why it is right, one sentence.
-        mistakes: Wrong answers and what each one overlooks.
-        tolerance: How far a number may be from the answer, in its units.
-    """
-
-    name: str
-    answer: float | str
-    because: str
-    mistakes: Mapping[float | str, str]
-    tolerance: float = 0.0
-
-    def __call__(self, answer: object) -> None:
-        """Print one line on the reader's answer; never raise."""
-        print(self.verdict(answer))
-
-    def verdict(self, answer: object) -> str:
-        """Return the line that `__call__` prints."""
-        if answer is None or answer is ... or (isinstance(answer, str) and not answer.strip()):
-            return NOT_ATTEMPTED
-        if self._matches(answer, self.answer):
-            return f"✓ Correct. {self.because}"
-        for wrong, hint in self.mistakes.items():
-            if self._matches(answer, wrong):
-                return f"✗ Not quite: {hint}"
-        if isinstance(self.answer, str):
-            words = sorted({self.answer, *map(str, self.mistakes)})
-            return f"✗ Answer with one of: {', '.join(words)}."
-        return f"✗ Not {_short(answer)}. Run the code above and compare, or work it out once more."
-
-    def _matches(self, answer: object, other: float | str) -> bool:
-        """Tell whether the reader's answer is `other`."""
-        if isinstance(other, str):
-            return isinstance(answer, str) and answer.strip().lower() == other.lower()
-        try:
-            number = float(answer)  # type: ignore[arg-type]
-        except Exception:  # whatever the reader passed: it is no number
-            return False
-        return abs(number - other) <= max(self.tolerance, 1e-9)
-
-
-@dataclass(frozen=True)
-class Condition:
-    """Something that must hold of what the reader has built.
-
-    Attributes:
-        name: What is wrong where it does not hold, without a full stop.
-        hint: What to look at, one sentence.
-        holds: Called with what the inspection was given.
-    """
-
-    name: str
-    hint: str
-    holds: Callable[..., bool]
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """An exercise without one right answer: what the reader built is looked at, point by point.
-
-    Attributes:
-        name: As in ``check.<name>``.
-        conditions: Looked at in this order; the first that does not hold is the verdict.
-        finding: What the verdict adds when all hold, from the same things.
-    """
-
-    name: str
-    conditions: tuple[Condition, ...]
-    finding: Callable[..., str]
-
-    def __call__(self, *things: object) -> None:
-        """Print one line on what the reader has built; never raise."""
-        print(self.verdict(*things))
-
-    def verdict(self, *things: object) -> str:
-        """Return the line that `__call__` prints."""
-        if not things or any(thing is None or thing is ... for thing in things):
-            return NOT_ATTEMPTED
-        # The looks draw random numbers; the reader's stay as they were.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            try:
-                for condition in self.conditions:
-                    if not condition.holds(*things):
-                        return f"✗ {condition.name}. {condition.hint}"
-                return f"✓ {self.finding(*things)}"
-            except (Exception, SystemExit) as error:
-                return f"✗ This could not be looked at: {type(error).__name__}: {_short(error)}"
-
-
-def _close(result: Any, expected: Any, tolerance: float) -> bool:
-    """Compare one result with one right result, in shape and value."""
-    got, right = _tensor(result), _tensor(expected)
-    if got is None or right is None or got.shape != right.shape:
-        return False
-    # Of the finite entries alone: an infinite span would make everything close.
-    finite = right[torch.isfinite(right)].abs()
-    span = max(finite.max().item(), 1e-12) if finite.numel() else 1.0
-    return torch.allclose(got, right, rtol=0.0, atol=tolerance * span, equal_nan=True)
-
-
-def _tensor(value: Any) -> Tensor | None:
-    """Return a real number, tensor or list of them as float64 without gradient, else None."""
+def _object_of(answer: type) -> Any:
+    """Return an object of a class whose objects are functions, the class itself if it cannot."""
     try:
-        tensor = torch.as_tensor(value).detach()
-        return None if tensor.is_complex() else tensor.to_dense().to(torch.float64)
-    except Exception:  # whatever the reader's function returned: it is no tensor
-        return None
-
-
-def _blank(returned: Sequence[Any]) -> bool:
-    """Tell whether a function has returned nothing but the placeholder of its stub."""
-    return bool(returned) and all(value is None or value is ... for value in returned)
-
-
-def _describe(results: Sequence[Any], expected: Sequence[Any], tolerance: float) -> str:
-    """Say how far a wrong answer that is in no catalogue is from the right one."""
-    for result, right in zip(results, expected, strict=False):
-        got, want = _tensor(result), _tensor(right)
-        if got is None or want is None:
-            return (
-                f"✗ Your function should return a tensor of real numbers; it returned "
-                f"{type(result).__name__}."
-            )
-        if got.shape != want.shape:
-            return (
-                f"✗ The result has shape {tuple(got.shape)}; {tuple(want.shape)} is expected for "
-                f"the check's input. Over which axes do you sum?"
-            )
-        if not torch.isfinite(got).all():
-            return "✗ The result holds NaN or infinity. Is a logarithm taken of zero?"
-        if not _close(got, want, tolerance):
-            index = (got - want).abs().argmax()
-            return (
-                f"✗ Not yet: where {want.flatten()[index].item():.6g} is expected your function "
-                f"gives {got.flatten()[index].item():.6g}. No known mistake gives this number."
-            )
-    return f"✗ The check expects {len(expected)} results, your function gave {len(results)}."
-
-
-def _short(value: object) -> str:
-    """Return the first line of an error's message or an answer, short enough to read."""
-    try:
-        text = str(value) if isinstance(value, BaseException) else repr(value)
+        return answer()
     except Exception:
-        text = f"a {type(value).__name__}"
-    return (text.strip().splitlines() or ["(no message)"])[0][:160]
+        return answer
+
+
+def _returned(function: Function, *inputs: Any) -> Any:
+    """Return what a function returns: the usual thing to look at."""
+    return function(*inputs)
+
+
+def _named(mistake: Mistake) -> str:
+    return f"✗ This looks like: {mistake.name}. {mistake.hint}"
+
+
+def _lost_gradient(ours: Run, right: Run, tolerance: float) -> str:
+    """Say what is wrong with the gradients of an answer whose values are right, if anything."""
+    for mine, theirs in zip(ours.gradients, right.gradients, strict=True):
+        wanted = [g is not None and bool(g.any()) for g in theirs]
+        missing = [
+            w and (m is None or not bool(m.any())) for w, m in zip(wanted, mine, strict=True)
+        ]
+        if all(m for m, w in zip(missing, wanted, strict=True) if w) and any(wanted):
+            return (
+                "The value is right, but no gradient reaches the inputs. Is there a detach(), an "
+                "item(), a no_grad or a numpy call on the way?"
+            )
+        for index, (m, t) in enumerate(zip(mine, theirs, strict=True)):
+            if missing[index] or ((t is None) != (m is None) and (m is not None and bool(m.any()))):
+                return (
+                    f"The value is right, but the gradient in tensor {index + 1} of the inputs is "
+                    f"lost on the way."
+                )
+            if t is not None and m is not None and not close(m, t, max(tolerance, 1e-5)):
+                return (
+                    f"The value is right, but the gradient in tensor {index + 1} of the inputs is "
+                    f"not. Which part is a constant to autograd that should not be?"
+                )
+    return ""
+
+
+def _remarks(ours: Run, right: Run) -> str:
+    """Say what else a right answer does, in a sentence with a space before it."""
+    notes = [note for note in ours.notes if note not in right.notes]
+    said = f" (Your function {', and it '.join(notes)}.)" if notes else ""
+    if ours.seconds > SLOW:
+        said += (
+            f" It is slow: {ours.seconds:.0f} s for small inputs. Let torch work on all elements "
+            f"at once in place of a loop over them."
+        )
+    return said
+
+
+def _in_place(ours: Run) -> str:
+    """Say that a wrong answer changes its inputs, which may be why it is wrong."""
+    notes = [note for note in ours.notes if note.endswith("in place")]
+    return f" Your function {', and it '.join(notes)}: is that why?" if notes else ""

@@ -1,14 +1,16 @@
 """Exercises of chapter 8: gaps on a grid, the floor of a family, and what goes below it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.exact import kl_on_grid
+from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.predicting import Prediction
 
 # --- Exercise 1: the gap on a grid ----------------------------------------------------------------
 
@@ -24,21 +26,37 @@ def _peaks(z: Tensor, means: Sequence[float], weights: Sequence[float]) -> Tenso
     return torch.stack(terms).logsumexp(0)
 
 
-def _probe_gap(function: Callable[..., Any]) -> Sequence[Any]:
-    """Two grids of different steps; log p(x) is −2.3 and 1.7."""
-    results = []
-    for points, mean, scale, evidence in ((401, 0.5, 1.1, -2.3), (301, -1.0, 0.7, 1.7)):
+def _gap_cases() -> Iterable[Any]:
+    """Grids of different steps; log p(x) is −2.3, 1.7 and −1500."""
+    for points, mean, scale, evidence in (
+        (401, 0.5, 1.1, -2.3),
+        (301, -1.0, 0.7, 1.7),
+        (201, 0.2, 0.9, -1500),
+    ):
         z = torch.linspace(-9, 9, points, dtype=torch.float64)
         log_joint = _peaks(z, (-1.4, 1.6), (0.4, 0.6)) + evidence
         log_q = Normal(mean, scale).log_prob(z)
-        results.append(function(log_q, log_joint, 18 / (points - 1)))
-    return results
+        far = "an x so unlikely that every p(x, z) is 0 in floating point" if evidence < -9 else ""
+        yield extreme(far, log_q, log_joint, 18 / (points - 1))
+
+
+def _gap_as_evidence_less_elbo(log_q, log_joint, cell):
+    evidence = log_joint.logsumexp(0) + math.log(cell)
+    return evidence - (log_q.exp() * (log_joint - log_q)).sum() * cell
+
+
+def _gap_by_the_package(log_q, log_joint, cell):
+    log_p = log_joint.log_softmax(0) - math.log(cell)
+    return kl_on_grid(log_q, log_p, math.log(cell))
 
 
 gap_on_grid = Exercise(
-    name="gap_on_grid",
     solution=_gap,
-    probe=_probe_gap,
+    cases=_gap_cases,
+    right=(
+        _gap_as_evidence_less_elbo,
+        _gap_by_the_package,
+    ),
     mistakes=(
         Mistake(
             "the joint density used as if it were the posterior",
@@ -149,22 +167,37 @@ def _one_at_a_time(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales:
     return kl[kl[:, 0].argmin()].min()
 
 
-def _probe_floor(function: Callable[..., Any]) -> Sequence[Any]:
+def _floor_cases() -> Iterable[Any]:
     """Peaks far apart and near; 401 and 301 points, 11 and 9 means, 7 and 5 scales."""
-    results = []
     for points, distance, counts in ((401, 2.6, (11, 7)), (301, 1.1, (9, 5))):
         z = torch.linspace(-14, 14, points, dtype=torch.float64)
         log_p = _peaks(z, (-distance, distance), (0.35, 0.65))
         means = torch.linspace(-3, 3, counts[0], dtype=torch.float64)
         scales = torch.linspace(0.5, 2.5, counts[1], dtype=torch.float64)
-        results.append(function(z, log_p, 28 / (points - 1), means, scales))
-    return results
+        yield z, log_p, 28 / (points - 1), means, scales
+
+
+def _floor_in_loops(z, log_p, cell, means, scales):
+    best = math.inf
+    for m in means.tolist():
+        for s in scales.tolist():
+            log_q = Normal(m, s).log_prob(z)
+            best = min(best, float((log_q.exp() * (log_q - log_p)).sum() * cell))
+    return best
+
+
+def _floor_by_entropy(z, log_p, cell, means, scales):
+    q = Normal(means.repeat_interleave(len(scales)), scales.repeat(len(means)))
+    return -(q.entropy() + q.log_prob(z[:, None]).exp().T @ log_p * cell).max()
 
 
 floor_by_search = Exercise(
-    name="floor_by_search",
     solution=_floor,
-    probe=_probe_floor,
+    cases=_floor_cases,
+    right=(
+        _floor_in_loops,
+        _floor_by_entropy,
+    ),
     mistakes=(
         Mistake(
             "moments matched instead of the divergence minimised",
@@ -226,7 +259,6 @@ floor_by_search = Exercise(
 # --- Exercise 3: the reversed divergence ----------------------------------------------------------
 
 reversed_kl = Prediction(
-    name="reversed_kl",
     answer="both",
     because=(
         "KL(p ‖ q) averages over p, so wherever p has mass q must have some: the best q has the "
@@ -245,17 +277,20 @@ def _one_peak(weights: Tensor) -> Tensor:
     return -weights.max(-1).values.log()
 
 
-def _probe_weights(function: Callable[..., Any]) -> Sequence[Any]:
+def _weights_cases() -> Iterable[Any]:
     """Weights of 3 peaks in 5 rows, and of 4 peaks in 2 rows."""
-    return [
-        function(torch.randn(*shape, dtype=torch.float64).softmax(-1)) for shape in ((5, 3), (2, 4))
-    ]
+    for shape in ((5, 3), (2, 4)):
+        yield torch.randn(*shape, dtype=torch.float64).softmax(-1)
+
+
+def _bound_row_by_row(weights):
+    return [-math.log(max(row)) for row in weights.tolist()]
 
 
 one_peak_bound = Exercise(
-    name="one_peak_bound",
     solution=_one_peak,
-    probe=_probe_weights,
+    cases=_weights_cases,
+    right=(_bound_row_by_row,),
     mistakes=(
         Mistake(
             "the peaks' weights forgotten",
@@ -323,23 +358,34 @@ def _mixture(z: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tenso
     return (weights.log() + _peak_densities(z, means, scales)).logsumexp(-1)
 
 
-def _probe_mixture(function: Callable[..., Any]) -> Sequence[Any]:
-    """7 points and 3 peaks, then 5 and 4; one point so far out that a density underflows."""
-    results = []
-    for points, peaks in ((7, 3), (5, 4)):
-        z = 3 * torch.randn(points, dtype=torch.float64)
-        z[0] = 90.0
+def _mixture_cases() -> Iterable[Any]:
+    """7 points and 3 peaks, then 5 and 4; then points so far out that a density underflows."""
+    for points, peaks, far in ((7, 3, 0.0), (5, 4, 0.0), (6, 2, 90.0)):
+        z = 3 * torch.randn(points, dtype=torch.float64) + far
         weights = torch.randn(peaks, dtype=torch.float64).softmax(0)
         means = 2 * torch.randn(peaks, dtype=torch.float64)
         scales = 0.5 + torch.rand(peaks, dtype=torch.float64)
-        results.append(function(z, weights, means, scales))
-    return results
+        what = "points so far out that every density is 0 in floating point" if far else ""
+        yield extreme(what, z, weights, means, scales)
+
+
+def _mixture_by_torch(z, weights, means, scales):
+    return MixtureSameFamily(Categorical(weights), Normal(means, scales)).log_prob(z)
+
+
+def _mixture_by_hand(z, weights, means, scales):
+    exponent = -0.5 * ((z[:, None] - means) / scales) ** 2
+    height = weights / (scales * math.sqrt(2 * math.pi))
+    return torch.logsumexp(exponent + height.log(), 1)
 
 
 mixture_density = Exercise(
-    name="mixture_density",
     solution=_mixture,
-    probe=_probe_mixture,
+    cases=_mixture_cases,
+    right=(
+        _mixture_by_torch,
+        _mixture_by_hand,
+    ),
     mistakes=(
         Mistake(
             "the peaks' weights forgotten",
@@ -408,21 +454,22 @@ def _pooled(log_w: Tensor, log_p: Tensor) -> Tensor:
     return log_p - pooled.logsumexp(0) + math.log(len(pooled))
 
 
-def _probe_k_gap(function: Callable[..., Any]) -> Sequence[Any]:
-    """R = 6 repetitions of K = 4 draws for B = 3 points, then 2, 7 and 5."""
-    return [
-        function(
-            1.5 * torch.randn(*shape, dtype=torch.float64) - 4,
-            torch.randn(shape[-1], dtype=torch.float64) - 3,
-        )
-        for shape in ((6, 4, 3), (2, 7, 5))
-    ]
+def _k_gap_cases() -> Iterable[Any]:
+    """R = 6 repetitions of K = 4 draws for B = 3 points, then 2, 7 and 5; then tiny weights."""
+    for shape, size in (((6, 4, 3), 0.0), ((2, 7, 5), 0.0), ((3, 5, 2), -1500.0)):
+        log_w = 1.5 * torch.randn(*shape, dtype=torch.float64) - 4 + size
+        log_p = torch.randn(shape[-1], dtype=torch.float64) - 3 + size
+        yield extreme("log-weights near −1500, where exp() gives 0" if size else "", log_w, log_p)
+
+
+def _k_gap_by_relative_weights(log_w, log_p):
+    return -torch.logsumexp(log_w - log_p - math.log(log_w.shape[1]), 1).mean(0)
 
 
 k_sample_gap = Exercise(
-    name="k_sample_gap",
     solution=_k_gap,
-    probe=_probe_k_gap,
+    cases=_k_gap_cases,
+    right=(_k_gap_by_relative_weights,),
     mistakes=(
         Mistake(
             "log K left out",

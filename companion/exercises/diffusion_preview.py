@@ -1,13 +1,17 @@
 """Exercises of chapter 11: the fixed encoder, its reverse, the three terms, the ideal denoiser."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import MultivariateNormal, Normal
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.diffusion import DataDenoiser, Schedule, forward_marginal
+from companion.diffusion import reverse_posterior as package_posterior
+from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.predicting import Prediction
 
 
 def _normal(*shape: int) -> Tensor:
@@ -28,14 +32,28 @@ def _noisy(x: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * x + (1 - a).sqrt() * eps
 
 
-def _probe_noisy(function: Callable[..., Any]) -> Sequence[Any]:
-    return [function(_normal(5, 3), _normal(5, 3), _uniform(5))]
+def _noisy_cases() -> Iterable[Any]:
+    for points, pixels in ((5, 3), (4, 7)):
+        yield _normal(points, pixels), _normal(points, pixels), _uniform(points)
+
+
+def _levels(*alpha_bar):
+    """A schedule with these ᾱ."""
+    return Schedule(torch.tensor(alpha_bar, dtype=torch.float64).logit())
+
+
+def _noisy_by_the_package(x, eps, alpha_bar):
+    rows = []
+    for row, noise, a in zip(x, eps, alpha_bar, strict=True):
+        q = forward_marginal(_levels(a.item(), a.item() / 2), row, 1)
+        rows.append(q.mean + q.stddev * noise)
+    return torch.stack(rows)
 
 
 noisy = Exercise(
-    name="noisy",
     solution=_noisy,
-    probe=_probe_noisy,
+    cases=_noisy_cases,
+    right=(_noisy_by_the_package,),
     mistakes=(
         Mistake(
             "both roots missing",
@@ -81,14 +99,30 @@ def _shifted(beta: Tensor) -> Tensor:
     return torch.cat([beta.new_ones(1), (1 - beta).cumprod(0)[:-1]])
 
 
-def _probe_alpha_bar(function: Callable[..., Any]) -> Sequence[Any]:
-    return [function(0.5 * _uniform(7)), function(0.2 * _uniform(4))]
+def _alpha_bar_cases() -> Iterable[Any]:
+    yield 0.5 * _uniform(7)
+    yield 0.2 * _uniform(4)
+
+
+def _alpha_bar_by_a_loop(beta):
+    left, found = 1.0, []
+    for b in beta:
+        left = left * (1 - b)
+        found.append(left)
+    return torch.stack(found)
+
+
+def _alpha_bar_by_logarithms(beta):
+    return torch.log1p(-beta).cumsum(0).exp()
 
 
 alpha_bar_from_beta = Exercise(
-    name="alpha_bar_from_beta",
     solution=_alpha_bar_from_beta,
-    probe=_probe_alpha_bar,
+    cases=_alpha_bar_cases,
+    right=(
+        _alpha_bar_by_a_loop,
+        _alpha_bar_by_logarithms,
+    ),
     mistakes=(
         Mistake(
             "1 − β_t of the one step alone",
@@ -152,18 +186,42 @@ def _posterior_with(
     return answer
 
 
-def _probe_reverse(function: Callable[..., Any]) -> Sequence[Any]:
-    results = []
-    for a_s, a_t in [(0.9, 0.7), (0.35, 0.2)]:
-        mean, variance = function(_normal(5, 3), _normal(5, 3), a_s, a_t)
-        results += [mean, variance]
-    return results
+def _reverse_cases() -> Iterable[Any]:
+    for shape, s, t in (((5, 3), 0.9, 0.7), ((4, 6), 0.35, 0.2)):
+        yield _normal(*shape), _normal(*shape), s, t
+
+
+def _posterior_by_precisions(x, z, alpha_bar_s, alpha_bar_t):
+    # Two Gaussians in z_s: q(z_s | x), and the step's likelihood seen from z_t.
+    step = alpha_bar_t / alpha_bar_s
+    precision = 1 / (1 - alpha_bar_s) + step / (1 - step)
+    pull = alpha_bar_s**0.5 * x / (1 - alpha_bar_s) + step**0.5 * z / (1 - step)
+    return pull / precision, 1 / precision
+
+
+def _posterior_by_the_package(x, z, alpha_bar_s, alpha_bar_t):
+    q = package_posterior(_levels(alpha_bar_s, alpha_bar_t), z, x, 1, 2)
+    return q.mean, q.variance[0, 0]
+
+
+def _posterior_by_conditioning(x, z, alpha_bar_s, alpha_bar_t):
+    # The joint covariance of (z_s, z_t) given x.
+    cov = (alpha_bar_t / alpha_bar_s) ** 0.5 * (1 - alpha_bar_s)
+    gain = cov / (1 - alpha_bar_t)
+    return (
+        alpha_bar_s**0.5 * x + gain * (z - alpha_bar_t**0.5 * x),
+        torch.tensor(1 - alpha_bar_s - gain * cov),
+    )
 
 
 reverse_posterior = Exercise(
-    name="reverse_posterior",
     solution=_reverse_posterior,
-    probe=_probe_reverse,
+    cases=_reverse_cases,
+    right=(
+        _posterior_by_precisions,
+        _posterior_by_the_package,
+        _posterior_by_conditioning,
+    ),
     mistakes=(
         Mistake(
             "the variance of the forward step",
@@ -291,10 +349,15 @@ def _guess_from_noise(z: Tensor, eps_hat: Tensor, alpha_bar: Tensor) -> Tensor:
     return (z - (1 - a).sqrt() * eps_hat) / a.sqrt()
 
 
+def _guess_by_rescaling(z, eps_hat, alpha_bar):
+    snr = alpha_bar / (1 - alpha_bar)
+    return z / alpha_bar.sqrt().unsqueeze(1) - eps_hat / snr.sqrt().unsqueeze(1)
+
+
 guess_from_noise = Exercise(
-    name="guess_from_noise",
     solution=_guess_from_noise,
-    probe=_probe_noisy,
+    cases=_noisy_cases,
+    right=(_guess_by_rescaling,),
     mistakes=(
         Mistake(
             "the division by √ᾱ missing",
@@ -346,17 +409,28 @@ def _diffusion_term(x: Tensor, x_hat: Tensor, snr_s: float, snr_t: float) -> Ten
     return 0.5 * (snr_s - snr_t) * (x - x_hat).square().sum(-1)
 
 
-def _probe_term(function: Callable[..., Any]) -> Sequence[Any]:
-    return [
-        function(_normal(5, 3), _normal(5, 3), 4.0, 2.5),
-        function(_normal(2, 7), _normal(2, 7), 0.3, 0.1),
-    ]
+def _term_cases() -> Iterable[Any]:
+    yield _normal(5, 3), _normal(5, 3), 4.0, 2.5
+    yield _normal(2, 7), _normal(2, 7), 0.3, 0.1
+
+
+def _term_as_a_kl(x, x_hat, snr_s, snr_t):
+    schedule = _levels(snr_s / (1 + snr_s), snr_t / (1 + snr_t))
+    q, p = (package_posterior(schedule, 0 * x, value, 1, 2) for value in (x, x_hat))
+    return torch.distributions.kl_divergence(q, p)
+
+
+def _term_by_a_norm(x, x_hat, snr_s, snr_t):
+    return (snr_s - snr_t) / 2 * torch.linalg.vector_norm(x - x_hat, dim=1) ** 2
 
 
 diffusion_term = Exercise(
-    name="diffusion_term",
     solution=_diffusion_term,
-    probe=_probe_term,
+    cases=_term_cases,
+    right=(
+        _term_as_a_kl,
+        _term_by_a_norm,
+    ),
     mistakes=(
         Mistake(
             "a mean over the pixels",
@@ -408,23 +482,32 @@ def _one_random_level(terms: Tensor, t: Tensor) -> Tensor:
     return len(terms) * terms[t - 2, torch.arange(len(t))]
 
 
-def _probe_level(function: Callable[..., Any]) -> Sequence[Any]:
+def _level_cases() -> Iterable[Any]:
     # Level T comes up, so that an index that is one too high stops; and level 2.
-    terms = torch.rand(4, 6, dtype=torch.float64)
-    return [
-        function(terms, torch.tensor([2, 5, 3, 4, 2, 5])),
-        function(terms, torch.tensor([4, 3, 3, 2, 4, 4])),
-    ]
+    yield torch.rand(4, 6, dtype=torch.float64), torch.tensor([2, 5, 3, 4, 2, 5])
+    yield torch.rand(4, 6, dtype=torch.float64), torch.tensor([4, 3, 3, 2, 4, 4])
+    yield torch.rand(6, 5, dtype=torch.float64), torch.tensor([7, 2, 6, 3, 5])
 
 
 def _next_level(terms: Tensor, t: Tensor) -> Tensor:
     return len(terms) * terms[(t - 1) % len(terms), torch.arange(len(t))]
 
 
+def _level_by_gather(terms, t):
+    return terms.shape[0] * terms.gather(0, (t - 2)[None])[0]
+
+
+def _level_by_a_loop(terms, t):
+    return torch.stack([terms[level - 2, i] * terms.shape[0] for i, level in enumerate(t.tolist())])
+
+
 one_random_level = Exercise(
-    name="one_random_level",
     solution=_one_random_level,
-    probe=_probe_level,
+    cases=_level_cases,
+    right=(
+        _level_by_gather,
+        _level_by_a_loop,
+    ),
     mistakes=(
         Mistake(
             "one term in place of the sum",
@@ -488,20 +571,34 @@ def _underflows(z: Tensor, data: Tensor, alpha_bar: float) -> Tensor:
     return weight @ data / weight.sum(-1, keepdim=True)
 
 
-def _probe_ideal(function: Callable[..., Any]) -> Sequence[Any]:
-    data = _normal(7, 3)
-    # The last: so far from all points that every density is zero in 64 bits.
-    return [
-        function(_normal(5, 3), data, 0.5),
-        function(_normal(4, 3), data, 0.2),
-        function(20 + _normal(2, 3), data, 0.9),
-    ]
+def _ideal_cases() -> Iterable[Any]:
+    for points, count, pixels, alpha_bar in ((5, 7, 3, 0.5), (4, 6, 2, 0.2)):
+        z, data = _normal(points, pixels), _normal(count, pixels)
+        yield z, data, alpha_bar
+    yield extreme("a z so far from all points that every density is 0", 20 + z, data, 0.9)
+
+
+def _guess_by_the_package(z, data, alpha_bar):
+    log_snr = torch.tensor(alpha_bar, dtype=z.dtype).logit().expand(len(z))
+    return DataDenoiser(data)(z, log_snr)
+
+
+def _guess_by_log_probabilities(z, data, alpha_bar):
+    points = MultivariateNormal(
+        alpha_bar**0.5 * data, (1 - alpha_bar) * torch.eye(data.shape[1], dtype=data.dtype)
+    )
+    log_joint = points.log_prob(z[:, None])
+    weight = (log_joint - log_joint.logsumexp(1, keepdim=True)).exp()
+    return torch.einsum("bn,nd->bd", weight, data)
 
 
 ideal_guess = Exercise(
-    name="ideal_guess",
     solution=_ideal_guess,
-    probe=_probe_ideal,
+    cases=_ideal_cases,
+    right=(
+        _guess_by_the_package,
+        _guess_by_log_probabilities,
+    ),
     mistakes=(
         Mistake(
             "densities that underflow",
@@ -559,7 +656,6 @@ ideal_guess = Exercise(
 # --- a prediction --------------------------------------------------------------------------------
 
 halving = Prediction(
-    name="halving",
     answer=0.5,
     because="What the wrong variance costs falls as 1/T, down to the floor.",
     mistakes={
@@ -579,15 +675,30 @@ def _information(eigenvalues: Tensor, snr: Tensor) -> Tensor:
     return 0.5 * torch.log1p(snr[:, None] * eigenvalues).sum(-1)
 
 
-def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
-    eigenvalues = 0.2 + 3 * torch.rand(3, dtype=torch.float64)
-    return [function(eigenvalues, torch.tensor([30.0, 2.0, 0.7, 0.01, 1e-4], dtype=torch.float64))]
+def _information_cases() -> Iterable[Any]:
+    snr = torch.tensor([30.0, 2.0, 0.7, 0.01, 1e-4], dtype=torch.float64)
+    yield 0.2 + 3 * torch.rand(3, dtype=torch.float64), snr
+    yield 0.2 + 3 * torch.rand(6, dtype=torch.float64), snr[:4]
+
+
+def _information_by_entropies(eigenvalues, snr):
+    alpha_bar = (snr / (1 + snr))[:, None]
+    marginal = Normal(0.0, (alpha_bar * eigenvalues + 1 - alpha_bar).sqrt()).entropy()
+    return (marginal - Normal(0.0, (1 - alpha_bar).sqrt()).entropy()).sum(1)
+
+
+def _information_by_a_determinant(eigenvalues, snr):
+    eye = torch.eye(len(eigenvalues), dtype=eigenvalues.dtype)
+    return torch.stack([torch.logdet(eye + s * torch.diag(eigenvalues)) / 2 for s in snr])
 
 
 information = Exercise(
-    name="information",
     solution=_information,
-    probe=_probe_information,
+    cases=_information_cases,
+    right=(
+        _information_by_entropies,
+        _information_by_a_determinant,
+    ),
     mistakes=(
         Mistake(
             "the SNR turned over",

@@ -1,19 +1,20 @@
 """Exercises of chapter 3: the bound, its gap, and the bound from several samples."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Categorical, Normal, kl_divergence
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.exact import DiscreteModel
+from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.predicting import Prediction
 
 # --- Exercise 1: constant weights -----------------------------------------------------------------
 
 constant_weights = Prediction(
-    name="constant_weights",
     answer=math.log(4),
     because=(
         "Every weight is p(x) · 0.25, so the ELBO is log p(x) − log 4: constant weights show a "
@@ -45,32 +46,42 @@ def _at_the_mean(z: Tensor, log_joint: Density, log_q: Density) -> Tensor:
     return (log_joint(mean) - log_q(mean))[0]
 
 
-def _probe_elbo(function: Callable[..., Any]) -> Sequence[Any]:
+def _elbo_cases() -> Iterable[Any]:
     """Samples of pairwise-distinct sizes: K = 7 draws for B = 5 points, d = 3; then 4, 6, 2."""
-    results = []
     for samples, points, units in ((7, 5, 3), (4, 6, 2)):
         mean = torch.randn(points, units, dtype=torch.float64)
         scale = 0.5 + torch.rand(points, units, dtype=torch.float64)
         z = mean + scale * torch.randn(samples, points, units, dtype=torch.float64)
         q = Normal(mean, scale)
-        prior = Normal(torch.zeros_like(mean), torch.ones_like(mean))
 
-        def log_joint(z: Tensor, prior: Normal = prior) -> Tensor:
+        def log_joint(z: Tensor) -> Tensor:
             # A curved decoder: its log-density at the mean is not the mean of its log-density.
             likelihood = -0.5 * (z.square().sum(-1) - 1).square()
-            return prior.log_prob(z).sum(-1) + likelihood
+            return Normal(0.0, 1.0).log_prob(z).sum(-1) + likelihood
 
         def log_q(z: Tensor, q: Normal = q) -> Tensor:
             return q.log_prob(z).sum(-1)
 
-        results.append(function(z, log_joint, log_q))
-    return results
+        yield z, log_joint, log_q
+    yield extreme("an x of log p(x, z) near −10,000", z, lambda z: log_joint(z) - 1e4, log_q)
+
+
+def _elbo_sample_by_sample(z, log_joint, log_q):
+    total = sum(log_joint(sample[None])[0] - log_q(sample[None])[0] for sample in z)
+    return total / len(z)
+
+
+def _elbo_in_two_averages(z, log_joint, log_q):
+    return log_joint(z).mean(dim=0) - log_q(z).mean(dim=0)
 
 
 elbo_from_samples = Exercise(
-    name="elbo_from_samples",
     solution=_elbo_from_samples,
-    probe=_probe_elbo,
+    cases=_elbo_cases,
+    right=(
+        _elbo_sample_by_sample,
+        _elbo_in_two_averages,
+    ),
     mistakes=(
         Mistake(
             "minus the ELBO",
@@ -129,18 +140,42 @@ def _tables(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64).softmax(-1)
 
 
-def _probe_kl(function: Callable[..., Any]) -> Sequence[Any]:
-    """Two tables without zeros, and one where q has zeros."""
+def _kl_cases() -> Iterable[Any]:
+    """Two pairs of tables without zeros, and one where q has zeros."""
+    yield _tables(5, 3), _tables(5, 3)
+    yield _tables(2, 4), _tables(2, 4)
     q = _tables(4, 3)
     q[1, 2] = q[3, 0] = 0.0
-    q = q / q.sum(-1, keepdim=True)
-    return [function(_tables(5, 3), _tables(5, 3)), function(q, _tables(4, 3))]
+    yield extreme("a q with zeros", q / q.sum(-1, keepdim=True), _tables(4, 3))
+    rare = torch.tensor([[1e-9, 0.3, 0.7 - 1e-9], [0.2, 0.8, 1e-12]], dtype=torch.float64)
+    yield extreme("entries of p as small as 1e-12", _tables(2, 3), rare)
+
+
+def _kl_by_distributions(q, p):
+    return kl_divergence(Categorical(probs=q), Categorical(probs=p))
+
+
+def _kl_row_by_row(q, p):
+    rows = []
+    for q_row, p_row in zip(q.tolist(), p.tolist(), strict=True):
+        terms = [a * math.log(a / b) for a, b in zip(q_row, p_row, strict=True) if a > 0]
+        rows.append(math.fsum(terms))
+    return torch.tensor(rows)
+
+
+def _kl_with_a_mask(q, p):
+    ratio = torch.where(q > 0, q / p, torch.ones_like(q))
+    return torch.sum(q * torch.log(ratio), dim=-1)
 
 
 kl_tables = Exercise(
-    name="kl_tables",
     solution=_kl,
-    probe=_probe_kl,
+    cases=_kl_cases,
+    right=(
+        _kl_by_distributions,
+        _kl_row_by_row,
+        _kl_with_a_mask,
+    ),
     mistakes=(
         Mistake(
             "the KL in the other direction",
@@ -213,18 +248,32 @@ def _tilted(prior: Tensor, likelihood: Tensor, q: Tensor) -> Tensor:
     return _kl(joint / joint.sum(-1, keepdim=True), q)
 
 
-def _probe_gap(function: Callable[..., Any]) -> Sequence[Any]:
+def _gap_cases() -> Iterable[Any]:
     """Z = 3 and X = 5, then Z = 4 and X = 2."""
     return [
-        function(_tables(latents), _tables(latents, values), _tables(values, latents))
+        (_tables(latents), _tables(latents, values), _tables(values, latents))
         for latents, values in ((3, 5), (4, 2))
     ]
 
 
+def _gap_by_the_elbo(prior, likelihood, q):
+    model = DiscreteModel(prior, likelihood)
+    return model.log_marginal() - model.elbo(q)
+
+
+def _gap_by_its_definition(prior, likelihood, q):
+    evidence = prior @ likelihood
+    log_w = (prior * likelihood.T).log() - q.log()
+    return evidence.log() - torch.einsum("xz,xz->x", q, log_w)
+
+
 gap_from_tables = Exercise(
-    name="gap_from_tables",
     solution=_gap,
-    probe=_probe_gap,
+    cases=_gap_cases,
+    right=(
+        _gap_by_the_elbo,
+        _gap_by_its_definition,
+    ),
     mistakes=(
         Mistake(
             "minus the ELBO",
@@ -273,18 +322,37 @@ def _k_sample_bound(log_w: Tensor) -> Tensor:
     return log_w.logsumexp(0) - math.log(len(log_w))
 
 
-def _probe_bound(function: Callable[..., Any]) -> Sequence[Any]:
-    """K = 7 weights of B = 5 points; then 4 of 6, so small that exp underflows."""
-    return [
-        function(1.5 * torch.randn(7, 5, dtype=torch.float64)),
-        function(1.5 * torch.randn(4, 6, dtype=torch.float64) - 1500.0),
-    ]
+def _bound_cases() -> Iterable[Any]:
+    """K = 7 weights of B = 5 points, then 4 of 6; then so small or large that exp fails."""
+    for shape in ((7, 5), (4, 6)):
+        log_w = 1.5 * torch.randn(*shape, dtype=torch.float64)
+        yield log_w
+    yield extreme("log-weights near −1500, where exp() gives 0", log_w - 1500)
+    yield extreme("log-weights near +10,000, where exp() overflows", log_w + 1e4)
+    yield extreme("a single sample", log_w[:1])
+
+
+def _bound_by_the_largest(log_w):
+    top = log_w.max(dim=0).values
+    return top + (log_w - top).exp().mean(0).log()
+
+
+def _bound_inside(log_w):
+    return torch.logsumexp(log_w - math.log(log_w.shape[0]), dim=0)
+
+
+def _bound_column_by_column(log_w):
+    return [torch.logsumexp(column, 0) - math.log(len(column)) for column in log_w.T]
 
 
 k_sample_bound = Exercise(
-    name="k_sample_bound",
     solution=_k_sample_bound,
-    probe=_probe_bound,
+    cases=_bound_cases,
+    right=(
+        _bound_by_the_largest,
+        _bound_inside,
+        _bound_column_by_column,
+    ),
     mistakes=(
         Mistake(
             "the ELBO: a mean of logarithms",
@@ -353,16 +421,36 @@ def _whole_chunks(chunks: Chunks) -> list[Tensor]:
     return [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
 
 
-def _chunks() -> Iterator[Chunks]:
-    """Yield K = 3 + 3 + 2 weights of B = 5 points, and K = 4 + 4 + 4 + 1 of 6."""
+def _chunks_cases() -> Iterable[Any]:
+    """K = 3 + 3 + 2 weights of B = 5 points, and K = 4 + 4 + 4 + 1 of 6; then very small ones."""
     for samples, points, size in ((8, 5, 3), (13, 6, 4)):
-        yield (1.5 * torch.randn(samples, points, dtype=torch.float64) - 900.0).split(size)
+        log_w = 1.5 * torch.randn(samples, points, dtype=torch.float64)
+        yield ([*log_w.split(size)],)
+    yield extreme("log-weights near −1500, where exp() gives 0", [*(log_w - 1500).split(size)])
+    yield extreme("chunks of three lengths", [log_w[:2], log_w[2:7], log_w[7:8]])
+
+
+def _chunks_one_after_the_other(chunks):
+    total, count = torch.full_like(chunks[0][0], -math.inf), 0
+    for chunk in chunks:
+        total = torch.logaddexp(total, chunk.logsumexp(0))
+        count += len(chunk)
+    return total - math.log(count)
+
+
+def _chunks_weighted_by_their_length(chunks):
+    lengths = torch.tensor([len(chunk) for chunk in chunks])
+    means = torch.stack([_k_sample_bound(chunk) for chunk in chunks])
+    return torch.logsumexp(means + (lengths / lengths.sum()).log()[:, None], dim=0)
 
 
 bound_in_chunks = Exercise(
-    name="bound_in_chunks",
     solution=_bound_in_chunks,
-    probe=lambda function: [function(chunks) for chunks in _chunks()],
+    cases=_chunks_cases,
+    right=(
+        _chunks_one_after_the_other,
+        _chunks_weighted_by_their_length,
+    ),
     mistakes=(
         Mistake(
             "the mean of the chunks' bounds",
@@ -419,7 +507,6 @@ bound_in_chunks = Exercise(
 # --- Exercise 7: the width of the best q ----------------------------------------------------------
 
 best_width = Prediction(
-    name="best_width",
     answer="narrower",
     because=(
         "E_q[log q / posterior] punishes q where the posterior is nearly zero, and forgives a "

@@ -1,15 +1,25 @@
 """Exercises of chapter 5: the terms of the Gaussian VAE's objective, each with its constants."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
-from torch.nn.functional import logsigmoid
+from torch.distributions import (
+    Bernoulli,
+    ContinuousBernoulli,
+    Distribution,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
+from torch.nn.functional import gaussian_nll_loss, logsigmoid
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.exercises.checking import Exercise, Function, Mistake, extreme
+from companion.exercises.predicting import Prediction
+from companion.objectives import score_function
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -26,7 +36,6 @@ def _normal(*shape: int) -> Tensor:
 # --- predictions ---------------------------------------------------------------------------------
 
 implied_scale = Prediction(
-    name="implied_scale",
     answer=math.sqrt(32),
     because="1/64 = 1/2σ² gives σ² = 32: noise far wider than the pixels' range.",
     mistakes={
@@ -40,7 +49,6 @@ implied_scale = Prediction(
 )
 
 beta_scale = Prediction(
-    name="beta_scale",
     answer=0.2,
     because="The optima are those of weight 1 and variance βσ² = 4 · 0.01 = 0.04.",
     mistakes={
@@ -60,14 +68,34 @@ def _closed_form_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar).sum(-1)
 
 
-def _probe_kl(function: Callable[..., Any]) -> Sequence[Any]:
-    return [function(_normal(5, 3), _normal(5, 3)), function(_normal(2, 7), _normal(2, 7))]
+def _kl_cases() -> Iterable[Any]:
+    for shape in ((5, 3), (2, 7)):
+        yield _normal(*shape), _normal(*shape)
+    yield extreme("a log σ² near −100, where σ² is tiny", _normal(4, 3), _normal(4, 3) - 100)
+
+
+def _kl_by_torch(mu, logvar):
+    q = Normal(mu, logvar.exp().sqrt())
+    return kl_divergence(q, Normal(torch.zeros_like(mu), torch.ones_like(mu))).sum(dim=1)
+
+
+def _kl_as_the_formula_stands(mu, logvar):
+    return -0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp(), dim=1)
+
+
+def _kl_of_full_covariances(mu, logvar):
+    q = MultivariateNormal(mu, torch.diag_embed(logvar.exp()))
+    return kl_divergence(q, MultivariateNormal(torch.zeros_like(mu), torch.eye(mu.shape[1]).to(mu)))
 
 
 closed_form_kl = Exercise(
-    name="closed_form_kl",
     solution=_closed_form_kl,
-    probe=_probe_kl,
+    cases=_kl_cases,
+    right=(
+        _kl_by_torch,
+        _kl_as_the_formula_stands,
+        _kl_of_full_covariances,
+    ),
     mistakes=(
         Mistake(
             "an average over the latent units",
@@ -135,16 +163,23 @@ def _mean_for_sample(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, T
     return mu, _closed_form_kl(mu, logvar.clamp(-4, 4))
 
 
-def _probe_clamped(function: Callable[..., Any]) -> Sequence[Any]:
+def _clamped_cases() -> Iterable[Any]:
     # Spread so wide that about half of the log-variances lie outside the limits.
-    z, kl = function(_normal(5, 3), 6 * _normal(5, 3), _normal(5, 3))
-    return [z, kl]
+    for shape in ((5, 3), (4, 6)):
+        yield _normal(*shape), 6 * _normal(*shape), _normal(*shape)
+    yield extreme("log σ² of ±10,000", _normal(2, 3), 1e4 * _normal(2, 3), _normal(2, 3))
+
+
+def _clamp_with_limits(mu, logvar, eps):
+    logvar = torch.minimum(torch.maximum(logvar, torch.tensor(-4.0)), torch.tensor(4.0))
+    sigma = logvar.exp().sqrt()
+    return torch.addcmul(mu, sigma, eps), _kl_by_torch(mu, logvar)
 
 
 clamped_encoder = Exercise(
-    name="clamped_encoder",
     solution=_clamped_encoder,
-    probe=_probe_clamped,
+    cases=_clamped_cases,
+    right=(_clamp_with_limits,),
     mistakes=(
         Mistake(
             "a sample from the clamped log-variance, a KL from the unclamped one",
@@ -230,25 +265,50 @@ def _elbo_wrong(**wrong: bool) -> Callable[..., Tensor]:
     return answer
 
 
-def _probe_mean_elbo(function: Callable[..., Any]) -> Sequence[Any]:
-    to_mu, to_logvar, back = _normal(7, 3), 0.3 * _normal(7, 3), _normal(3, 7)
+def _mean_elbo_cases() -> Iterable[Any]:
+    for pixels, units, sizes, sigma in ((7, 3, (5, 5, 2), 0.3), (6, 4, (3, 3, 3, 1), 1.4)):
+        to_mu, to_logvar = _normal(pixels, units), 0.3 * _normal(pixels, units)
+        back = _normal(units, pixels)
 
-    def encode(x: Tensor) -> tuple[Tensor, Tensor]:
-        return x @ to_mu, x @ to_logvar
+        def encode(x: Tensor, to: tuple[Tensor, Tensor] = (to_mu, to_logvar)) -> Any:
+            return x @ to[0], x @ to[1]
 
-    def decode(z: Tensor) -> Tensor:
-        return torch.tanh(z @ back)
+        def decode(z: Tensor, back: Tensor = back) -> Tensor:
+            return torch.tanh(z @ back)
 
-    # The last batch is short and unlike the others, as in any data set that is not divisible.
-    batches = [_normal(5, 7), _normal(5, 7), 3 + _normal(2, 7)]
-    noise = [_normal(len(x), 3) for x in batches]
-    return [function(batches, noise, encode, decode, 0.3)]
+        # The last batch is short and unlike the others, as in any data that is not divisible.
+        batches = [_normal(size, pixels) for size in sizes]
+        batches[-1] += 3
+        yield batches, [_normal(size, units) for size in sizes], encode, decode, sigma
+
+
+def _elbo_with_running_sum(batches, noise, encode, decode, sigma):
+    total, count = 0.0, 0
+    for x, eps in zip(batches, noise, strict=True):
+        mu, logvar = encode(x)
+        mean = decode(mu + logvar.exp().sqrt() * eps)
+        variance = torch.full_like(x, sigma**2)
+        nll = gaussian_nll_loss(mean, x, variance, full=True, reduction="none").sum(1)
+        total = total - nll.sum() - _kl_by_torch(mu, logvar).sum()
+        count += len(x)
+    return total / count
+
+
+def _elbo_of_all_at_once(batches, noise, encode, decode, sigma):
+    x, eps = torch.cat(batches), torch.cat(noise)
+    mu, logvar = encode(x)
+    z = mu + logvar.exp().sqrt() * eps
+    reconstruction = Independent(Normal(decode(z), sigma), 1).log_prob(x)
+    return float((reconstruction - _kl_as_the_formula_stands(mu, logvar)).mean())
 
 
 mean_elbo = Exercise(
-    name="mean_elbo",
     solution=_mean_elbo,
-    probe=_probe_mean_elbo,
+    cases=_mean_elbo_cases,
+    right=(
+        _elbo_with_running_sum,
+        _elbo_of_all_at_once,
+    ),
     mistakes=(
         Mistake(
             "the mean of batch means",
@@ -307,7 +367,7 @@ def _frozen_scale(q: Distribution, log_likelihood: LogLikelihood, num_samples: i
     return log_likelihood(q.mean + q.stddev.detach() * noise).mean(0)
 
 
-def _probe_reconstruction(function: Callable[..., Any]) -> Sequence[Any]:
+def _reconstruction_cases() -> Iterable[Any]:
     mu = torch.tensor([[0.5, -1.0], [1.5, 0.2], [-0.7, 0.8]]).double().requires_grad_()
     sigma = torch.tensor([[0.6, 1.1], [0.9, 0.7], [1.2, 0.5]]).double().requires_grad_()
     weight = torch.tensor([[1.0, -0.5, 0.3, 0.0], [0.2, 1.0, 0.0, -0.8]]).double()
@@ -316,20 +376,47 @@ def _probe_reconstruction(function: Callable[..., Any]) -> Sequence[Any]:
     def log_likelihood(z: Tensor) -> Tensor:
         return Independent(Normal(z @ weight, torch.ones(4).double()), 1).log_prob(x.double())
 
-    value = function(Independent(Normal(mu, sigma), 1), log_likelihood, 20_000)
+    yield Independent(Normal(mu, sigma), 1), log_likelihood, 5_000
+
+
+def _value_and_gradients(
+    function: Function, q: Distribution, log_likelihood: LogLikelihood, num_samples: int
+) -> list[Tensor]:
+    value = function(q, log_likelihood, num_samples)
+    parameters = [q.base_dist.loc, q.base_dist.scale]  # type: ignore[attr-defined]
     gradients: Sequence[Tensor | None] = [None, None]
-    if isinstance(value, Tensor) and value.requires_grad:
-        gradients = torch.autograd.grad(value.sum(), [mu, sigma], allow_unused=True)
+    if value.requires_grad:
+        gradients = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
     # No gradient at all is a result too, and one that a mistake is known by.
     zeros = torch.zeros(3, 2)
     return [value, *(zeros if gradient is None else gradient for gradient in gradients)]
 
 
+def _reconstruction_by_hand(q, log_likelihood, num_samples):
+    eps = torch.randn(num_samples, *q.mean.shape, dtype=torch.float64)
+    return log_likelihood(q.mean + q.stddev * eps).sum(0) / num_samples
+
+
+def _reconstruction_in_a_loop(q, log_likelihood, num_samples):
+    total = sum(log_likelihood(q.rsample((num_samples // 10,))).mean(0) for _ in range(10))
+    return total / 10
+
+
+def _reconstruction_by_score_function(q, log_likelihood, num_samples):
+    # Also unbiased; its noise is larger, so it takes more samples than it is asked for.
+    return score_function(q, log_likelihood, 20 * num_samples).mean(0)
+
+
 reconstruction_term = Exercise(
-    name="reconstruction_term",
     solution=_reconstruction_term,
-    probe=_probe_reconstruction,
-    tolerance=0.08,  # sampled: the noise of 20,000 draws is about 0.015
+    cases=_reconstruction_cases,
+    look=_value_and_gradients,
+    right=(
+        _reconstruction_by_hand,
+        _reconstruction_in_a_loop,
+        _reconstruction_by_score_function,
+    ),
+    tolerance=0.16,  # sampled: the noise of 5,000 draws is about 0.03
     mistakes=(
         Mistake(
             "sample() in place of rsample()",
@@ -370,15 +457,21 @@ def _minus_bce(x: Tensor, logits: Tensor) -> Tensor:
     return (x * logsigmoid(logits) + (1 - x) * logsigmoid(-logits)).sum(-1)
 
 
-def _probe_binary(function: Callable[..., Any]) -> Sequence[Any]:
-    x, u = torch.rand(5, 7, dtype=torch.float64), torch.rand(5, 7, dtype=torch.float64)
-    return [function(x, 2 * _normal(5, 7), u)]
+def _binary_cases() -> Iterable[Any]:
+    for shape in ((5, 7), (3, 4)):
+        x, u = torch.rand(2, *shape, dtype=torch.float64)
+        yield x, 2 * _normal(*shape), u
+    yield extreme("logits of ±10,000", x, 1e4 * _normal(*shape), u)
+
+
+def _binary_by_torch(x, logits, u):
+    return Bernoulli(logits=logits).log_prob(torch.where(u < x, 1.0, 0.0).double()).sum(-1)
 
 
 binary_reconstruction = Exercise(
-    name="binary_reconstruction",
     solution=_binary_reconstruction,
-    probe=_probe_binary,
+    cases=_binary_cases,
+    right=(_binary_by_torch,),
     mistakes=(
         Mistake(
             "cross-entropy of the grey pixels",
@@ -424,17 +517,28 @@ def _scaled(x: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
     return -0.5 * ((x - mean) * torch.exp(-log_sigma)).square().sum(-1)
 
 
-def _probe_scale(function: Callable[..., Any]) -> Sequence[Any]:
-    return [
-        function(_normal(5, 7), _normal(5, 7), torch.tensor(log_sigma, dtype=torch.float64))
-        for log_sigma in (-1.3, 0.4)
-    ]
+def _scale_cases() -> Iterable[Any]:
+    for points, pixels, log_sigma in ((5, 7, -1.3), (3, 4, 0.4)):
+        x, mean = _normal(2, points, pixels)
+        yield x, mean, torch.tensor(log_sigma, dtype=torch.float64)
+
+
+def _scale_by_torch(x, mean, log_sigma):
+    return Independent(Normal(mean, log_sigma.exp()), 1).log_prob(x)
+
+
+def _scale_by_nll(x, mean, log_sigma):
+    variance = torch.exp(2 * log_sigma).expand_as(x)
+    return -gaussian_nll_loss(mean, x, variance, full=True, reduction="none", eps=0).sum(-1)
 
 
 learned_scale = Exercise(
-    name="learned_scale",
     solution=_learned_scale,
-    probe=_probe_scale,
+    cases=_scale_cases,
+    right=(
+        _scale_by_torch,
+        _scale_by_nll,
+    ),
     mistakes=(
         Mistake(
             "the log-normaliser dropped",
@@ -510,23 +614,39 @@ def _mean_of_chunks(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
     return torch.stack([_log_mean_exp(weights) for weights in chunks]).mean(0)
 
 
-def _probe_chunks(function: Callable[..., Any]) -> Sequence[Any]:
-    results = []
-    for num_samples, chunk_size in ((11, 4), (8, 3)):
-        # Far below zero, so that exp() of a weight is zero in floating point.
-        table = iter(2 * _normal(40, 6) - 900)
+def _chunks_cases() -> Iterable[Any]:
+    for points, num_samples, chunk_size, size in ((6, 11, 4, 0), (5, 8, 3, 0), (5, 8, 3, -1500)):
+        table = iter(2 * _normal(num_samples, points) + size)
 
         def draw(count: int, table: Iterator[Tensor] = table) -> Tensor:
             return torch.stack([next(table) for _ in range(count)])
 
-        results.append(function(draw, num_samples, chunk_size))
-    return results
+        what = "log-weights near −1500, where exp() gives 0" if size else ""
+        yield extreme(what, draw, num_samples, chunk_size)
+
+
+def _chunks_with_running_logsumexp(draw, num_samples, chunk_size):
+    log_sum, left = torch.tensor(-math.inf, dtype=torch.float64), num_samples
+    while left:
+        log_weight = draw(min(left, chunk_size))
+        left -= len(log_weight)
+        log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_weight, 0))
+    return log_sum - math.log(num_samples)
+
+
+def _chunks_all_at_once(draw, num_samples, chunk_size):
+    log_weight = draw(num_samples)
+    top = log_weight.max(0).values
+    return top + (log_weight - top).exp().mean(0).log()
 
 
 log_marginal_in_chunks = Exercise(
-    name="log_marginal_in_chunks",
     solution=_log_marginal_in_chunks,
-    probe=_probe_chunks,
+    cases=_chunks_cases,
+    right=(
+        _chunks_with_running_logsumexp,
+        _chunks_all_at_once,
+    ),
     mistakes=(
         Mistake(
             "whole chunks only, divided by the K that was asked for",
@@ -590,15 +710,36 @@ def _quotient(lam: Tensor) -> Tensor:
     return (2 * lam - 1) / torch.logit(lam)
 
 
-def _probe_mass(function: Callable[..., Any]) -> Sequence[Any]:
-    lam = torch.tensor([0.01, 0.2, 0.35, 0.62, 0.9, 0.97], dtype=torch.float64)
-    return [function(lam), function(torch.tensor([0.5], dtype=torch.float64))]
+def _mass_cases() -> Iterable[Any]:
+    yield torch.tensor([0.01, 0.2, 0.35, 0.62, 0.9, 0.97], dtype=torch.float64)
+    yield torch.tensor([0.13, 0.71, 0.55], dtype=torch.float64)
+    yield extreme("λ = ½", torch.tensor([0.5], dtype=torch.float64))
+
+
+def _mass_by_torch(lam):
+    # Its log-density at x = 0 is the log-normaliser plus log(1 − λ).
+    log_constant = ContinuousBernoulli(lam).log_prob(torch.zeros_like(lam)) - torch.log1p(-lam)
+    return torch.exp(-log_constant)
+
+
+def _mass_by_quadrature(lam):
+    x = torch.linspace(0, 1, 20_001, dtype=torch.float64)[:, None]
+    return torch.trapezoid(lam**x * (1 - lam) ** (1 - x), x, dim=0)
+
+
+def _mass_in_a_loop(lam):
+    values = [0.5 if v == 0.5 else (2 * v - 1) / math.log(v / (1 - v)) for v in lam.tolist()]
+    return torch.tensor(values)
 
 
 grey_mass = Exercise(
-    name="grey_mass",
     solution=_grey_mass,
-    probe=_probe_mass,
+    cases=_mass_cases,
+    right=(
+        _mass_by_torch,
+        _mass_by_quadrature,
+        _mass_in_a_loop,
+    ),
     mistakes=(
         Mistake(
             "exp(−BCE) taken for a density",

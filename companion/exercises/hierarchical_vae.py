@@ -1,6 +1,6 @@
 """Chapter 9: exercises on hierarchical VAEs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.exercises.checking import Exercise, Mistake
+from companion.exercises.predicting import Prediction
 
 Levels = Sequence[Tensor]
 Laws = Sequence[Distribution]
@@ -66,11 +67,36 @@ def _against_the_prior(z: Levels, q: Laws, p: Laws) -> Tensor:
     )
 
 
+def _rates_level_by_level(z, q, p):
+    rates = []
+    for level in range(len(z)):
+        model = p[level + 1].log_prob(z[level])
+        rates.append(q[level].log_prob(z[level]) - model)
+    return torch.stack(rates)
+
+
+def _rates_in_two_stacks(z, q, p):
+    ours = torch.stack([law.log_prob(value) for law, value in zip(q, z, strict=True)])
+    theirs = torch.stack([law.log_prob(value) for law, value in zip(p[1:], z, strict=True)])
+    return ours - theirs
+
+
+def _rates_unit_by_unit(z, q, p):
+    def score(law, value):
+        return law.base_dist.log_prob(value).sum(-1)
+
+    return torch.stack([score(q[i], z[i]) - score(p[i + 1], z[i]) for i in range(len(z))])
+
+
 level_rates = Exercise(
-    name="level_rates",
     solution=_level_rates,
     # Where sizes differ a wrong pairing stops; the second hierarchy lets it run.
-    probe=lambda function: [function(z, q, p) for _, z, q, p in _traces()[1:]],
+    cases=lambda: [(z, q, p) for _, z, q, p in reversed(_traces())],
+    right=(
+        _rates_level_by_level,
+        _rates_in_two_stacks,
+        _rates_unit_by_unit,
+    ),
     mistakes=(
         Mistake(
             "the closed-form KL at the sampled neighbours",
@@ -133,10 +159,35 @@ def _log_weight(x: Tensor, z: Levels, q: Laws, p: Laws) -> Tensor:
     return p[0].log_prob(x) - _level_rates(z, q, p).sum(0)
 
 
+def _weight_as_a_ratio(x, z, q, p):
+    values = [x, *z]
+    log_joint = sum(law.log_prob(value) for law, value in zip(p, values, strict=True))
+    log_q = sum(law.log_prob(value) for law, value in zip(q, z, strict=True))
+    return log_joint - log_q
+
+
+def _weight_by_the_rates(x, z, q, p):
+    total = p[0].log_prob(x)
+    for rate in _rates_in_two_stacks(z, q, p):
+        total = total - rate
+    return total
+
+
+def _weight_from_the_top(x, z, q, p):
+    total = p[-1].log_prob(z[-1]) - q[-1].log_prob(z[-1])
+    for level in reversed(range(len(z) - 1)):
+        total = total + p[level + 1].log_prob(z[level]) - q[level].log_prob(z[level])
+    return total + p[0].log_prob(x)
+
+
 log_weight = Exercise(
-    name="log_weight",
     solution=_log_weight,
-    probe=lambda function: [function(*trace) for trace in _traces()],
+    cases=lambda: reversed(_traces()),
+    right=(
+        _weight_as_a_ratio,
+        _weight_by_the_rates,
+        _weight_from_the_top,
+    ),
     mistakes=(
         Mistake(
             "the prior of the top level left out",
@@ -236,22 +287,41 @@ def _steps(sizes: Sequence[int]) -> tuple[Tensor, list[Step], list[Tensor]]:
     return torch.randn(5, sizes[0], dtype=torch.float64), steps, noise
 
 
-def _tolerant(function: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-    """Return function(*inputs), or NaN where only levels of one size let it run."""
-    try:
-        return function(*inputs)
-    except RuntimeError:
-        return torch.full((5, 6), torch.nan)
+def _down_by_linear(z_top, steps, noise):
+    z = z_top
+    for index in range(len(steps)):
+        weight, bias, scale = steps[index]
+        z = torch.nn.functional.linear(z, weight, bias)
+        z = z.add(noise[index], alpha=scale)
+    return z
+
+
+def _down_row_by_row(z_top, steps, noise):
+    rows = []
+    for row, z in enumerate(z_top):
+        for (weight, bias, scale), epsilon in zip(steps, noise, strict=True):
+            z = weight @ z + bias + scale * epsilon[row]
+        rows.append(z)
+    return torch.stack(rows)
+
+
+def _down_by_recursion(z_top, steps, noise):
+    if not steps:
+        return z_top
+    weight, bias, scale = steps[0]
+    below = torch.einsum("oi,bi->bo", weight, z_top) + bias + scale * noise[0]
+    return _down_by_recursion(below, steps[1:], noise[1:])
 
 
 draw_down = Exercise(
-    name="draw_down",
     solution=_draw_down,
     # With levels of one size a wrong order of the steps runs at all.
-    probe=lambda function: [
-        function(*_steps((3, 3, 3, 3))),
-        _tolerant(function, _steps((2, 3, 4, 6))),
-    ],
+    cases=lambda: [_steps((3, 3, 3, 3)), _steps((2, 3, 4, 6))],
+    right=(
+        _down_by_linear,
+        _down_row_by_row,
+        _down_by_recursion,
+    ),
     mistakes=(
         Mistake(
             "the steps taken from the bottom up",
@@ -344,21 +414,43 @@ def _rates_from_information(information: Tensor, mismatch: Tensor) -> Tensor:
     return information - passed_on + mismatch
 
 
+def _rates_cases() -> Iterable[Any]:
+    # Rising on the way up at first, as where x is noisy: then an inner rate is negative.
+    rising = torch.tensor([0.1, 2.0, 1.4, 0.3], dtype=torch.float64)
+    for levels in (3, 4):
+        noise, mismatch = torch.rand(2, levels, dtype=torch.float64)
+        yield rising[:levels] + 0.2 * noise, mismatch
+
+
+def _rates_with_a_zero_on_top(information, mismatch):
+    above = torch.zeros_like(information)
+    above[:-1] = information[1:]
+    return information - above + mismatch
+
+
+def _rates_by_a_loop(information, mismatch):
+    rates = []
+    for level in range(len(information)):
+        rate = information[level] + mismatch[level]
+        if level + 1 < len(information):
+            rate = rate - information[level + 1]
+        rates.append(rate)
+    return rates
+
+
+def _rates_by_differences(information, mismatch):
+    last = torch.zeros(1, dtype=information.dtype)
+    return mismatch - torch.diff(information, append=last)
+
+
 rates_from_information = Exercise(
-    name="rates_from_information",
     solution=_rates_from_information,
-    probe=lambda function: [
-        function(
-            information,
-            torch.rand(levels, dtype=torch.float64),
-        )
-        for levels in (3, 4)
-        # Rising on the way up at first, as where x is noisy: then an inner rate is negative.
-        for information in [
-            torch.tensor([0.1, 2.0, 1.4, 0.3], dtype=torch.float64)[:levels]
-            + 0.2 * torch.rand(levels, dtype=torch.float64)
-        ]
-    ],
+    cases=_rates_cases,
+    right=(
+        _rates_with_a_zero_on_top,
+        _rates_by_a_loop,
+        _rates_by_differences,
+    ),
     mistakes=(
         Mistake(
             "what is passed on not taken off",
@@ -448,20 +540,38 @@ def _spread(d: int) -> Tensor:
     return root @ root.mT + 0.5 * torch.eye(d, dtype=torch.float64)
 
 
-def _probe_excess(function: Callable[..., Any]) -> list[Any]:
+def _excess_cases() -> Iterable[Any]:
     """z_i and z_{i+1} of 3 units, where factors may be swapped, with either sign; then 3 and 2."""
-    results = []
     for above in (3, 2):
         A, W = (torch.randn(size, dtype=torch.float64) for size in ((3, above), (above, 3)))
         covariance, noise = _spread(3), _spread(3)
-        results += [function(sign * A, covariance, W, noise) for sign in (1, -1)]
-    return results
+        yield A, covariance, W, noise
+        yield -A, covariance, W, noise
+
+
+def _excess_by_a_solve(A, covariance, W, noise):
+    return torch.trace(torch.linalg.solve(covariance, A @ (W @ noise)))
+
+
+def _excess_by_einsum(A, covariance, W, noise):
+    precision = torch.cholesky_inverse(torch.linalg.cholesky(covariance))
+    return torch.einsum("ij,jk,kl,li->", precision, A, W, noise)
+
+
+def _excess_turned_round(A, covariance, W, noise):
+    # tr(M) = tr(Mᵀ), with the factors in their cyclic order.
+    neighbours = noise @ W.mT  # Cov(z_l, z_{l+1})
+    return (neighbours @ A.mT @ torch.linalg.inv(covariance)).trace().item()
 
 
 closed_form_excess = Exercise(
-    name="closed_form_excess",
     solution=_closed_form_excess,
-    probe=_probe_excess,
+    cases=_excess_cases,
+    right=(
+        _excess_by_a_solve,
+        _excess_by_einsum,
+        _excess_turned_round,
+    ),
     mistakes=(
         Mistake(
             "the wrong sign",
@@ -528,7 +638,6 @@ closed_form_excess = Exercise(
 # --- Exercise 6: redraw and look ------------------------------------------------------------------
 
 redrawn_level = Prediction(
-    name="redrawn_level",
     answer="shape",
     because=(
         "The top holds the place to within a pixel or so; what the levels below decide is the form "

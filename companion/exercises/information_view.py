@@ -1,13 +1,17 @@
 """Exercises of chapter 4: the two joints, their KL divergence, and its two parts."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.conditionals import LinearGaussianConditional
+from companion.exact import DiscreteModel, gaussian_joint
+from companion.exercises.checking import Exercise, Mistake
+from companion.exercises.predicting import Prediction
 
 Tables = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -80,10 +84,34 @@ def _joint_kl_mean(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor)
     return (inference * (inference / generative).log()).mean()
 
 
+def _joint_kl_by_torch(p_data, q, prior, likelihood):
+    inference = Categorical((p_data.unsqueeze(1) * q).reshape(-1))
+    generative = Categorical(torch.einsum("z,zx->xz", prior, likelihood).reshape(-1))
+    return kl_divergence(inference, generative)
+
+
+def _joint_kl_by_loops(p_data, q, prior, likelihood):
+    total = 0.0
+    for x in range(len(p_data)):
+        for z in range(len(prior)):
+            ratio = p_data[x] * q[x, z] / (prior[z] * likelihood[z, x])
+            total += float(p_data[x] * q[x, z] * math.log(ratio))
+    return total
+
+
+def _joint_kl_by_the_chain_rule(p_data, q, prior, likelihood):
+    model = DiscreteModel(prior, likelihood)
+    return (p_data * (p_data.log() - model.log_marginal() + model.gap(q))).sum()
+
+
 joint_kl = Exercise(
-    name="joint_kl",
     solution=_joint_kl,
-    probe=lambda function: [function(*tables) for tables in _tables()],
+    cases=_tables,
+    right=(
+        _joint_kl_by_torch,
+        _joint_kl_by_loops,
+        _joint_kl_by_the_chain_rule,
+    ),
     mistakes=(
         Mistake(
             "the KL of the x-marginals alone",
@@ -131,18 +159,28 @@ def _inference_error(p_data: Tensor, q: Tensor, posterior: Tensor) -> Tensor:
     return (p_data * _kl(q, posterior)).sum()
 
 
-def _probe_inference(function: Callable[..., Any]) -> list[Any]:
-    results = []
+def _inference_cases() -> Iterable[Any]:
     for p_data, q, prior, likelihood in _tables():
         _, generative = _joints(p_data, q, prior, likelihood)
-        results.append(function(p_data, q, generative / generative.sum(-1, keepdim=True)))
-    return results
+        yield p_data, q, generative / generative.sum(-1, keepdim=True)
+
+
+def _inference_error_by_torch(p_data, q, posterior):
+    return torch.dot(p_data, kl_divergence(Categorical(q), Categorical(posterior)))
+
+
+def _inference_error_from_the_joints(p_data, q, posterior):
+    left, right = p_data[:, None] * q, p_data[:, None] * posterior
+    return (left * (left.log() - right.log())).sum()
 
 
 inference_error = Exercise(
-    name="inference_error",
     solution=_inference_error,
-    probe=_probe_inference,
+    cases=_inference_cases,
+    right=(
+        _inference_error_by_torch,
+        _inference_error_from_the_joints,
+    ),
     mistakes=(
         Mistake(
             "an average over x without weights",
@@ -185,17 +223,27 @@ def _entropy(p: Tensor) -> Tensor:
     return -(p * p.log()).sum()
 
 
-def _probe_elbo(function: Callable[..., Any]) -> list[Any]:
+def _elbo_cases() -> Iterable[Any]:
     return [
-        function(divergence, p_data)
-        for divergence, (p_data, *_) in zip((0.3, 1.7), _tables(), strict=True)
+        (divergence, p_data) for divergence, (p_data, *_) in zip((0.3, 1.7), _tables(), strict=True)
     ]
 
 
+def _average_elbo_by_torch(joint_kl, p_data):
+    return float(-(joint_kl + Categorical(p_data).entropy()))
+
+
+def _average_elbo_safe_at_zero(joint_kl, p_data):
+    return torch.xlogy(p_data, p_data).sum() - joint_kl
+
+
 average_elbo = Exercise(
-    name="average_elbo",
     solution=lambda joint_kl, p_data: -joint_kl - _entropy(p_data),
-    probe=_probe_elbo,
+    cases=_elbo_cases,
+    right=(
+        _average_elbo_by_torch,
+        _average_elbo_safe_at_zero,
+    ),
     mistakes=(
         Mistake(
             "minus the average ELBO",
@@ -229,7 +277,6 @@ average_elbo = Exercise(
 # Exercise 4: a change of units.
 
 change_of_units = Prediction(
-    name="change_of_units",
     answer=-3 * math.log(100),
     because="The joint KL stays and the differential entropy grows by log 100 for each coordinate.",
     mistakes={
@@ -262,10 +309,27 @@ def _decoder_mismatch_mean(q_joint: Tensor, p_joint: Tensor) -> Tensor:
     return _kl(q_x.mT, p_x.mT).mean()
 
 
+def _mismatch_by_subtraction(q_joint, p_joint):
+    q_z, p_z = q_joint.sum(0), p_joint.sum(0)
+    return (q_joint * (q_joint / p_joint).log()).sum() - (q_z * (q_z / p_z).log()).sum()
+
+
+def _mismatch_by_loops(q_joint, p_joint):
+    total = 0.0
+    for q_column, p_column in zip(q_joint.mT, p_joint.mT, strict=True):
+        weight = q_column.sum()
+        inner = kl_divergence(Categorical(q_column / weight), Categorical(p_column))
+        total = total + weight * inner
+    return total
+
+
 decoder_mismatch = Exercise(
-    name="decoder_mismatch",
     solution=_decoder_mismatch,
-    probe=lambda function: [function(*_joints(*tables)) for tables in _tables()],
+    cases=lambda: [_joints(*tables) for tables in _tables()],
+    right=(
+        _mismatch_by_subtraction,
+        _mismatch_by_loops,
+    ),
     mistakes=(
         Mistake(
             "the prior as the weight",
@@ -311,16 +375,38 @@ def _gaussian_error(
     return 0.5 * (spread - 1 - spread.log() + shift)
 
 
-def _probe_gaussian(function: Callable[..., Any]) -> list[Any]:
-    slope = torch.linspace(-0.5, 1.5, 7, dtype=torch.float64)
-    constants = torch.rand(2, 4, dtype=torch.float64) + 0.3
-    return [function(slope, *row.unbind()) for row in constants]
+def _gaussian_cases() -> Iterable[Any]:
+    for size in (7, 5):
+        constants = torch.rand(4, dtype=torch.float64) + 0.3
+        yield torch.linspace(-0.5, 1.5, size, dtype=torch.float64), *constants.unbind()
+
+
+def _gaussian_error_by_quadrature(slope, scale, posterior_slope, posterior_scale, data_variance):
+    x = torch.linspace(-9, 9, 2001, dtype=torch.float64)[:, None] * data_variance.sqrt()
+    weight = Normal(0.0, data_variance.sqrt()).log_prob(x).exp()
+    gap = kl_divergence(Normal(slope * x, scale), Normal(posterior_slope * x, posterior_scale))
+    return torch.trapezoid(weight * gap, x, dim=0)
+
+
+def _gaussian_error_by_joints(slope, scale, posterior_slope, posterior_scale, data_variance):
+    zero = torch.zeros(1, dtype=torch.float64)
+    data = MultivariateNormal(zero, data_variance.reshape(1, 1))
+
+    def joint(gain, spread):
+        law = LinearGaussianConditional(gain.reshape(1, 1), zero, spread.reshape(1, 1) ** 2)
+        return gaussian_joint(data, law)
+
+    exact = joint(posterior_slope, posterior_scale)
+    return torch.stack([kl_divergence(joint(a, scale), exact) for a in slope])
 
 
 gaussian_inference_error = Exercise(
-    name="gaussian_inference_error",
     solution=_gaussian_error,
-    probe=_probe_gaussian,
+    cases=_gaussian_cases,
+    right=(
+        _gaussian_error_by_quadrature,
+        _gaussian_error_by_joints,
+    ),
     mistakes=(
         Mistake(
             "one x in place of the average over x",

@@ -1,19 +1,20 @@
 """Exercises of chapter 2: the marginal by Monte Carlo, ancestral sampling, two posteriors."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 from companion.exact import LinearGaussian
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.exercises.checking import Exercise, Function, Mistake, extreme, forbidden
+from companion.exercises.predicting import Prediction
 
 # --- predictions ---------------------------------------------------------------------------------
 
 naive_error = Prediction(
-    name="naive_error",
     answer="low",
     because="Few draws, if any, land where p(x | z) is large, and the mean misses what they add.",
     mistakes={
@@ -24,7 +25,6 @@ naive_error = Prediction(
 )
 
 budget = Prediction(
-    name="budget",
     answer=5.0,
     because="100 · 4.8⁵ is about 255,000 draws, and one more dimension takes 1.2 million.",
     mistakes={
@@ -36,7 +36,6 @@ budget = Prediction(
 )
 
 peaks = Prediction(
-    name="peaks",
     answer=2.0,
     because="The point is as far from the left leg as from the right: one z on each explains it.",
     mistakes={
@@ -68,19 +67,40 @@ def _prior_twice(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
     return log_joint.logsumexp(0) - math.log(len(z))
 
 
-def _probe_naive(function: Callable[..., Any]) -> Sequence[Any]:
-    model = _model(5, 2)
-    x = model.marginal().sample((3,))
-    z = model.prior().sample((7,))
-    # So far away that exp(log p(x | z)) is zero in floating point.
-    far = 60 + x[:2]
-    return [function(model, x, z), function(model, far, z)]
+def _naive_cases() -> Iterable[Any]:
+    for pixels, units, points, draws in ((5, 2, 3, 7), (4, 3, 6, 2)):
+        model = _model(pixels, units)
+        x = model.marginal().sample((points,))
+        z = model.prior().sample((draws,))
+        yield model, x, z
+    yield extreme("an x so far away that every p(x | z) is 0 in floating point", model, 60 + x, z)
+
+
+def _naive_with_a_loop(model, x, z):
+    values = []
+    for point in x:
+        log_p = torch.stack(
+            [Normal(model.likelihood(v).mean, 0.6).log_prob(point).sum() for v in z]
+        )
+        top = log_p.max()
+        values.append(top + (log_p - top).exp().mean().log())
+    return torch.stack(values)
+
+
+def _naive_with_a_matrix(model, x, z):
+    distance = torch.cdist(x, z @ model.weight.mT + model.bias).square()
+    log_p = -distance / (2 * model.scale**2)
+    log_p = log_p - x.shape[1] * math.log(model.scale * math.sqrt(2 * math.pi))
+    return torch.logsumexp(log_p - math.log(len(z)), dim=1)
 
 
 naive_log_marginal = Exercise(
-    name="naive_log_marginal",
     solution=_naive_log_marginal,
-    probe=_probe_naive,
+    cases=_naive_cases,
+    right=(
+        _naive_with_a_loop,
+        _naive_with_a_matrix,
+    ),
     mistakes=(
         Mistake(
             "the mean of the logarithms",
@@ -140,22 +160,43 @@ def _uniform_latent(model: LinearGaussian, num_samples: int) -> Tensor:
     return model.likelihood(z).sample()
 
 
-def _probe_ancestral(function: Callable[..., Any]) -> Sequence[Any]:
+def _ancestral_cases() -> Iterable[Any]:
     weight = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, 2.0]], dtype=torch.float64)
     model = LinearGaussian(weight, torch.tensor([3.0, -2.0, 1.0]).double(), scale=1.6)
-    # A check of a law, not of draws: the moments of many draws, and the shape of a few.
-    x = function(model, 40_000)
-    few = function(model, 5)
-    if x is None or few is None:
-        return [None]
-    return [x.mean(0), x.mT.cov(), torch.tensor(few.shape)]
+    for shortcut in ("sample", "marginal"):
+        vars(model)[shortcut] = forbidden(f"model.{shortcut}")
+    yield model, 5_000
+
+
+def _moments(function: Function, model: LinearGaussian, num_samples: int) -> list[Tensor]:
+    """A law is compared, not draws: whether the mean is right, the covariance, and the shape."""
+    x, few = function(model, num_samples), function(model, 5)
+    # By its size alone: where one z is shared by all draws, the mean is another one each time.
+    far = (x.mean(0) - model.bias).abs().max() > 0.2
+    return [far.double(), x.mT.cov(), torch.tensor(few.shape)]
+
+
+def _ancestral_by_hand(model, num_samples):
+    # The noise on x is drawn before z, so the draws differ from the solution's, the law does not.
+    noise = torch.randn(num_samples, len(model.bias), dtype=torch.float64)
+    z = torch.randn(num_samples, model.weight.shape[1], dtype=torch.float64)
+    return z @ model.weight.mT + model.bias + model.scale * noise
+
+
+def _ancestral_in_two_halves(model, num_samples):
+    halves = [num_samples // 2, num_samples - num_samples // 2]
+    return torch.cat([_ancestral(model, half) for half in halves])
 
 
 ancestral_sample = Exercise(
-    name="ancestral_sample",
     solution=_ancestral,
-    probe=_probe_ancestral,
-    tolerance=0.04,
+    cases=_ancestral_cases,
+    look=_moments,
+    right=(
+        _ancestral_by_hand,
+        _ancestral_in_two_halves,
+    ),
+    tolerance=0.1,  # sampled: the variances of 5,000 draws are known to 0.02
     mistakes=(
         Mistake(
             "the decoder's mean in place of a draw",
@@ -192,19 +233,36 @@ def _posterior_on_grid(log_joint: Tensor, step: float) -> Tensor:
     return (log_joint - log_joint.logsumexp(0)).exp() / step
 
 
-def _probe_grid(function: Callable[..., Any]) -> Sequence[Any]:
-    step = 0.05
-    grid = torch.arange(-6, 6, step, dtype=torch.float64)
-    width = torch.tensor([0.3, 0.8, 1.7], dtype=torch.float64)
-    ordinary = -0.5 * ((grid[:, None] - torch.randn(3).double()) / width) ** 2 - torch.rand(3)
-    # The second batch is that of very unlikely x: exp(log p(x, z)) is zero in floating point.
-    return [function(ordinary, step), function(ordinary[:, :2] - 2000, step)]
+def _grid_cases() -> Iterable[Any]:
+    for step, points in ((0.05, 3), (0.08, 2)):
+        grid = torch.arange(-6, 6, step, dtype=torch.float64)
+        width = torch.tensor([0.3, 0.8, 1.7], dtype=torch.float64)[:points]
+        peaks = -0.5 * ((grid[:, None] - torch.randn(points).double()) / width) ** 2
+        log_joint = peaks - torch.rand(points)
+        yield log_joint, step
+    yield extreme("an x so unlikely that every p(x, z) is 0", log_joint - 2000, step)
+    yield extreme("log p(x, z) near +10,000, as a sharp density has", log_joint + 1e4, step)
+
+
+def _grid_by_softmax(log_joint, step):
+    return torch.softmax(log_joint, dim=0) / step
+
+
+def _grid_column_by_column(log_joint, step):
+    columns = []
+    for column in log_joint.mT:
+        density = torch.exp(column - column.max())
+        columns.append(density / (density.sum() * step))
+    return torch.stack(columns, dim=1)
 
 
 posterior_on_grid = Exercise(
-    name="posterior_on_grid",
     solution=_posterior_on_grid,
-    probe=_probe_grid,
+    cases=_grid_cases,
+    right=(
+        _grid_by_softmax,
+        _grid_column_by_column,
+    ),
     mistakes=(
         Mistake(
             "the joint, not yet divided by p(x)",
@@ -273,17 +331,32 @@ def _mean_without_noise(
     return mean * scale**2, covariance
 
 
-def _probe_linear(function: Callable[..., Any]) -> Sequence[Any]:
-    model = _model(5, 3)
-    x = model.marginal().sample((4,))
-    results = function(model.weight, model.bias, model.scale, x)
-    return [None] if results is None else list(results)
+def _linear_cases() -> Iterable[Any]:
+    for pixels, units, points in ((5, 3, 4), (4, 2, 7)):
+        model = _model(pixels, units)
+        yield model.weight, model.bias, model.scale, model.marginal().sample((points,))
+
+
+def _posterior_by_solving(weight, bias, scale, x):
+    precision = (scale**2 * torch.eye(weight.shape[1]) + weight.T @ weight) / scale**2
+    mean = torch.linalg.solve(precision, weight.T @ (x - bias).T / scale**2).T
+    return mean, torch.linalg.inv(precision)
+
+
+def _posterior_by_conditioning(weight, bias, scale, x):
+    # Condition the joint Gaussian of z and x on x.
+    marginal = weight @ weight.T + scale**2 * torch.eye(len(bias))
+    gain = torch.linalg.solve(marginal, weight).T
+    return (x - bias) @ gain.T, torch.eye(weight.shape[1]) - gain @ weight
 
 
 linear_posterior = Exercise(
-    name="linear_posterior",
     solution=_linear_posterior,
-    probe=_probe_linear,
+    cases=_linear_cases,
+    right=(
+        _posterior_by_solving,
+        _posterior_by_conditioning,
+    ),
     mistakes=(
         Mistake(
             "the scale taken as the variance",

@@ -1,15 +1,25 @@
 """Exercises of chapter 7: what a code tells, how it is measured, and what holds its rate up."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
-from torch.nn.functional import softplus
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+)
+from torch.nn.functional import logsigmoid, softplus
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.diagnostics import log_aggregate
+from companion.exact import DiscreteModel
+from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.predicting import Prediction
 
 Decoder = Callable[[Tensor], Tensor]
 
@@ -86,18 +96,42 @@ def _one_gaussian(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     return (_own(z, mean, scale) - aggregate).mean()
 
 
-def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
-    results = []
-    for draws, points, units in ((3, 11, 2), (5, 7, 3)):
-        mean, scale = 1.5 * _normal(points, units), 0.3 + torch.rand(points, units).double()
-        results.append(function(mean + scale * _normal(draws, points, units), mean, scale))
-    return results
+def _information_cases() -> Iterable[Any]:
+    for draws, points, units, apart in ((3, 11, 2, 1.5), (5, 7, 3, 1.5), (2, 6, 3, 1e3)):
+        mean = apart * _normal(points, units)
+        scale = 0.3 + torch.rand(points, units).double()
+        far = "codes so far apart that densities are 0 in floating point" if apart > 2 else ""
+        yield extreme(far, mean + scale * _normal(draws, points, units), mean, scale)
+
+
+def _information_by_torch(z, mean, scale):
+    components = Independent(Normal(mean, scale), 1)
+    even = Categorical(torch.ones(len(mean), dtype=mean.dtype))
+    return (components.log_prob(z) - MixtureSameFamily(even, components).log_prob(z)).mean()
+
+
+def _information_by_the_package(z, mean, scale):
+    q = Independent(Normal(mean, scale), 1)
+    return (q.log_prob(z) - log_aggregate(q, z.flatten(0, 1), 5).reshape(z.shape[:2])).mean()
+
+
+def _information_by_loops(z, mean, scale):
+    total = 0.0
+    for draws in z:
+        for n, draw in enumerate(draws):
+            each = Normal(mean, scale).log_prob(draw).sum(1)
+            total += float(each[n] - each.exp().mean().log())
+    return total / (z.shape[0] * z.shape[1])
 
 
 information_from_samples = Exercise(
-    name="information_from_samples",
     solution=_information,
-    probe=_probe_information,
+    cases=_information_cases,
+    right=(
+        _information_by_torch,
+        _information_by_the_package,
+        _information_by_loops,
+    ),
     mistakes=(
         Mistake(
             "the aggregate over minibatches of four",
@@ -238,22 +272,38 @@ def _log_of_average(
     return (p_data * (q * likelihood.mT).sum(1).log()).sum(), information, mismatch
 
 
-def _probe_parts(function: Callable[..., Any]) -> Sequence[Any]:
-    results: list[Any] = []
+def _parts_cases() -> Iterable[Any]:
     for values, latents in ((5, 3), (4, 7)):
-        results += function(
+        yield (
             _normal(values).softmax(0),
             _normal(latents).softmax(0),
             _normal(latents, values).softmax(1),
             _normal(values, latents).softmax(1),
         )
-    return results
+
+
+def _parts_by_the_package(p_data, prior, likelihood, q):
+    model = DiscreteModel(prior, likelihood)
+    aggregate = p_data @ q
+    mismatch = kl_divergence(Categorical(aggregate), Categorical(prior))
+    return [p_data @ model.reconstruction(q), p_data @ model.rate(q) - mismatch, mismatch]
+
+
+def _parts_by_entropies(p_data, prior, likelihood, q):
+    aggregate = torch.einsum("x,xz->z", p_data, q)
+    information = Categorical(aggregate).entropy() - p_data @ Categorical(q).entropy()
+    reconstruction = torch.einsum("x,xz,zx->", p_data, q, likelihood.log())
+    mismatch = -Categorical(aggregate).entropy() - aggregate @ prior.log()
+    return reconstruction, information, mismatch
 
 
 three_parts = Exercise(
-    name="three_parts",
     solution=_three_parts,
-    probe=_probe_parts,
+    cases=_parts_cases,
+    right=(
+        _parts_by_the_package,
+        _parts_by_entropies,
+    ),
     mistakes=(
         Mistake(
             "uniform data",
@@ -369,24 +419,41 @@ def _mean_code(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Deco
     return _log_bernoulli(x, decode((mean + scale * eps).mean(0))) - _kl(mean, scale)
 
 
-def _probe_honest(function: Callable[..., Any]) -> Sequence[Any]:
-    results = []
-    for draws, points, pixels, units in ((3, 5, 7, 2), (6, 4, 9, 3)):
-        weight = 2 * _normal(units, pixels)
+def _honest_cases() -> Iterable[Any]:
+    for draws, points, pixels, units, size in ((3, 5, 7, 2, 2), (6, 4, 9, 3, 2), (2, 5, 4, 3, 1e4)):
+        weight = size * _normal(units, pixels)
 
         def decode(z: Tensor, weight: Tensor = weight) -> Tensor:
             return z @ weight
 
         x = (_normal(points, pixels) > 0).double()
         mean, scale = _normal(points, units), 0.4 + torch.rand(points, units).double()
-        results.append(function(x, mean, scale, _normal(draws, points, units), decode))
-    return results
+        far = "logits of ±10,000" if size > 2 else ""
+        yield extreme(far, x, mean, scale, _normal(draws, points, units), decode)
+
+
+def _elbo_by_torch(x, mean, scale, eps, decode):
+    q = Independent(Normal(mean, scale), 1)
+    prior = Independent(Normal(torch.zeros_like(mean), 1.0), 1)
+    log_p = Independent(Bernoulli(logits=decode(mean + scale * eps)), 1).log_prob(x)
+    return log_p.mean(0) - kl_divergence(q, prior)
+
+
+def _elbo_by_loops(x, mean, scale, eps, decode):
+    total = torch.zeros(len(x), dtype=x.dtype)
+    for noise in eps:
+        logits = decode(mean + scale * noise)
+        total += torch.where(x > 0, logsigmoid(logits), logsigmoid(-logits)).sum(1) / len(eps)
+    return total + 0.5 * (1 + 2 * scale.log() - mean**2 - scale**2).sum(1)
 
 
 honest_elbo = Exercise(
-    name="honest_elbo",
     solution=_honest,
-    probe=_probe_honest,
+    cases=_honest_cases,
+    right=(
+        _elbo_by_torch,
+        _elbo_by_loops,
+    ),
     mistakes=(
         Mistake(
             "the posterior mean in place of samples",
@@ -458,18 +525,28 @@ def _free_bits(reconstruction: Tensor, rates: Tensor, free: float) -> Tensor:
     return reconstruction.mean() - rates.mean().clamp(min=free)
 
 
-def _probe_free(function: Callable[..., Any]) -> Sequence[Any]:
-    results = []
+def _free_cases() -> Iterable[Any]:
     for points, scale, free in ((7, 1.0, 2.0), (5, 4.0, 1.5), (6, 2.0, 1.0)):
         rates = scale * torch.rand(points, dtype=torch.float64)
-        results.append(function(-10 + _normal(points), rates, free))
-    return results
+        yield -10 + _normal(points), rates, free
+
+
+def _free_bits_by_max(reconstruction, rates, free):
+    return float(reconstruction.mean()) - max(free, float(rates.mean()))
+
+
+def _free_bits_by_cases(reconstruction, rates, free):
+    above = rates.mean() > free
+    return (reconstruction - (rates if above else torch.full_like(rates, free))).mean()
 
 
 free_bits = Exercise(
-    name="free_bits",
     solution=_free_bits,
-    probe=_probe_free,
+    cases=_free_cases,
+    right=(
+        _free_bits_by_max,
+        _free_bits_by_cases,
+    ),
     mistakes=(
         Mistake(
             "each data point by itself",
@@ -512,7 +589,6 @@ free_bits = Exercise(
 # --- predictions ---------------------------------------------------------------------------------
 
 minibatch_cap = Prediction(
-    name="minibatch_cap",
     answer=math.log(64),
     because="The 64 points of a minibatch cannot be told apart by more than log 64 = 4.16 nats.",
     mistakes={
@@ -532,15 +608,29 @@ def _linear_rates(lam: Tensor, beta: float, sigma: float) -> Tensor:
     return (0.5 * torch.log(lam / (beta * sigma**2))).clamp(min=0)
 
 
-def _probe_rates(function: Callable[..., Any]) -> Sequence[Any]:
+def _rates_cases() -> Iterable[Any]:
     lam = torch.tensor([9.0, 3.0, 1.2, 0.3, 0.05], dtype=torch.float64)
-    return [function(lam, 2.0, 0.7), function(lam[:3], 0.4, 1.6), function(lam, 1.0, 0.2)]
+    yield lam, 2.0, 0.7
+    yield lam[:3], 0.4, 1.6
+    yield lam, 1.0, 0.2
+
+
+def _rates_by_where(lam, beta, sigma):
+    noise = beta * sigma * sigma
+    return torch.where(lam > noise, torch.log(torch.sqrt(lam / noise)), 0.0)
+
+
+def _rates_by_numbers(lam, beta, sigma):
+    return [max(0.0, 0.5 * math.log(v) - 0.5 * math.log(beta * sigma**2)) for v in lam.tolist()]
 
 
 linear_rates = Exercise(
-    name="linear_rates",
     solution=_linear_rates,
-    probe=_probe_rates,
+    cases=_rates_cases,
+    right=(
+        _rates_by_where,
+        _rates_by_numbers,
+    ),
     mistakes=(
         Mistake(
             "negative rates",

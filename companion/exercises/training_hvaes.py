@@ -1,16 +1,19 @@
 """Exercises of chapter 10: the quantities one looks at while a hierarchy is trained."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from companion.exercises.checking import Exercise, Mistake, Prediction
+from companion.exercises.checking import Exercise, Function, Mistake, extreme
+from companion.exercises.predicting import Prediction
+from companion.train import linear_warm_up
 
 Encoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 LogLikelihood = Callable[[Tensor], Tensor]
@@ -24,7 +27,6 @@ def _normal(*shape: int) -> Tensor:
 # --- predictions ---------------------------------------------------------------------------------
 
 elbo_from_rates = Prediction(
-    name="elbo_from_rates",
     answer=15.0,
     because="25.8 − (8.2 − 0.4 + 3.0) = 15.0: a negative rate counts with its sign.",
     mistakes={
@@ -41,7 +43,6 @@ elbo_from_rates = Prediction(
 )
 
 rate_without_information = Prediction(
-    name="rate_without_information",
     answer="no",
     because="q(z | x) is the same for every x, so I_q(x; z) = 0; the 2 nats are KL(q(z) ‖ p(z)).",
     mistakes={
@@ -56,22 +57,36 @@ def _free_bits_charge(rates: Tensor, free: float) -> Tensor:
     return rates.mean(1).clamp(min=free).sum()
 
 
-def _probe_charge(function: Callable[..., Any]) -> Sequence[Any]:
+def _charge_cases() -> Iterable[Any]:
     # Levels far above, near and below the threshold, and single rates below zero.
     shift = torch.tensor([[4.0], [0.6], [0.1]], dtype=torch.float64)
     few = torch.tensor([[2.0], [-0.5]], dtype=torch.float64)
-    return [
-        function(shift + _normal(3, 5), 0.8),
-        function(few + 2 * _normal(2, 7), 1.3),
-        function(few + 2 * _normal(2, 7), 4.0),  # all levels together stay below it
-        function(few - 2 + _normal(2, 7), 0.4),  # a mean far below zero, as an inner level may have
-    ]
+    yield shift + _normal(3, 5), 0.8
+    yield few + 2 * _normal(2, 7), 1.3
+    yield few + 2 * _normal(2, 7), 4.0  # all levels together stay below it
+    yield few - 2 + _normal(2, 7), 0.4  # a mean far below zero, as an inner level may have
+
+
+def _charge_by_loop(rates, free):
+    total = 0.0
+    for level in rates:
+        mean = sum(level.tolist()) / len(level)
+        total += mean if mean > free else free
+    return total
+
+
+def _charge_by_where(rates, free):
+    means = torch.einsum("lb->l", rates) / rates.shape[1]
+    return torch.where(means > free, means, free).sum()
 
 
 free_bits_charge = Exercise(
-    name="free_bits_charge",
     solution=_free_bits_charge,
-    probe=_probe_charge,
+    cases=_charge_cases,
+    right=(
+        _charge_by_loop,
+        _charge_by_where,
+    ),
     mistakes=(
         Mistake(
             "the maximum taken for each data point",
@@ -160,15 +175,27 @@ def _each_level(measure: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
     return answer
 
 
-def _probe_norms(function: Callable[..., Any]) -> Sequence[Any]:
-    sizes = [(4, 7), (3, 4), (2, 3)]
-    return [function([[_normal(*shape), _normal(shape[0])] for shape in sizes])]
+def _norms_cases() -> Iterable[Any]:
+    for sizes in ([(4, 7), (3, 4), (2, 3)], [(5, 2), (3, 6)]):
+        yield [[_normal(*shape), _normal(shape[0])] for shape in sizes]
+
+
+def _norms_by_dot(gradients):
+    vectors = [torch.nn.utils.parameters_to_vector(level) for level in gradients]
+    return [torch.dot(v, v).item() ** 0.5 for v in vectors]
+
+
+def _norms_of_norms(gradients):
+    return torch.tensor([np.linalg.norm([g.norm().item() for g in level]) for level in gradients])
 
 
 norm_per_level = Exercise(
-    name="norm_per_level",
     solution=_norm_per_level,
-    probe=_probe_norms,
+    cases=_norms_cases,
+    right=(
+        _norms_by_dot,
+        _norms_of_norms,
+    ),
     mistakes=(
         Mistake(
             "the tensors' norms added up",
@@ -264,37 +291,48 @@ def _two_levels_wrong(wrong: str) -> Callable[..., Tensor]:
     return partial(_two_level_elbo, wrong=wrong)
 
 
-def _probe_two_levels(function: Callable[..., Any]) -> Sequence[Any]:
-    points, pixels, first, second = 5, 6, 4, 3
-    maps = [
-        (_normal(pixels, 2 * first), _normal(2 * first)),
-        (_normal(first, 2 * second), _normal(2 * second)),
-        (_normal(second, 2 * first), _normal(2 * first)),
-    ]
-    weight = _normal(first, pixels)
+def _two_levels_cases() -> Iterable[Any]:
+    for points, pixels, first, second in ((5, 6, 4, 3), (7, 3, 2, 5)):
+        x, weight = _normal(points, pixels), _normal(first, pixels)
+        fixed = x.clone()  # an answer may change its x
+        networks = [
+            _network(*sizes) for sizes in ((pixels, first), (first, second), (second, first))
+        ]
 
-    def network(index: int) -> Encoder:
-        w, b = maps[index]
+        def log_likelihood(z1: Tensor, x: Tensor = fixed, weight: Tensor = weight) -> Tensor:
+            return Normal(torch.tanh(z1 @ weight), 0.7).log_prob(x).sum(-1)
 
-        def apply(u: Tensor) -> tuple[Tensor, Tensor]:
-            mu, logvar = torch.tanh(u @ w / 3 + b).chunk(2, dim=-1)
-            return mu, logvar
+        yield x, _normal(points, first), _normal(points, second), *networks, log_likelihood
 
-        return apply
 
-    x = _normal(points, pixels)
+def _network(inputs: int, outputs: int) -> Encoder:
+    """Return a small random network that gives a mean and a log-variance."""
+    w, b = _normal(inputs, 2 * outputs), _normal(2 * outputs)
 
-    def log_likelihood(z1: Tensor) -> Tensor:
-        return Normal(torch.tanh(z1 @ weight), 0.7).log_prob(x).sum(-1)
+    def apply(u: Tensor) -> tuple[Tensor, Tensor]:
+        mu, logvar = torch.tanh(u @ w / 3 + b).chunk(2, dim=-1)
+        return mu, logvar
 
-    noise = _normal(points, first), _normal(points, second)
-    return [function(x, *noise, network(0), network(1), network(2), log_likelihood)]
+    return apply
+
+
+def _elbo_from_joint_densities(x, eps1, eps2, encode1, encode2, decode2, log_likelihood):
+    def gaussian(mu, logvar):
+        return Independent(Normal(mu, logvar.exp().sqrt()), 1)
+
+    q1 = gaussian(*encode1(x))
+    z1 = q1.mean + q1.stddev * eps1
+    q2 = gaussian(*encode2(z1))
+    z2 = q2.mean + q2.stddev * eps2
+    prior = MultivariateNormal(torch.zeros(z2.shape[1]).to(z2), torch.eye(z2.shape[1]).to(z2))
+    log_p = log_likelihood(z1) + gaussian(*decode2(z2)).log_prob(z1) + prior.log_prob(z2)
+    return log_p - q1.log_prob(z1) - q2.log_prob(z2)
 
 
 two_level_elbo = Exercise(
-    name="two_level_elbo",
     solution=_two_level_elbo,
-    probe=_probe_two_levels,
+    cases=_two_levels_cases,
+    right=(_elbo_from_joint_densities,),
     mistakes=(
         Mistake(
             "minus the ELBO",
@@ -384,14 +422,34 @@ def _warm_up(epoch: int, length: int) -> float:
     return min(1.0, epoch / length)
 
 
-def _probe_warm_up(function: Callable[..., Any]) -> Sequence[Any]:
-    return [[function(epoch, length) for epoch in range(length + 3)] for length in (1, 2, 3, 5)]
+def _warm_up_cases() -> Iterable[Any]:
+    for length in (2, 3, 5):
+        yield 0, length
+    yield extreme("a warm-up of one epoch", 0, 1)
+
+
+def _schedule(function: Function, _: int, length: int) -> list[Tensor]:
+    return [torch.stack([function(epoch, length) for epoch in range(length + 3)])]
+
+
+def _warm_up_by_branches(epoch, length):
+    if epoch >= length:
+        return 1
+    return epoch * (1 / length)
+
+
+def _warm_up_by_the_package(epoch, length):
+    return linear_warm_up(length)(epoch)
 
 
 warm_up = Exercise(
-    name="warm_up",
     solution=_warm_up,
-    probe=_probe_warm_up,
+    cases=_warm_up_cases,
+    look=_schedule,
+    right=(
+        _warm_up_by_branches,
+        _warm_up_by_the_package,
+    ),
     mistakes=(
         Mistake(
             "one epoch early",
@@ -478,8 +536,7 @@ def _whole_for_joint(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.stack([0.5 * (parts[0] + part - whole) for part in parts[1:]])
 
 
-def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
-    results = []
+def _information_cases() -> Iterable[Any]:
     for sizes in ([5, 4, 3, 2], [3, 2, 4]):
         # x, then each block from the one before it: the Markov chain of a bottom-up encoder.
         root = _normal(sizes[0], sizes[0])
@@ -490,14 +547,44 @@ def _probe_information(function: Callable[..., Any]) -> Sequence[Any]:
             row[:, start : start + size] += 0.6 * torch.eye(size).double()
             rows.append(row)
         factor = torch.cat(rows)
-        results.append(function(factor @ factor.mT, sizes))
-    return results
+        yield factor @ factor.mT, sizes
+
+
+def _information_by_entropies(covariance, sizes):
+    """½ log of the ratio of the covariance of z_i before and after x is known."""
+    n = sizes[0]
+    inside, found, start = covariance[:n, :n], [], n
+    for size in sizes[1:]:
+        here = slice(start, start + size)
+        cross = covariance[here, :n]
+        rest = covariance[here, here] - cross @ torch.linalg.solve(inside, cross.mT)
+        found.append(0.5 * (torch.logdet(covariance[here, here]) - torch.logdet(rest)).item())
+        start += size
+    return found
+
+
+def _information_by_kl(covariance, sizes):
+    """KL of the joint from the product of the marginals."""
+    n, found, start = sizes[0], [], sizes[0]
+    for size in sizes[1:]:
+        index = torch.cat([torch.arange(n), torch.arange(start, start + size)])
+        joint = covariance[index][:, index]
+        apart = torch.block_diag(joint[:n, :n], joint[n:, n:])
+        zero = joint.new_zeros(n + size)
+        found.append(
+            kl_divergence(MultivariateNormal(zero, joint), MultivariateNormal(zero, apart))
+        )
+        start += size
+    return torch.stack(found)
 
 
 information_per_level = Exercise(
-    name="information_per_level",
     solution=_information_per_level,
-    probe=_probe_information,
+    cases=_information_cases,
+    right=(
+        _information_by_entropies,
+        _information_by_kl,
+    ),
     mistakes=(
         Mistake(
             "the factor ½ missing",

@@ -1,0 +1,418 @@
+"""What a wrong answer has in common with the right one, where no catalogue knows the mistake.
+
+Every sentence is a fact about numbers: the result equals the right one halved, or what the
+solution gives for a squared input, or an input was changed and the result was not. Facts are tried
+from the plain to the contrived; two slips at once come last.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from companion.exercises.changes import Relations, Values, changes, constant, shapes, show
+from companion.exercises.comparing import apart, close, same, span, wrong
+from companion.exercises.running import Case, Cases, Function, Look, Run, draw, input_names, run
+from companion.exercises.variants import variants
+
+
+class Subject:
+    """What a diagnosis needs of an exercise, and what it has found out about it so far.
+
+    Args:
+        solution: The right answer.
+        others: Right answers written differently, and known mistakes with what is said of them.
+        cases: Draws the inputs.
+        look: Calls a function on the inputs of a case.
+        right: What the solution gives.
+        mistakes: What known mistakes give, by name.
+    """
+
+    def __init__(
+        self,
+        solution: Function,
+        others: Sequence[Function],
+        cases: Cases,
+        look: Look,
+        right: Run,
+        mistakes: Sequence[tuple[str, Run]],
+    ) -> None:
+        self.solution, self.others, self.cases, self.look = solution, others, cases, look
+        self.right, self.mistakes = right, mistakes
+        self.count = right.count
+        self.drawn = draw(cases)
+        self.names = input_names(solution, self.drawn)
+        # Where there is no ordinary case at all, the extreme ones are all there is to look at.
+        every = [*range(len(self.drawn))]
+        self.ordinary = [i for i in every if not self.drawn[i].extreme] or every
+        self.relations = Relations([self.drawn[i] for i in self.ordinary], self.names)
+        self._found: list[tuple[str, Run]] = []
+        self._more = self._slips()
+
+    def run(self, function: Function, cases: Sequence[Case] | None = None) -> Run:
+        """Return what a function gives, on all cases or on those given."""
+        return run(function, cases or draw(self.cases), self.look, count=self.count)
+
+    def slips(self) -> Iterator[tuple[str, Run]]:
+        """Yield what one slip gives: made when first asked for, then kept."""
+        yield from self._found
+        for slip in self._more:
+            self._found.append(slip)
+            yield slip
+
+    def _slips(self) -> Iterator[tuple[str, Run]]:
+        """Make the solution's results for changed inputs, and those of small changes of it."""
+        inputs = ((says, self.run(self.solution, cases)) for says, cases in _other_inputs(self))
+        changed = (
+            (f"is what comes out where {kind}", self.run(variant))
+            for function in (self.solution, *self.others)
+            for kind, variant in variants(function)
+        )
+        for says, other in itertools.chain(inputs, changed):
+            if other.stopped is None and not same(other.results, self.right.results, 1e-9):
+                yield says, other
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """One result of the reader's that is wrong: of each ordinary case, what is there and wanted."""
+
+    part: int
+    got: Values
+    want: Values
+    tolerance: float
+
+    def equals(self, values: Values) -> bool:
+        """Tell whether these are the results, and no right ones."""
+        return (
+            _agree(self.got, values, self.tolerance)
+            and any(bool(torch.isfinite(y).any()) and span(y) > 1e-12 for y in values)
+            and not _agree(values, self.want, self.tolerance)
+        )
+
+
+def diagnose(subject: Subject, answer: Function, ours: Run, tolerance: float) -> str:
+    """Return a sentence or two on an answer that came to an end and is not right.
+
+    Args:
+        subject: The exercise.
+        answer: The reader's function, which is called again on changed inputs.
+        ours: What it gave.
+        tolerance: Relative to the span of a result.
+    """
+    right, ordinary = subject.right.results, subject.ordinary
+    expected, given = len(right[0]), len(ours.results[0])
+    if expected != given:
+        return f"{expected} results are expected; your function returns {given}."
+    parts = [
+        part
+        for part in range(expected)
+        if not all(close(ours.results[i][part], right[i][part], tolerance) for i in ordinary)
+    ]
+    if not parts:
+        return _at_extremes(subject, ours, tolerance)
+    part = parts[0]
+    got, want = [ours.results[i][part] for i in ordinary], [right[i][part] for i in ordinary]
+    which = "Your result" if expected == 1 else f"Result {part + 1} of {expected}"
+    fact = next(_facts(subject, answer, ours, Wrong(part, got, want, tolerance)), None)
+    if fact is None:
+        return _numbers(got, want, which, tolerance)
+    return f"{which} {fact}"
+
+
+def _facts(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Iterator[str]:
+    """Yield what explains a wrong result, each a predicate with its full stop."""
+    says = subject.relations.between(wrong.got, wrong.want, wrong.tolerance)
+    if says:
+        yield _sentence(says)
+    plain = changes(wrong.want)
+    for says, change in plain:
+        if wrong.equals(change(wrong.want)):
+            yield _sentence(says)
+    yield from shapes(wrong.got, wrong.want, wrong.tolerance)
+    yield from _inputs_themselves(subject, wrong)
+    if not all(bool(torch.isfinite(y).all()) for y in wrong.got):
+        return
+    yield from _chance(subject, answer, ours, wrong)
+    yield from _without_effect(subject, answer, ours, wrong)
+    for says, other in subject.slips():
+        if wrong.equals(_part(subject, other, wrong.part)):
+            yield _sentence(says)
+    yield from _one_case(subject, wrong)
+    if sum(y.numel() for y in wrong.want) >= 4:  # fewer numbers are explained by too many pairs
+        yield from _two_slips(subject, wrong, plain)
+    yield from constant(wrong.got, wrong.want)
+
+
+def _sentence(says: str) -> str:
+    return says if says.endswith("?") else f"{says}."
+
+
+def _part(subject: Subject, run: Run, part: int) -> Values:
+    return [run.results[i][part] for i in subject.ordinary]
+
+
+def _agree(some: Values, others: Values, tolerance: float) -> bool:
+    return all(
+        a.shape == b.shape and close(a, b, tolerance) for a, b in zip(some, others, strict=True)
+    )
+
+
+def _inputs_themselves(subject: Subject, wrong: Wrong) -> Iterator[str]:
+    """Yield which input comes back as it is."""
+    for index, name in enumerate(subject.names):
+        values = [subject.drawn[i].inputs[index] for i in subject.ordinary]
+        if all(isinstance(value, Tensor) for value in values) and wrong.equals(
+            [value.detach().double() for value in values]
+        ):
+            yield f"is the input `{name}` as it is."
+
+
+def _chance(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Iterator[str]:
+    """Yield that random draws change a result that needs none."""
+    if not set(ours.notes) - set(subject.right.notes):
+        return
+
+    def later(*inputs: Any) -> Any:
+        torch.rand(1)
+        return answer(*inputs)
+
+    again = subject.run(later)
+    if again.stopped is None and not _agree(_part(subject, again, wrong.part), wrong.got, 1e-9):
+        yield "changes from one call to the next: it is drawn at random, which is not needed here."
+
+
+def _two_slips(
+    subject: Subject, wrong: Wrong, plain: Sequence[tuple[str, Callable[[Values], Values]]]
+) -> Iterator[str]:
+    """Yield two slips that explain the result together."""
+    known = itertools.chain(
+        ((f"looks like this: {name}", other) for name, other in subject.mistakes),
+        subject.slips(),
+    )
+    bases = itertools.chain(
+        (
+            (says, _part(subject, other, wrong.part))
+            for says, other in known
+            if other.stopped is None and len(other.results[0]) > wrong.part
+        ),
+        ((says, change(wrong.want)) for says, change in plain),
+    )
+    for says, values in bases:
+        then = subject.relations.between(wrong.got, values, wrong.tolerance)
+        if then and any(bool(y.any()) for y in values):
+            yield f"shows two slips: it {_bare(says)}; and that {_of(then)}."
+
+
+def _bare(says: str) -> str:
+    return says.split(": ")[0] if says.endswith("?") else says
+
+
+def _of(says: str) -> str:
+    """Say of an intermediate result what `says` says of the right one."""
+    return "is then " + _bare(says).removeprefix("is ").replace("the right one", "what it is")
+
+
+def _one_case(subject: Subject, wrong: Wrong) -> Iterator[str]:
+    """Yield that an answer is right for some inputs alone."""
+    right = [close(a, b, wrong.tolerance) for a, b in zip(wrong.got, wrong.want, strict=True)]
+    if any(right):
+        good, bad = (subject.drawn[subject.ordinary[right.index(v)]] for v in (True, False))
+        yield (
+            f"is right for inputs of {_described(good)}, but not of {_described(bad)}: is a size "
+            f"or a number written into the code?"
+        )
+
+
+def _described(case: Case) -> str:
+    """Describe the inputs of a case by their shapes and numbers."""
+    said = [
+        show(value) if isinstance(value, Tensor) else f"{value:g}"
+        for value in case.inputs
+        if isinstance(value, Tensor | int | float)
+    ]
+    return f"shapes {', '.join(said)}" if said else "one kind"
+
+
+# --- inputs that are changed ---------------------------------------------------------------------
+
+INPUTS: Final[dict[str, Callable[[Any], Any]]] = {
+    "with its sign turned": lambda v: -v,
+    "doubled": lambda v: 2 * v,
+    "halved": lambda v: v / 2,
+    "squared": lambda v: v**2,
+    "replaced by its square root": lambda v: v**0.5,
+    "replaced by its exponential": lambda v: v.exp() if isinstance(v, Tensor) else math.exp(v),
+    "replaced by its logarithm": lambda v: v.log() if isinstance(v, Tensor) else math.log(v),
+    "replaced by 1 divided by it": lambda v: 1 / v,
+    "replaced by 0": lambda v: 0 * v,
+    "replaced by 1": lambda v: 0 * v + 1,
+    "transposed": lambda v: v.mT,
+    "turned round along its first axis": lambda v: v.flip(0),
+    "averaged over its first axis": lambda v: v.mean(0, keepdim=True),
+}
+
+
+def _other_inputs(subject: Subject) -> Iterator[tuple[str, list[Case]]]:
+    """Yield cases with an input changed, or two exchanged, and what is then said."""
+    for (i, first), (j, second) in itertools.combinations(enumerate(subject.names), 2):
+        cases = draw(subject.cases)
+        if all(_alike(case.inputs[i], case.inputs[j]) for case in cases):
+            swapped = [_put(_put(c, i, c.inputs[j]), j, c.inputs[i]) for c in cases]
+            yield f"is the right one for `{first}` and `{second}` exchanged", swapped
+    for index, name in enumerate(subject.names):
+        for how, change in INPUTS.items():
+            try:
+                cases = [_changed(case, index, change) for case in draw(subject.cases)]
+            except Exception:  # the change does not suit this input
+                continue
+            yield f"is the right one for `{name}` {how}", cases
+
+
+def _alike(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return first.shape == second.shape
+    return type(first) is type(second)
+
+
+def _put(case: Case, index: int, value: Any) -> Case:
+    return replace(case, inputs=(*case.inputs[:index], value, *case.inputs[index + 1 :]))
+
+
+def _changed(case: Case, index: int, change: Callable[[Any], Any]) -> Case:
+    return _put(case, index, _applied(case.inputs[index], change))
+
+
+def _applied(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Return an input changed: each tensor of a list, and what a function returns."""
+    if isinstance(value, list):
+        return [_applied(item, change) for item in value]
+    if isinstance(value, tuple):
+        return tuple(_applied(item, change) for item in value)
+    if isinstance(value, Tensor):
+        return change(value) if value.is_floating_point() else _refuse(value)
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        return change(float(value)) if isinstance(value, float) else _refuse(value)
+    if callable(value):
+        return lambda *inputs: _applied(value(*inputs), change)
+    return _refuse(value)
+
+
+def _refuse(value: Any) -> Any:
+    raise TypeError(type(value))
+
+
+def _without_effect(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Iterator[str]:
+    """Yield an input, or all of an axis but one entry, that the answer does not notice."""
+    first = subject.drawn[subject.ordinary[0]]
+    for index, name in enumerate(subject.names):
+        for says, change in _disturbances(first.inputs[index], f"`{name}`"):
+            runs = []
+            for function in (subject.solution, answer):
+                cases = draw(subject.cases)
+                try:
+                    changed = [_changed(cases[i], index, change) for i in subject.ordinary]
+                except Exception:  # the change does not suit this input
+                    break
+                runs.append(subject.run(function, changed))
+            if len(runs) < 2 or any(run.stopped for run in runs):
+                continue
+            theirs, mine = ([values[wrong.part] for values in run.results] for run in runs)
+            noticed = [close(a, b, 1e-4) for a, b in zip(theirs, wrong.want, strict=True)]
+            if not any(noticed) and all(map(torch.equal, mine, wrong.got)):
+                yield says
+
+
+def _disturbances(value: Any, name: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Yield ways to change an input, each with what is said of an answer that does not notice."""
+    yield f"does not change with {name}: is this input used?", _disturbed
+    if not isinstance(value, Tensor):
+        return
+    for axis, length in enumerate(value.shape):
+        for kept, word in ((0, "first"), (-1, "last")) if length > 1 else ():
+
+            def but_one(v: Tensor, axis: int = axis, kept: int = kept) -> Tensor:
+                changed = _disturbed(v)
+                changed.select(axis, kept).copy_(v.select(axis, kept))
+                return changed
+
+            yield (
+                f"depends on nothing of {name} but the {word} entry along axis {axis}: are the "
+                f"others used?",
+                but_one,
+            )
+
+
+def _disturbed(value: Any) -> Any:
+    """Return a number or tensor changed everywhere, each entry by another factor."""
+    if isinstance(value, Tensor):
+        steps = torch.arange(value.numel(), dtype=value.dtype).reshape(value.shape)
+        return value.detach() * (1.2 + 0.15 * torch.sin(7 * steps + 1))
+    return 1.2 * value
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def _at_extremes(subject: Subject, ours: Run, tolerance: float) -> str:
+    """Say on what an answer fails that is right on ordinary inputs."""
+    for case, got, want in zip(subject.drawn, ours.results, subject.right.results, strict=True):
+        for mine, theirs in zip(got, want, strict=True):
+            if close(mine, theirs, tolerance):
+                continue
+            start = f"Right on ordinary inputs, but for {case.extreme} your"
+            if mine.shape != theirs.shape:
+                return f"{start} result has shape {show(mine)}; {show(theirs)} is expected."
+            (a, b), (value, _) = _worst(mine, theirs, tolerance)
+            if not math.isfinite(value):
+                why = "An exponential, a logarithm or a quotient leaves the range of numbers."
+            else:
+                why = "Is there a clamp, an ε or a replaced NaN, or a case left out?"
+            return f"{start} function gives {a} where {b} is expected. {why}"
+    raise AssertionError("nothing is wrong")
+
+
+def _numbers(got: Values, want: Values, which: str, tolerance: float) -> str:
+    """Say how far a wrong answer is from the right one, where nothing explains it."""
+    ours, theirs = next(
+        (a, b) for a, b in zip(got, want, strict=True) if not close(a, b, tolerance)
+    )
+    bad = wrong(ours, theirs, tolerance)
+    (a, b), (value, _) = _worst(ours, theirs, tolerance)
+    if not math.isfinite(value):
+        places = (
+            "" if bad.numel() == ours.numel() else f" at {bad.numel()} of {ours.numel()} places"
+        )
+        return (
+            f"{which} is {a}{places} where {b} is expected. Is a logarithm taken of zero, or "
+            f"something divided by it?"
+        )
+    if (ours - theirs).abs().max() < 1e-3 * span(theirs):
+        return (
+            f"{which} is nearly right: {a} where {b} is expected. Is a small ε added, a value "
+            f"clamped, or a number rounded?"
+        )
+    if bad.numel() <= ours.numel() / 2:
+        return (
+            f"{which} is right at {ours.numel() - bad.numel()} of {ours.numel()} places; elsewhere "
+            f"it is {a}, say, where {b} is expected."
+        )
+    return (
+        f"Not yet: where {b} is expected your function gives {a}. No known mistake gives this "
+        f"number."
+    )
+
+
+def _worst(
+    ours: Tensor, theirs: Tensor, tolerance: float
+) -> tuple[tuple[str, str], tuple[float, float]]:
+    """Return two numbers that differ, the first that is not finite or the farthest apart."""
+    bad = wrong(ours, theirs, tolerance)
+    mine, right = ours.flatten()[bad], theirs.flatten()[bad]
+    at = (mine - right).abs().nan_to_num(nan=math.inf).argmax()
+    values = mine[at].item(), right[at].item()
+    return apart(*values), values
