@@ -5,6 +5,10 @@ it shows ipywidgets and calls the function as they move. In the published page t
 kernel: the build draws every frame once and writes them, with plain range inputs and a few lines
 of script, into one block of HTML that asks nothing of any other host. The environment variable
 ``COMPANION_EXPLORE=page``, set by the build, says which.
+
+What is drawn depends on the values alone: the book's style holds in it, whatever the reader's, and
+random generators and matplotlib's settings are afterwards as they were. Where the function stops,
+a kernel shows its message in place of the picture, and a build fails.
 """
 
 import base64
@@ -15,39 +19,50 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, final
 
-from companion._checks import check_count
+from companion._context import preserved
+from companion._controls import Control, make_control
 
 __all__ = ["Explorer", "explore"]
 
 FRAME_BYTES: Final = 12_000
 EXPLORER_BYTES: Final = 1_500_000
+# How many explorers of this process have had these frames, by their hash.
+COPIES: Final[Counter[str]] = Counter()
 
 
 def explore(
     draw: Callable[..., Any],
     *,
     labels: Mapping[str, str] | None = None,
-    alt: str | None = None,
-    **controls: Sequence[Any],
+    alt: str | Callable[..., str] = "",
+    start: Mapping[str, Any] | None = None,
+    **controls: Iterable[Any],
 ) -> "Explorer":
     """Make an explorer: one slider for each control, one figure for each combination.
 
     Args:
-        draw: Pure function that takes each control by name and returns a matplotlib ``Figure``.
+        draw: Pure function that takes each control by name and returns a matplotlib ``Figure``
+            or its ``Axes``.
         labels: What a control is called beside its slider, in Unicode; its name by default.
-        alt: What the figure shows, for readers who cannot see it.
-        controls: For each control the sequence of its values; the first is where it starts.
+        alt: What the figure shows, for readers who cannot see it; the values of its controls are
+            put before it. Or a function of the controls that returns the whole text of a frame.
+        start: For each control the value that is shown first; by default the first one given.
+        controls: For each control its values: a list, range, 1-D array or tensor, or a generator.
+            Sliders have numbers in increasing order and anything else in the order given.
 
     Returns:
         An object that shows itself as the last expression of a cell.
 
-    >>> explore(lambda beta: None, labels={"beta": "β"}, beta=[0.1, 1, 4]).num_frames
+    >>> explore(lambda beta: None, labels={"beta": "β"}, beta=[1, 0.1, 4]).num_frames
     3
     """
-    return Explorer(draw, controls, dict(labels or {}), alt or "")
+    return Explorer(draw, controls, dict(labels or {}), alt, dict(start or {}))
 
 
 @final
@@ -57,9 +72,10 @@ class Explorer:
     def __init__(
         self,
         draw: Callable[..., Any],
-        controls: Mapping[str, Sequence[Any]],
+        controls: Mapping[str, Iterable[Any]],
         labels: Mapping[str, str],
-        alt: str,
+        alt: str | Callable[..., str],
+        start: Mapping[str, Any],
     ) -> None:
         if not callable(draw):
             raise TypeError(f"draw must be a function that returns a Figure, got {draw!r}")
@@ -67,26 +83,23 @@ class Explorer:
             raise ValueError(
                 "controls is empty; name at least one, e.g. explore(draw, beta=[1, 4])"
             )
-        for name, values in controls.items():
-            if not hasattr(values, "__len__"):
-                raise TypeError(
-                    f"{name} must be a sequence of values such as [0.1, 1], got {values!r}"
+        if not (callable(alt) or isinstance(alt, str)):
+            raise TypeError(f"alt must be a text or a function that returns one, got {alt!r}")
+        for argument, named in (("labels", labels), ("start", start)):
+            if unknown := set(named) - set(controls):
+                raise ValueError(
+                    f"{argument} names no control: {sorted(unknown)}; controls: {list(controls)}"
                 )
-            check_count(len(values), f"number of values of {name}")
-        unknown = set(labels) - set(controls)
-        if unknown:
-            raise ValueError(
-                f"labels names no control: {sorted(unknown)}; controls: {list(controls)}"
-            )
         self.draw: Final = draw
-        self.controls: Final = {name: list(values) for name, values in controls.items()}
-        self.labels: Final = {name: labels.get(name, name) for name in controls}
         self.alt: Final = alt
+        self.controls: Final[dict[str, Control]] = {
+            name: make_control(name, values, labels, start) for name, values in controls.items()
+        }
 
     @property
     def num_frames(self) -> int:
         """Number of combinations of the controls' values."""
-        return math.prod(len(values) for values in self.controls.values())
+        return math.prod(len(control.values) for control in self.controls.values())
 
     def _ipython_display_(self) -> None:
         """Show widgets in a live kernel, or the block of HTML when the book is built."""
@@ -101,33 +114,48 @@ class Explorer:
         """Return ipywidgets that redraw the figure as their sliders move."""
         import ipywidgets
 
-        sliders = {
-            name: ipywidgets.SelectionSlider(
-                options=[(_show(value), value) for value in values],
-                description=self.labels[name],
+        # A slider's value is a position: any object may stand there, even one that is not equal
+        # to itself. `Image` has no alternative text, so the picture is HTML.
+        sliders = [
+            ipywidgets.SelectionSlider(
+                options=[(text, position) for position, text in enumerate(control.shown)],
+                description=control.label,
                 style={"description_width": "initial"},
                 layout={"width": "420px", "max_width": "100%"},
             )
-            for name, values in self.controls.items()
-        }
-        picture = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+            for control in self.controls.values()
+        ]
+        picture = ipywidgets.HTML()
 
         def redraw(_: object = None) -> None:
-            values = {name: slider.value for name, slider in sliders.items()}
-            picture.value = _render(self.draw(**values), 100)
+            positions = [slider.value for slider in sliders]
+            try:
+                png, alt = self._frame(positions, 100)
+            except (Exception, SystemExit) as error:
+                picture.value = _message(error, self._at(positions))
+            else:
+                picture.value = (
+                    f'<img alt="{html.escape(alt)}" style="max-width: 100%" '
+                    f'src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+                )
 
-        for slider in sliders.values():
+        for slider, control in zip(sliders, self.controls.values(), strict=True):
+            slider.index = control.start
             slider.observe(redraw, names="value")
         redraw()
-        return ipywidgets.VBox([*sliders.values(), picture])
+        return ipywidgets.VBox([*sliders, picture])
 
     def page(self) -> str:
         """Return the block of HTML: every frame, the sliders, and the script that joins them."""
-        frames = [
-            _small(self.draw(**dict(zip(self.controls, values, strict=True))))
-            for values in itertools.product(*self.controls.values())
-        ]
-        block = _block(self, [base64.b64encode(frame).decode() for frame in frames])
+        frames = []
+        for positions in itertools.product(*(range(len(c.values)) for c in self.controls.values())):
+            try:
+                png, alt = self._frame(positions, 130)
+                frames.append((base64.b64encode(_small(png)).decode(), alt))
+            except Exception as error:
+                error.add_note(f"The explorer stopped at {self._at(positions)}.")
+                raise
+        block = _block(self, frames)
         if len(block) > EXPLORER_BYTES:
             raise ValueError(
                 f"the explorer takes {len(block):,} bytes in the page, more than "
@@ -135,24 +163,78 @@ class Explorer:
             )
         return block
 
+    def _at(self, positions: Sequence[int]) -> str:
+        """Say where the sliders stand: "β = 0.5, σ = 2"."""
+        each = zip(self.controls.values(), positions, strict=True)
+        return ", ".join(f"{control.label} = {control.shown[i]}" for control, i in each)
 
-def _render(figure: Any, size: int) -> bytes:
-    """Return the figure as a PNG `size` dots to the inch, and close it."""
+    def _frame(self, positions: Sequence[int], dpi: int) -> tuple[bytes, str]:
+        """Draw at these positions of the sliders; return a PNG and its alternative text."""
+        each = zip(self.controls.items(), positions, strict=True)
+        values = {name: control.values[i] for (name, control), i in each}
+        with _isolated():
+            png = _png(self.draw(**values), dpi)
+            alt = self.alt(**values) if callable(self.alt) else self.alt
+        if not isinstance(alt, str):
+            raise TypeError(f"alt must return a text, got {type(alt).__name__}")
+        if callable(self.alt):
+            return png, alt
+        return png, ": ".join(filter(None, [self._at(positions), alt]))
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Draw in the book's style, whatever the reader's; close what was opened and restore the rest.
+
+    A figure that stays open is shown once more, under a cell that has nothing to do with it.
+    """
+    import matplotlib as mpl
     from matplotlib import pyplot as plt
 
+    from companion.plots import STYLE
+
+    before = plt.get_fignums()
+    with preserved(), mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update({**STYLE, "interactive": False})
+        try:
+            yield
+        finally:
+            for number in set(plt.get_fignums()).difference(before):
+                plt.close(number)
+
+
+def _png(drawn: Any, dpi: int) -> bytes:
+    """Return what `draw` returned as a PNG of so many dots to the inch."""
+    from matplotlib.axes import Axes
+
+    figure = drawn.figure.figure if isinstance(drawn, Axes) else drawn  # the root of a subfigure
     if not hasattr(figure, "savefig"):
-        raise TypeError(f"draw must return a matplotlib Figure, got {type(figure).__name__}")
+        got = "None" if drawn is None else type(drawn).__name__
+        raise TypeError(f"draw must return a matplotlib Figure, got {got}; end it in return figure")
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=size)
-    plt.close(figure)
+    figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 
-def _small(figure: Any) -> bytes:
-    """Return the figure as WebP of at most `FRAME_BYTES`, as good as that allows."""
+def _message(error: BaseException, at: str) -> str:
+    """Return the HTML that stands in place of a picture that could not be drawn."""
+    whole = traceback.TracebackException.from_exception(error)
+    # A SyntaxError begins with the place, which is indented; some messages with an empty line.
+    lines = "".join(whole.format_exception_only()).replace(": \n", ": ", 1).splitlines()
+    first = next(line for line in lines if not line.startswith(" "))
+    return (
+        f'<div role="alert" style="border-left: 4px solid #D55E00; padding: 0.3em 1em">'
+        f"<b>{html.escape(first)}</b><br>at {html.escape(at)}<details><summary>Where</summary><pre>"
+        f"{html.escape(''.join(whole.format()))}</pre></details></div>"
+    )
+
+
+def _small(png: bytes) -> bytes:
+    """Return a picture as WebP of at most `FRAME_BYTES`, as good as that allows."""
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(_render(figure, 130))).convert("RGB")
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
     # Lines and text keep their edges in a small palette, with room for rare colours beside many
     # greys; pictures do better with loss.
     coverage = Image.Quantize.MAXCOVERAGE
@@ -178,30 +260,32 @@ def _small(figure: Any) -> bytes:
     )
 
 
-def _show(value: Any) -> str:
-    """Return a control's value as its reader sees it."""
-    return f"{value:g}".replace("-", "−") if isinstance(value, float) else str(value)
-
-
-def _block(explorer: Explorer, frames: list[str]) -> str:
+def _block(explorer: Explorer, frames: list[tuple[str, str]]) -> str:
     """Return the explorer's HTML: frames are in the order of itertools.product."""
-    # A name from the content: unique in the page, and the same in every build.
-    content = "".join([*explorer.labels, *frames]).encode()
-    uid = f"explorer-{hashlib.sha256(content).hexdigest()[:12]}"
-    alt = html.escape(explorer.alt, quote=True)
+    # A name from the frames and the number of their copies: unique in the page, and the same in
+    # every build, which runs each page's cells in a process of their own.
+    controls = explorer.controls
+    digest = hashlib.sha256(json.dumps(frames).encode()).hexdigest()[:12]
+    COPIES[digest] += 1
+    uid = f"explorer-{digest}" + (f"-{COPIES[digest]}" if COPIES[digest] > 1 else "")
+    first = 0
+    for control in controls.values():
+        first = first * len(control.shown) + control.start
     pictures = "".join(
-        f'<img alt="{alt}" src="data:image/webp;base64,{frame}"{" hidden" if i else ""}>'
-        for i, frame in enumerate(frames)
+        f'<img alt="{html.escape(alt)}" src="data:image/webp;base64,{frame}"'
+        f"{'' if i == first else ' hidden'}>"
+        for i, (frame, alt) in enumerate(frames)
     )
     rows = "".join(
-        f'<label for="{uid}-{name}">{html.escape(explorer.labels[name])}</label>'
-        f'<input type="range" id="{uid}-{name}" min="0" max="{len(values) - 1}" step="1" value="0" '
-        f'aria-valuetext="{html.escape(_show(values[0]), quote=True)}" autocomplete="off">'
-        f'<output for="{uid}-{name}">{html.escape(_show(values[0]))}</output>'
-        for name, values in explorer.controls.items()
+        f'<label for="{uid}-{name}">{html.escape(control.label)}</label>'
+        f'<input type="range" id="{uid}-{name}" min="0" max="{len(control.shown) - 1}" step="1" '
+        f'value="{control.start}" aria-valuetext="{html.escape(control.shown[control.start])}" '
+        f'autocomplete="off">'
+        f'<output for="{uid}-{name}">{html.escape(control.shown[control.start])}</output>'
+        for name, control in controls.items()
     )
-    shown = json.dumps([[_show(v) for v in values] for values in explorer.controls.values()])
-    script = _SCRIPT.replace("UID", uid).replace("SHOWN", shown.replace("<", "\\u003c"))
+    shown = json.dumps([control.shown for control in controls.values()]).replace("<", "\\u003c")
+    script = _SCRIPT.replace("UID", uid).replace("SHOWN", shown)
     return (
         f'<figure class="explorer" id="{uid}"><div class="explorer-frames">{pictures}</div>'
         f'<div class="explorer-controls">{rows}</div></figure><script>{script}</script>'
@@ -214,7 +298,7 @@ _SCRIPT: Final = """
   const root = document.getElementById("UID"), shown = SHOWN;
   const frames = root.querySelectorAll("img"), inputs = root.querySelectorAll("input");
   const outputs = root.querySelectorAll("output");
-  let current = 0;
+  let current = [...frames].findIndex(frame => !frame.hidden);
   const update = () => {
     let next = 0;
     inputs.forEach((input, i) => {

@@ -3,53 +3,18 @@
 import base64
 import io
 import re
-from html.parser import HTMLParser
 
 import ipywidgets
-import matplotlib as mpl
+import numpy as np
 import pytest
+from explorers import Live, Page, agg, draw, page
 from matplotlib import pyplot as plt
 from PIL import Image
 
 from companion import explore as module
 from companion.explore import explore
 
-
-@pytest.fixture(autouse=True)
-def agg():
-    backend = mpl.get_backend()
-    mpl.use("Agg")
-    yield
-    assert not plt.get_fignums(), "a drawn figure was left open"
-    mpl.use(backend)
-
-
-def draw(a, b="x"):
-    figure, ax = plt.subplots(figsize=(2, 1))
-    ax.set_title(f"{a} {b}")
-    return figure
-
-
-class Page(HTMLParser):
-    """The elements of a block, with their attributes, in order."""
-
-    def __init__(self, block):
-        super().__init__()
-        self.elements, self.text = [], []
-        self.feed(block)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.text.append(data)
-
-    def of(self, tag):
-        return [attrs for name, attrs in self.elements if name == tag]
-
-
-def page(**kwargs):
-    return Page(explore(draw, **kwargs).page())
+__all__ = ["agg"]
 
 
 def test_one_frame_for_each_combination_in_order():
@@ -93,7 +58,7 @@ def test_sliders_are_labelled_and_speak_their_value():
     assert second["aria-valuetext"] == "x"
     assert "β" in block.text
     assert "b" in block.text
-    assert {image["alt"] for image in block.of("img")} == {'a "figure" <of> two'}
+    assert block.of("img")[1]["alt"] == 'β = −0.5, b = y: a "figure" <of> two'
     script = block.text[-1]
     assert '["\\u22120.5", "0.001", "40"]' in script or '["−0.5", "0.001", "40"]' in script
 
@@ -106,15 +71,31 @@ def test_a_page_asks_nothing_of_any_host():
         assert word not in without_frames
 
 
-def test_two_explorers_of_a_page_do_not_share_names():
-    first, second = (page(a=values).of("figure")[0]["id"] for values in ([1, 2], [1, 3]))
-    assert first != second
-    assert first == page(a=[1, 2]).of("figure")[0]["id"], "the same in every build"
+def test_two_explorers_of_a_page_do_not_share_names(monkeypatch):
+    def names():
+        monkeypatch.setattr(module, "COPIES", module.Counter())
+        pages = [page(a=a, start={"a": a[-1]}) for a in ([1, 2], [1, 3], [1, 2], [2, 1], [1, 2])]
+        return [block.of("figure")[0]["id"] for block in pages]
+
+    first = names()
+    assert len(set(first)) == 5
+    assert names() == first, "the same in every build"
+    for block in (page(a=[1, 2]), page(a=[1, 2])):
+        (control,), (label,) = block.of("input"), block.of("label")
+        assert control["id"] == label["for"] == block.of("output")[0]["for"]
+        assert control["id"].startswith(block.of("figure")[0]["id"])
+        assert block.of("figure")[0]["id"] in block.text[-1]
 
 
 def test_text_cannot_close_the_script():
     block = explore(draw, labels={"a": "</script>"}, a=["</script>", "b"]).page()
     assert block.count("</script>") == 1
+
+
+@pytest.mark.parametrize("argument", ["labels", "start"])
+def test_a_name_that_is_no_control_is_refused(argument):
+    with pytest.raises(ValueError, match=rf"{argument} names no control: \['c'\]; .*\['a'\]"):
+        explore(draw, a=[1], **{argument: {"c": "x"}})
 
 
 def test_too_much_for_a_page(monkeypatch):
@@ -130,8 +111,6 @@ def test_too_much_for_a_frame(monkeypatch):
 
 
 def test_a_photograph_takes_the_lossy_way():
-    import numpy as np
-
     def noise(a):
         figure, ax = plt.subplots(figsize=(2, 1))
         ax.imshow(np.random.default_rng(a).random((40, 80, 3)))
@@ -147,18 +126,21 @@ def test_a_live_kernel_gets_sliders_that_redraw():
         calls.append(values)
         return draw(**values)
 
-    box = explore(spy, labels={"a": "β"}, a=[0.5, 2.0], b=["x", "y", "z"]).widget()
-    first, second, picture = box.children
+    live = Live(spy, labels={"a": "β"}, alt='"<x>', a=[0.5, 2.0], b=["x", "y", "z"])
+    first, _ = live.sliders
     assert isinstance(first, ipywidgets.SelectionSlider)
     assert first.description == "β"
     assert [label for label, _ in first.options] == ["0.5", "2"]
     assert calls == [{"a": 0.5, "b": "x"}], "one figure, not every frame"
-    before = bytes(picture.value)
-    first.value = 2.0
-    second.value = "z"
+    before = live.look()
+    assert before["alt"] == 'β = 0.5, b = x: "<x>'
+    after = live.move("2", "z")
     assert calls[1:] == [{"a": 2.0, "b": "x"}, {"a": 2.0, "b": "z"}]
-    assert bytes(picture.value) != before
-    assert bytes(picture.value).startswith(b"\x89PNG")
+    assert after["alt"] == 'β = 2, b = z: "<x>'
+    assert after["src"] != before["src"]
+    kind, png = after["src"].split(";base64,")
+    assert kind == "data:image/png"
+    assert Image.open(io.BytesIO(base64.b64decode(png))).size == (200, 100)
 
 
 @pytest.mark.parametrize("where", ["page", "", None])
@@ -189,3 +171,38 @@ def test_draw_is_called_with_the_values_as_they_are():
     explore(spy, a=[value, None]).page()
     assert seen[0] is value
     assert seen[1] is None
+
+
+def test_alternative_texts_say_what_their_frame_shows():
+    def alt(a, b):
+        return f"{a:.2f} & {b}"
+
+    kwargs = {"a": [2.0, 0.5], "b": ["x", "y"], "alt": alt}
+    alts = [image["alt"] for image in page(**kwargs).of("img")]
+    assert alts == ["0.50 & x", "0.50 & y", "2.00 & x", "2.00 & y"]
+    live = Live(draw, **kwargs)
+    assert live.look()["alt"] == "2.00 & x"
+    assert live.move("0.5", "y")["alt"] == "0.50 & y"
+    assert {image["alt"] for image in page(a=[1, 2]).of("img")} == {"a = 1", "a = 2"}
+    assert "alt must return a text, got int" in Live(draw, a=[1], alt=lambda a: a).look()
+    with pytest.raises(TypeError, match="alt"):
+        explore(draw, a=[1], alt=3)
+
+
+@pytest.mark.parametrize(
+    ("start", "position", "frame"),
+    [({}, (2, 0), 4), ({"b": "y"}, (2, 1), 5), ({"a": 1, "b": "y"}, (0, 1), 1)],
+)
+def test_numbers_are_sorted_and_the_start_is_shown_first(start, position, frame):
+    kwargs = {"a": [4.0, 1, 2], "b": ["x", "y"], "start": start}
+    block = page(**kwargs)
+    shown = [i for i, image in enumerate(block.of("img")) if "hidden" not in image]
+    assert shown == [frame]
+    controls = block.of("input")
+    assert tuple(int(control["value"]) for control in controls) == position
+    texts = [["1", "2", "4"][position[0]], ["x", "y"][position[1]]]
+    assert [control["aria-valuetext"] for control in controls] == texts
+    assert block.text[1:4:2] == texts, "beside the sliders"
+    live = Live(draw, **kwargs)
+    assert [slider.label for slider in live.sliders] == texts
+    assert live.look()["alt"] == block.of("img")[frame]["alt"]

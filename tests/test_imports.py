@@ -16,14 +16,15 @@ PACKAGE = Path(__file__).parents[1] / "companion"
 # package itself, `companion`, gathers the rows before it, and only those after it may ask it.
 RANKS = [
     {"_checks"},
-    {"_context"},
+    {"_context", "_controls"},
     {"distributions"},
     {"conditionals", "data"},
     {"autoregressive", "models"},
     {"objectives"},
     {"exact", "diffusion", "diagnostics", "ensemble", "train", "weights"},
     {""},
-    {"plots", "explore"},
+    {"plots"},
+    {"explore"},
     {"exercises"},
 ]
 # And within a package: its own `__init__` gathers them all, and none of them asks it.
