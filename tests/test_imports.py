@@ -27,14 +27,22 @@ RANKS = [
     {"explore"},
     {"exercises"},
 ]
+# The engine of the exercises stands below the chapters.
+ENGINE = [
+    {"verdicts", "comparing", "isolating", "variants"},
+    {"predicting", "inspecting", "running"},
+    {"changes", "inputs"},
+    {"diagnosis"},
+    {"checking"},
+]
 # And within a package: its own `__init__` gathers them all, and none of them asks it.
 INSIDE = {
     "exact": [{"blocks", "discrete", "linear"}, {"chain", "optimal", "quadrature"}],
     "diffusion": [{"schedule"}, {"denoisers"}, {"model"}, {"bounds"}],
     "diagnostics": [{"disentanglement", "information", "samples"}],
     "exercises": [
-        {"checking"},
-        {path.stem for path in (PACKAGE / "exercises").glob("*.py")} - {"__init__", "checking"},
+        *ENGINE,
+        {path.stem for path in (PACKAGE / "exercises").glob("*.py")} - {"__init__"}.union(*ENGINE),
     ],
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

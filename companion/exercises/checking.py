@@ -11,28 +11,13 @@ from typing import Any
 
 from companion.exercises.comparing import close, same
 from companion.exercises.diagnosis import Subject, diagnose
-from companion.exercises.running import (
-    SLOW,
-    Cases,
-    Function,
-    Look,
-    Run,
-    draw,
-    extreme,
-    forbidden,
-    quiet,
-    run,
-)
+from companion.exercises.isolating import quiet
+from companion.exercises.running import SLOW, Cases, Look, Run, draw, run
+from companion.exercises.running import Function as Function
+from companion.exercises.running import extreme as extreme
+from companion.exercises.running import forbidden as forbidden
 from companion.exercises.variants import changed
 from companion.exercises.verdicts import CORRECT, NOT_ATTEMPTED, say
-
-__all__ = [
-    "Exercise",
-    "Function",
-    "Mistake",
-    "extreme",
-    "forbidden",
-]
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,15 @@ from the plain to the contrived; two slips at once come last.
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from companion.exercises.changes import Relations, Values, changes, constant, shapes, show
 from companion.exercises.comparing import apart, close, same, span, wrong
+from companion.exercises.inputs import changed, disturbances, other_inputs
 from companion.exercises.running import Case, Cases, Function, Look, Run, draw, input_names, run
 from companion.exercises.variants import variants
 
@@ -60,19 +61,26 @@ class Subject:
     def slips(self) -> Iterator[tuple[str, Run]]:
         """Yield what one slip gives: made when first asked for, then kept."""
         yield from self._found
-        for slip in self._more:
-            self._found.append(slip)
-            yield slip
+        try:
+            for slip in self._more:
+                self._found.append(slip)
+                yield slip
+        except KeyboardInterrupt:  # it ends a generator
+            self._found, self._more = [], self._slips()
+            raise
 
     def _slips(self) -> Iterator[tuple[str, Run]]:
         """Make the solution's results for changed inputs, and those of small changes of it."""
-        inputs = ((says, self.run(self.solution, cases)) for says, cases in _other_inputs(self))
-        changed = (
+        inputs = (
+            (says, self.run(self.solution, cases))
+            for says, cases in other_inputs(self.names, self.cases)
+        )
+        slips = (
             (f"is what comes out where {kind}", self.run(variant))
             for function in (self.solution, *self.others)
             for kind, variant in variants(function)
         )
-        for says, other in itertools.chain(inputs, changed):
+        for says, other in itertools.chain(inputs, slips):
             if other.stopped is None and not same(other.results, self.right.results, 1e-9):
                 yield says, other
 
@@ -238,121 +246,25 @@ def _described(case: Case) -> str:
     return f"shapes {', '.join(said)}" if said else "one kind"
 
 
-# --- inputs that are changed ---------------------------------------------------------------------
-
-INPUTS: Final[dict[str, Callable[[Any], Any]]] = {
-    "with its sign turned": lambda v: -v,
-    "doubled": lambda v: 2 * v,
-    "halved": lambda v: v / 2,
-    "squared": lambda v: v**2,
-    "replaced by its square root": lambda v: v**0.5,
-    "replaced by its exponential": lambda v: v.exp() if isinstance(v, Tensor) else math.exp(v),
-    "replaced by its logarithm": lambda v: v.log() if isinstance(v, Tensor) else math.log(v),
-    "replaced by 1 divided by it": lambda v: 1 / v,
-    "replaced by 0": lambda v: 0 * v,
-    "replaced by 1": lambda v: 0 * v + 1,
-    "transposed": lambda v: v.mT,
-    "turned round along its first axis": lambda v: v.flip(0),
-    "averaged over its first axis": lambda v: v.mean(0, keepdim=True),
-}
-
-
-def _other_inputs(subject: Subject) -> Iterator[tuple[str, list[Case]]]:
-    """Yield cases with an input changed, or two exchanged, and what is then said."""
-    for (i, first), (j, second) in itertools.combinations(enumerate(subject.names), 2):
-        cases = draw(subject.cases)
-        if all(_alike(case.inputs[i], case.inputs[j]) for case in cases):
-            swapped = [_put(_put(c, i, c.inputs[j]), j, c.inputs[i]) for c in cases]
-            yield f"is the right one for `{first}` and `{second}` exchanged", swapped
-    for index, name in enumerate(subject.names):
-        for how, change in INPUTS.items():
-            try:
-                cases = [_changed(case, index, change) for case in draw(subject.cases)]
-            except Exception:  # the change does not suit this input
-                continue
-            yield f"is the right one for `{name}` {how}", cases
-
-
-def _alike(first: Any, second: Any) -> bool:
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return first.shape == second.shape
-    return type(first) is type(second)
-
-
-def _put(case: Case, index: int, value: Any) -> Case:
-    return replace(case, inputs=(*case.inputs[:index], value, *case.inputs[index + 1 :]))
-
-
-def _changed(case: Case, index: int, change: Callable[[Any], Any]) -> Case:
-    return _put(case, index, _applied(case.inputs[index], change))
-
-
-def _applied(value: Any, change: Callable[[Any], Any]) -> Any:
-    """Return an input changed: each tensor of a list, and what a function returns."""
-    if isinstance(value, list):
-        return [_applied(item, change) for item in value]
-    if isinstance(value, tuple):
-        return tuple(_applied(item, change) for item in value)
-    if isinstance(value, Tensor):
-        return change(value) if value.is_floating_point() else _refuse(value)
-    if isinstance(value, float | int) and not isinstance(value, bool):
-        return change(float(value)) if isinstance(value, float) else _refuse(value)
-    if callable(value):
-        return lambda *inputs: _applied(value(*inputs), change)
-    return _refuse(value)
-
-
-def _refuse(value: Any) -> Any:
-    raise TypeError(type(value))
-
-
 def _without_effect(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Iterator[str]:
     """Yield an input, or all of an axis but one entry, that the answer does not notice."""
     first = subject.drawn[subject.ordinary[0]]
     for index, name in enumerate(subject.names):
-        for says, change in _disturbances(first.inputs[index], f"`{name}`"):
+        for says, change in disturbances(first.inputs[index], f"`{name}`"):
             runs = []
             for function in (subject.solution, answer):
                 cases = draw(subject.cases)
                 try:
-                    changed = [_changed(cases[i], index, change) for i in subject.ordinary]
+                    other = [changed(cases[i], index, change) for i in subject.ordinary]
                 except Exception:  # the change does not suit this input
                     break
-                runs.append(subject.run(function, changed))
+                runs.append(subject.run(function, other))
             if len(runs) < 2 or any(run.stopped for run in runs):
                 continue
             theirs, mine = ([values[wrong.part] for values in run.results] for run in runs)
             noticed = [close(a, b, 1e-4) for a, b in zip(theirs, wrong.want, strict=True)]
             if not any(noticed) and all(map(torch.equal, mine, wrong.got)):
                 yield says
-
-
-def _disturbances(value: Any, name: str) -> Iterator[tuple[str, Callable[[Any], Any]]]:
-    """Yield ways to change an input, each with what is said of an answer that does not notice."""
-    yield f"does not change with {name}: is this input used?", _disturbed
-    if not isinstance(value, Tensor):
-        return
-    for axis, length in enumerate(value.shape):
-        for kept, word in ((0, "first"), (-1, "last")) if length > 1 else ():
-
-            def but_one(v: Tensor, axis: int = axis, kept: int = kept) -> Tensor:
-                changed = _disturbed(v)
-                changed.select(axis, kept).copy_(v.select(axis, kept))
-                return changed
-
-            yield (
-                f"depends on nothing of {name} but the {word} entry along axis {axis}: are the "
-                f"others used?",
-                but_one,
-            )
-
-
-def _disturbed(value: Any) -> Any:
-    """Return a number or tensor changed everywhere, each entry by another factor."""
-    if isinstance(value, Tensor):
-        steps = torch.arange(value.numel(), dtype=value.dtype).reshape(value.shape)
-        return value.detach() * (1.2 + 0.15 * torch.sin(7 * steps + 1))
-    return 1.2 * value
 
 
 # --- numbers -------------------------------------------------------------------------------------

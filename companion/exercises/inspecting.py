@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from companion.exercises.running import quiet
+from companion.exercises.isolating import quiet
 from companion.exercises.verdicts import NOT_ATTEMPTED, say, short
 
 

@@ -1,19 +1,14 @@
-"""Calls a reader's function so that nothing it does can spoil the check, or the notebook.
+"""Calls a reader's function on the inputs of a check, and notes what it does beside answering.
 
-All inputs of a call are made before it and belong to it alone. Random generators, gradient mode,
-default dtype and device, numpy's settings and the filters of warnings are as a check needs them
-inside, and as they were after. What is printed is kept, and a call that does not end is stopped.
+All inputs are made before the first call, and each call has its own.
 """
 
 import contextlib
 import inspect
-import io
 import random
-import signal
-import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -22,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from companion._context import preserved
 from companion.exercises.comparing import Unreadable, parts, tensor
+from companion.exercises.isolating import OutOfTimeError, Start, quiet, time_limit
 from companion.exercises.verdicts import short
 
 TIME_LIMIT: Final = 20.0
@@ -32,15 +27,8 @@ TIME_LIMIT: Final = 20.0
 SLOW: Final = 2.0
 """Seconds of computing after which a right answer is told that it is slow."""
 
-PRINTED: Final = 1000
-"""Characters of what an answer prints that are shown."""
-
 SINGLE: Final = 1e-5
 """Relative error that results in 32 bits may have, beside inputs in 64."""
-
-
-class OutOfTimeError(BaseException):
-    """An answer ran for longer than `TIME_LIMIT`; no `except Exception` of its own stops this."""
 
 
 class ShortcutError(BaseException):
@@ -157,7 +145,7 @@ def run(
         count: How many results a call should return; None takes them as they come.
         gradients: Whether to look at the gradients in the inputs too.
     """
-    found, output = Run(), _Start()
+    found, output = Run(), Start()
     names = input_names(function, cases)
     start = time.process_time()
     inside = False
@@ -223,72 +211,6 @@ def run(
     found.printed = output.text()
     found.seconds = time.process_time() - start
     return found
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Seed and settle everything that a call may depend on, and put it back after."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(preserved())
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(np.errstate(all="ignore"))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        # Constants that an answer makes then have the dtype of its inputs.
-        torch.set_default_dtype(torch.float64)
-        torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002 (the reader's code may use it)
-        random.seed(0)
-        yield
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise `OutOfTimeError` in the body after this time, where the platform has an alarm.
-
-    Time is that of the processor, so that a busy machine stops nobody; what waits, for input say,
-    is stopped after three times as long.
-    """
-    main = threading.current_thread() is threading.main_thread()
-    if not (main and hasattr(signal, "SIGALRM")):
-        yield
-        return
-
-    clock, work = time.monotonic(), time.process_time()
-
-    def stop(*_: object) -> None:
-        if time.process_time() - work > seconds or time.monotonic() - clock > 3 * seconds:
-            raise OutOfTimeError
-
-    handler = signal.signal(signal.SIGALRM, stop)
-    # Again and again: an answer may catch the first.
-    remaining, interval = signal.setitimer(signal.ITIMER_REAL, seconds, seconds / 20)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, remaining, interval)
-        signal.signal(signal.SIGALRM, handler)
-
-
-class _Start(io.TextIOBase):
-    """Keeps the start of what is printed, and its number of lines."""
-
-    def __init__(self) -> None:
-        self.kept, self.lines = "", 0
-
-    def write(self, text: str) -> int:
-        self.kept += text[: PRINTED + 1 - len(self.kept)]
-        self.lines += text.count("\n")
-        return len(text)
-
-    def text(self) -> str:
-        kept = self.kept.rstrip("\n")
-        if len(kept) <= PRINTED:
-            return kept
-        return f"{kept[:PRINTED]}\n… ({self.lines} lines in all)"
 
 
 def _settled(result: Any) -> Any:
