@@ -15,6 +15,7 @@ import threading
 import time
 import warnings
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -875,6 +876,24 @@ def test_a_change_must_be_in_the_source():
     for old in ("4 * x", "x"):
         with pytest.raises(ValueError, match="must occur once in double"):
             changed(double, old, "y")
+
+
+def test_the_readme_shows_an_exercise_that_works(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    (entry,) = (block for block in readme.split("```python\n") if "= Exercise(" in block)
+    head = (
+        "import math\nimport torch\n"
+        "from companion.exercises.checking import Exercise, Mistake, extreme\n"
+    )
+    (tmp_path / "readme_entry.py").write_text(head + entry.split("```")[0], "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    bound = import_module("readme_entry").bound
+    assert bound.verdict(bound.solution) == bound.verdict(bound.right[0]) == CORRECT
+    ((mistake, wrong),) = bound.wrong
+    assert bound.verdict(wrong) == named(mistake)
+    assert "a single sample" in bound.verdict(
+        lambda w: w.logsumexp(0).squeeze() - math.log(len(w)) + (len(w) == 1)
+    )
 
 
 # --- chapters and names --------------------------------------------------------------------------
