@@ -10,6 +10,7 @@ from explorers import Live, agg, draw
 from matplotlib import pyplot as plt
 
 from companion import plots
+from companion.exercises.checking import Exercise
 from companion.explore import explore
 
 __all__ = ["agg"]
@@ -158,3 +159,21 @@ def test_axes_stand_for_their_figure():
     assert Live(nested, a=[1]).look()["src"]
     said = "TypeError: draw must return a matplotlib Figure, got None; end it in return figure"
     assert Live(lambda a: draw(a) and None, a=[1]).look().startswith(said)
+
+
+def test_a_figure_shows_the_readers_function_once_there_is_one():
+    # The solution is never called the reader's own; an answer is, right or wrong.
+    def solution(x):
+        return 2 * x
+
+    def wrong(x):
+        raise ValueError("not yet")
+
+    def unfinished(x):
+        raise NotImplementedError
+
+    exercise = Exercise("double", solution, lambda f: [f(3.0), f(5.0)], ())
+    for answer in (None, ..., lambda x: None, unfinished):
+        assert exercise.pick(answer) == (solution, "the solution (no answer yet)")
+    for answer in (solution, wrong, lambda x: x + 1, lambda x: None if x > 4 else x):
+        assert exercise.pick(answer) == (answer, "yours")
