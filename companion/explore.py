@@ -141,6 +141,7 @@ class Explorer:
 
         for slider, control in zip(sliders, self.controls.values(), strict=True):
             slider.index = control.start
+            slider.tooltip = control.label  # without one, ipywidgets 8 shows "null"
             slider.observe(redraw, names="value")
         redraw()
         return ipywidgets.VBox([*sliders, picture])

@@ -244,6 +244,8 @@ def test_sliders_move_the_figure(chapters: dict[str, Chapter], name: str) -> Non
     explorers = tab.locator(".jp-OutputArea-output", has=tab.locator(".noUi-handle")).all()
     assert len(explorers) >= 4
     for explorer in explorers:
+        for label in explorer.locator(".widget-slider label").all():
+            assert label.text_content() == label.get_attribute("title")
         for handle in explorer.locator(".noUi-handle").all():
             before = look(explorer)
             at_end = handle.get_attribute("aria-valuenow") == handle.get_attribute("aria-valuemax")
