@@ -67,21 +67,15 @@ class Exercise:
             say(f"Your function prints:\n{printed}")
         say(verdict)
 
-    def pick(self, answer: Any) -> tuple[Callable[..., Any], str]:
-        """Return the function that a figure shows, and what it is called there.
-
-        The reader's own once there is one, right or wrong; until then the solution, under its name.
-        """
-        if self.verdict(answer) == NOT_ATTEMPTED:
-            return self.solution, "the solution (no answer yet)"
-        return answer, "yours"
-
     def verdict(self, answer: object) -> str:
         """Return the line that `__call__` prints."""
         return self._judged(answer)[0]
 
     def pick(self, answer: Any) -> tuple[Function, str]:
-        """Return the reader's function and "yours" once there is one, the solution until then."""
+        """Return the function that a figure shows, and what it is called there.
+
+        The reader's own once there is one, right or wrong; until then the solution, under its name.
+        """
         if self.verdict(answer) == NOT_ATTEMPTED:
             return self.solution, "the solution (no answer yet)"
         return answer, "yours"
