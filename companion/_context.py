@@ -51,7 +51,8 @@ def preserved() -> Iterator[None]:
 
 def _fork_all() -> AbstractContextManager[None]:
     """Fork the generators of the CPU and of every accelerator that is in use."""
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    usable = torch.accelerator.is_available()
+    accelerator = torch.accelerator.current_accelerator() if usable else None
     if accelerator is None:
         return torch.random.fork_rng([])
     module = torch.get_device_module(accelerator)

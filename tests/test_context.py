@@ -162,7 +162,8 @@ def test_an_accelerator_in_use_is_forked_and_an_idle_one_is_not_started(
         return nullcontext()
 
     device = torch.device("xpu")
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: device)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: device)
     monkeypatch.setattr(torch, "get_device_module", lambda of: {device: module}[of])
     monkeypatch.setattr(torch.random, "fork_rng", fork)
     with preserved():
