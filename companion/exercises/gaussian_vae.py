@@ -19,7 +19,6 @@ from torch.nn.functional import gaussian_nll_loss, logsigmoid
 
 from companion.exercises.checking import Exercise, Function, Mistake, extreme
 from companion.exercises.predicting import Prediction
-from companion.objectives import score_function
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
@@ -72,6 +71,7 @@ def _kl_cases() -> Iterable[Any]:
     for shape in ((5, 3), (2, 7)):
         yield _normal(*shape), _normal(*shape)
     yield extreme("a log σ² near −100, where σ² is tiny", _normal(4, 3), _normal(4, 3) - 100)
+    yield extreme("a single data point", _normal(1, 4), _normal(1, 4))
 
 
 def _kl_by_torch(mu, logvar):
@@ -81,6 +81,11 @@ def _kl_by_torch(mu, logvar):
 
 def _kl_as_the_formula_stands(mu, logvar):
     return -0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp(), dim=1)
+
+
+def _kl_sum_by_sum(mu, logvar):
+    squares, variances = (mu**2).sum(1), logvar.exp().sum(1)
+    return 0.5 * squares + 0.5 * variances - 0.5 * logvar.sum(1) - 0.5 * mu.shape[1]
 
 
 def _kl_of_full_covariances(mu, logvar):
@@ -94,6 +99,7 @@ closed_form_kl = Exercise(
     right=(
         _kl_by_torch,
         _kl_as_the_formula_stands,
+        _kl_sum_by_sum,
         _kl_of_full_covariances,
     ),
     mistakes=(
@@ -123,6 +129,11 @@ closed_form_kl = Exercise(
             lambda mu, logvar: 0.5 * (mu.square() - 1).sum(-1),
         ),
         Mistake(
+            "the KL the other way round",
+            "The average is taken over q(z | x), the first of the two in KL(q ‖ p).",
+            lambda mu, logvar: 0.5 * ((mu.square() + 1) * torch.exp(-logvar) - 1 + logvar).sum(-1),
+        ),
+        Mistake(
             "a sum over the data points as well",
             "The result should hold one number for each data point: sum over the last axis alone.",
             lambda mu, logvar: _closed_form_kl(mu, logvar).sum(),
@@ -138,8 +149,8 @@ def _clamped_encoder(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, T
     return mu + torch.exp(0.5 * logvar) * eps, _closed_form_kl(mu, logvar)
 
 
-def _clamped_wrongly(sample: bool, rate: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return an encoder that clamps the log-variance in one of the two places only."""
+def _clamped_in_one_place(sample: bool, rate: bool) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Return an encoder that clamps the log-variance for one of the two results only."""
 
     def answer(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
         clamped = logvar.clamp(-4, 4)
@@ -149,25 +160,12 @@ def _clamped_wrongly(sample: bool, rate: bool) -> Callable[..., tuple[Tensor, Te
     return answer
 
 
-def _variance_times_noise(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    logvar = logvar.clamp(-4, 4)
-    return mu + torch.exp(logvar) * eps, _closed_form_kl(mu, logvar)
-
-
-def _one_clamp_of_sigma(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    sigma = torch.exp(0.5 * logvar).clamp(-4, 4)
-    return mu + sigma * eps, _closed_form_kl(mu, 2 * sigma.log())
-
-
-def _mean_for_sample(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    return mu, _closed_form_kl(mu, logvar.clamp(-4, 4))
-
-
 def _clamped_cases() -> Iterable[Any]:
-    # Spread so wide that about half of the log-variances lie outside the limits.
+    # Spread so wide that about half of the log-variances, and some means, lie outside the limits.
     for shape in ((5, 3), (4, 6)):
-        yield _normal(*shape), 6 * _normal(*shape), _normal(*shape)
+        yield 4 * _normal(*shape), 6 * _normal(*shape), _normal(*shape)
     yield extreme("log σ² of ±10,000", _normal(2, 3), 1e4 * _normal(2, 3), _normal(2, 3))
+    yield extreme("a single data point", *_normal(3, 1, 4))
 
 
 def _clamp_with_limits(mu, logvar, eps):
@@ -176,61 +174,84 @@ def _clamp_with_limits(mu, logvar, eps):
     return torch.addcmul(mu, sigma, eps), _kl_by_torch(mu, logvar)
 
 
+def _clamped_step_by_step(mu, logvar, eps):
+    logvar = torch.where(logvar > 4, 4.0, torch.where(logvar < -4, -4.0, logvar))
+    sigma = torch.exp(logvar / 2)
+    return mu + sigma * eps, 0.5 * (mu**2 + sigma**2 - 1 - logvar).sum(1)
+
+
 clamped_encoder = Exercise(
     solution=_clamped_encoder,
     cases=_clamped_cases,
-    right=(_clamp_with_limits,),
+    right=(
+        _clamp_with_limits,
+        _clamped_step_by_step,
+    ),
     mistakes=(
         Mistake(
             "a sample from the clamped log-variance, a KL from the unclamped one",
             "The sample and its price must come from one and the same q(z | x).",
-            _clamped_wrongly(sample=True, rate=False),
+            _clamped_in_one_place(sample=True, rate=False),
         ),
         Mistake(
             "a KL from the clamped log-variance, a sample from the unclamped one",
             "The sample and its price must come from one and the same q(z | x).",
-            _clamped_wrongly(sample=False, rate=True),
+            _clamped_in_one_place(sample=False, rate=True),
         ),
         Mistake(
             "no clamp",
             "The log-variance must stay between −4 and 4 before anything is made of it.",
-            _clamped_wrongly(sample=False, rate=False),
+            _clamped_in_one_place(sample=False, rate=False),
         ),
         Mistake(
             "the noise multiplied by the variance",
             "z = μ + σ ε. What is σ when the encoder returns log σ²?",
-            _variance_times_noise,
+            ("torch.exp(0.5 * logvar)", "torch.exp(logvar)"),
+        ),
+        Mistake(
+            "no lower limit",
+            "A log-variance can run away to −∞ too.",
+            ("clamp(-4, 4)", "clamp(max=4)"),
+        ),
+        Mistake(
+            "no upper limit",
+            "A log-variance can run away to +∞ too.",
+            ("clamp(-4, 4)", "clamp(min=-4)"),
         ),
         Mistake(
             "the limits put on σ instead of log σ²",
             "Clamp what the encoder returns, then take the exponential.",
-            _one_clamp_of_sigma,
+            ("logvar.clamp(-4, 4)", "2 * torch.exp(0.5 * logvar).clamp(-4, 4).log()"),
+        ),
+        Mistake(
+            "the limits put on σ² instead of log σ²",
+            "Clamp what the encoder returns, then take the exponential.",
+            ("logvar.clamp(-4, 4)", "logvar.exp().clamp(-4, 4).log()"),
+        ),
+        Mistake(
+            "the limits put on log σ instead of log σ²",
+            "Clamp what the encoder returns, before it is halved.",
+            ("logvar.clamp(-4, 4)", "2 * (0.5 * logvar).clamp(-4, 4)"),
+        ),
+        Mistake(
+            "a soft limit",
+            "A clamp leaves all values between −4 and 4 as they are.",
+            ("logvar.clamp(-4, 4)", "4 * torch.tanh(logvar / 4)"),
+        ),
+        Mistake(
+            "a clamp of μ too",
+            "It is the log-variance alone that should be clamped.",
+            ("logvar = ", "mu, logvar = mu.clamp(-4, 4), "),
         ),
         Mistake(
             "the mean in place of a sample",
             "z should move with ε. What multiplies it?",
-            _mean_for_sample,
+            ("mu + torch.exp(0.5 * logvar) * eps", "mu"),
         ),
     ),
 )
 
 # --- the ELBO of a data set in batches -----------------------------------------------------------
-
-
-def _elbo_rows(
-    x: Tensor, eps: Tensor, encode: Encoder, decode: Decoder, sigma: float, **wrong: bool
-) -> Tensor:
-    """Return the ELBO of each row; a keyword names a term to get wrong."""
-    mu, logvar = encode(x)
-    z = mu if wrong.get("mean") else mu + torch.exp(0.5 * logvar) * eps
-    squares = (x - decode(z)).square()
-    error = squares.mean(-1) if wrong.get("averaged") else squares.sum(-1)
-    variance = sigma if wrong.get("variance") else sigma**2
-    constant = math.log(variance) + (0.0 if wrong.get("no_pi") else LOG_TWO_PI)
-    if wrong.get("no_constant"):
-        constant = 0.0
-    reconstruction = -error / (2 * variance) - 0.5 * x.shape[-1] * constant
-    return reconstruction - _closed_form_kl(mu, logvar)
 
 
 def _mean_elbo(
@@ -239,34 +260,22 @@ def _mean_elbo(
     encode: Encoder,
     decode: Decoder,
     sigma: float,
-    **wrong: bool,
 ) -> Tensor:
-    rows = [
-        _elbo_rows(x, eps, encode, decode, sigma, **wrong)
-        for x, eps in zip(batches, noise, strict=True)
-    ]
-    if wrong.get("batch_means"):
-        return torch.stack([values.mean() for values in rows]).mean()
-    return torch.cat(rows[:1] if wrong.get("first") else rows).mean()
-
-
-def _elbo_wrong(**wrong: bool) -> Callable[..., Tensor]:
-    """Return the mean ELBO with the named mistakes."""
-
-    def answer(
-        batches: Sequence[Tensor],
-        noise: Sequence[Tensor],
-        encode: Encoder,
-        decode: Decoder,
-        sigma: float,
-    ) -> Tensor:
-        return _mean_elbo(batches, noise, encode, decode, sigma, **wrong)
-
-    return answer
+    variance = sigma**2
+    total, count = torch.zeros(()), 0
+    for x, eps in zip(batches, noise, strict=True):
+        mu, logvar = encode(x)
+        z = mu + torch.exp(0.5 * logvar) * eps
+        squares = (x - decode(z)).square().sum(-1)
+        constant = 0.5 * x.shape[-1] * (LOG_TWO_PI + math.log(variance))
+        rows = -squares / (2 * variance) - constant - _closed_form_kl(mu, logvar)
+        total, count = total + rows.sum(), count + len(rows)
+    return total / count
 
 
 def _mean_elbo_cases() -> Iterable[Any]:
-    for pixels, units, sizes, sigma in ((7, 3, (5, 5, 2), 0.3), (6, 4, (3, 3, 3, 1), 1.4)):
+    tiny = (5, 2, (4, 2), 1e-3)
+    for pixels, units, sizes, sigma in ((7, 3, (5, 5, 2), 0.3), (6, 4, (3, 3, 3, 1), 1.4), tiny):
         to_mu, to_logvar = _normal(pixels, units), 0.3 * _normal(pixels, units)
         back = _normal(units, pixels)
 
@@ -279,7 +288,9 @@ def _mean_elbo_cases() -> Iterable[Any]:
         # The last batch is short and unlike the others, as in any data that is not divisible.
         batches = [_normal(size, pixels) for size in sizes]
         batches[-1] += 3
-        yield batches, [_normal(size, units) for size in sizes], encode, decode, sigma
+        what = "σ = 0.001" if sigma < 0.1 else ""
+        noise = [_normal(size, units) for size in sizes]
+        yield extreme(what, batches, noise, encode, decode, sigma)
 
 
 def _elbo_with_running_sum(batches, noise, encode, decode, sigma):
@@ -313,42 +324,75 @@ mean_elbo = Exercise(
         Mistake(
             "the mean of batch means",
             "The last batch is short: each of its points then counts more than the others.",
-            _elbo_wrong(batch_means=True),
+            ("rows.sum(), count + len(rows)", "rows.mean(), count + 1"),
+        ),
+        Mistake(
+            "all batches counted as long as the first",
+            "The last batch is short. How many data points are there in all?",
+            ("total / count", "total / (len(batches) * len(batches[0]))"),
         ),
         Mistake(
             "only the first batch",
             "Where does your loop end, and where does it return?",
-            _elbo_wrong(first=True),
+            ("    return total", "        return total"),
+        ),
+        Mistake(
+            "only the last batch",
+            "Does your loop add to the total, or write over it?",
+            ("total + rows.sum(), count + len(rows)", "rows.sum(), len(rows)"),
+        ),
+        Mistake(
+            "the last, short batch left out",
+            "Its points belong to the data set like all others.",
+            ("zip(batches, noise,", "zip(batches[:-1], noise[:-1],"),
+        ),
+        Mistake(
+            "a sum over the data points",
+            "The mean ELBO of a data point is asked for.",
+            ("total / count", "total"),
         ),
         Mistake(
             "minus the ELBO",
             "This is the loss. The ELBO is a lower bound on log p(x), and is to be maximised.",
-            lambda *inputs: -_mean_elbo(*inputs),
+            ("return total", "return -total"),
         ),
         Mistake(
             "the posterior's mean in place of a sample",
             "The bound is an expectation over q. A decoded mean scores better and is no bound.",
-            _elbo_wrong(mean=True),
+            ("mu + torch.exp(0.5 * logvar) * eps", "mu"),
         ),
         Mistake(
             "squares averaged over pixels",
             "log p(x | z) is a sum over pixels. An average gives the KL an undeclared weight D.",
-            _elbo_wrong(averaged=True),
+            ("square().sum(-1)", "square().mean(-1)"),
+        ),
+        Mistake(
+            "log p(x | z) averaged over pixels",
+            "log p(x | z) is a sum over pixels. An average gives the KL an undeclared weight D.",
+            (
+                "-squares / (2 * variance) - constant",
+                "(-squares / (2 * variance) - constant) / x.shape[-1]",
+            ),
         ),
         Mistake(
             "2π dropped",
             "Which constant makes a Gaussian density integrate to one?",
-            _elbo_wrong(no_pi=True),
+            ("LOG_TWO_PI + ", ""),
+        ),
+        Mistake(
+            "a constant for each latent unit in place of each pixel",
+            "Each of the D pixels brings a normaliser of its own.",
+            ("0.5 * x.shape[-1]", "0.5 * z.shape[-1]"),
         ),
         Mistake(
             "the constant C dropped",
             "Without −D/2 log 2πσ² the number is a loss with its sign turned, not an ELBO.",
-            _elbo_wrong(no_constant=True),
+            (" - constant", ""),
         ),
         Mistake(
             "σ taken for the variance",
             "sigma is a standard deviation. What stands under the squares?",
-            _elbo_wrong(variance=True),
+            ("sigma**2", "sigma"),
         ),
     ),
 )
@@ -356,27 +400,18 @@ mean_elbo = Exercise(
 # --- a sample that lets the gradient through -----------------------------------------------------
 
 
-def _reconstruction_term(
-    q: Distribution, log_likelihood: LogLikelihood, num_samples: int
-) -> Tensor:
-    return log_likelihood(q.rsample((num_samples,))).mean(0)
-
-
-def _frozen_scale(q: Distribution, log_likelihood: LogLikelihood, num_samples: int) -> Tensor:
-    noise = torch.randn(num_samples, *q.mean.shape, dtype=q.mean.dtype)
-    return log_likelihood(q.mean + q.stddev.detach() * noise).mean(0)
-
-
 def _reconstruction_cases() -> Iterable[Any]:
-    mu = torch.tensor([[0.5, -1.0], [1.5, 0.2], [-0.7, 0.8]]).double().requires_grad_()
-    sigma = torch.tensor([[0.6, 1.1], [0.9, 0.7], [1.2, 0.5]]).double().requires_grad_()
-    weight = torch.tensor([[1.0, -0.5, 0.3, 0.0], [0.2, 1.0, 0.0, -0.8]]).double()
-    x = torch.tensor([[1.0, 0.5, -1.0, 0.3], [0.2, -1.5, 0.4, 1.0], [-0.6, 0.1, 0.9, -0.2]])
+    for points, units, num_samples in ((3, 2, 3_000), (2, 4, 2_500)):
+        mu = (2 * _normal(points, units)).requires_grad_()
+        sigma = (0.6 + torch.rand(points, units).double()).requires_grad_()
+        weight = torch.eye(units, units + 1).double() + 0.2 * _normal(units, units + 1)
+        # Close to decoded means: the noise of the draws is then small beside the gradients.
+        x = (mu.detach() + 0.8) @ weight
 
-    def log_likelihood(z: Tensor) -> Tensor:
-        return Independent(Normal(z @ weight, torch.ones(4).double()), 1).log_prob(x.double())
+        def log_likelihood(z: Tensor, weight: Tensor = weight, x: Tensor = x) -> Tensor:
+            return -0.5 * (x - z @ weight).square().sum(-1)
 
-    yield Independent(Normal(mu, sigma), 1), log_likelihood, 5_000
+        yield Independent(Normal(mu, sigma), 1), log_likelihood, num_samples
 
 
 def _value_and_gradients(
@@ -388,39 +423,36 @@ def _value_and_gradients(
     if value.requires_grad:
         gradients = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
     # No gradient at all is a result too, and one that a mistake is known by.
-    zeros = torch.zeros(3, 2)
-    return [value, *(zeros if gradient is None else gradient for gradient in gradients)]
+    pairs = zip(gradients, parameters, strict=True)
+    return [value, *(torch.zeros_like(p) if g is None else g for g, p in pairs)]
 
 
-def _reconstruction_by_hand(q, log_likelihood, num_samples):
-    eps = torch.randn(num_samples, *q.mean.shape, dtype=torch.float64)
-    return log_likelihood(q.mean + q.stddev * eps).sum(0) / num_samples
+def _noise(q: Distribution, num_samples: int) -> Tensor:
+    return torch.randn(num_samples, *q.mean.shape, dtype=q.mean.dtype)
 
 
-def _reconstruction_in_a_loop(q, log_likelihood, num_samples):
-    total = sum(log_likelihood(q.rsample((num_samples // 10,))).mean(0) for _ in range(10))
-    return total / 10
+def _elbo_not_reconstruction(q: Distribution, f: LogLikelihood, num: int) -> Tensor:
+    prior = Independent(Normal(torch.zeros_like(q.mean), 1.0), 1)
+    return f(q.rsample((num,))).mean(0) - kl_divergence(q, prior)
 
 
-def _reconstruction_by_score_function(q, log_likelihood, num_samples):
-    # Also unbiased; its noise is larger, so it takes more samples than it is asked for.
-    return score_function(q, log_likelihood, 20 * num_samples).mean(0)
-
-
+# Lambdas have no variants: those of sampled answers prove nothing, and some draw millions of rows.
 reconstruction_term = Exercise(
-    solution=_reconstruction_term,
+    solution=lambda q, log_likelihood, num_samples: log_likelihood(q.rsample((num_samples,))).mean(
+        0
+    ),
     cases=_reconstruction_cases,
     look=_value_and_gradients,
     right=(
-        _reconstruction_by_hand,
-        _reconstruction_in_a_loop,
-        _reconstruction_by_score_function,
+        lambda q, f, num: f(q.mean + q.stddev * _noise(q, num)).sum(0) / num,
+        lambda q, f, num: sum(f(q.rsample((num // 10,))).mean(0) for _ in range(10)) / 10,
     ),
-    tolerance=0.16,  # sampled: the noise of 5,000 draws is about 0.03
+    tolerance=0.2,  # sampled: the noise of these draws is below 0.1
     mistakes=(
         Mistake(
-            "sample() in place of rsample()",
-            "The value is right, but the encoder gets no gradient: z no longer depends on μ and σ.",
+            "no gradient reaches the encoder",
+            "The value is right, but z no longer depends on μ and σ: by sample() in place of "
+            "rsample(), by a no_grad, a detach() or an item()?",
             lambda q, f, num: f(q.sample((num,))).mean(0),
         ),
         Mistake(
@@ -429,14 +461,44 @@ reconstruction_term = Exercise(
             lambda q, f, num: f(q.mean),
         ),
         Mistake(
+            "the draws averaged before the likelihood",
+            "Score each draw by itself. The average over draws comes last.",
+            lambda q, f, num: f(q.rsample((num,)).mean(0)),
+        ),
+        Mistake(
+            "the logarithm of the average likelihood",
+            "The term averages log p(x | z): logarithms come first, the mean over draws after.",
+            lambda q, f, num: f(q.rsample((num,))).logsumexp(0) - math.log(num),
+        ),
+        Mistake(
+            "the KL taken off too",
+            "This is the ELBO. The exercise asks for its first term alone.",
+            _elbo_not_reconstruction,
+        ),
+        Mistake(
             "a sum over the samples",
             "An expectation is estimated by an average: which axis holds the samples?",
             lambda q, f, num: f(q.rsample((num,))).sum(0),
         ),
         Mistake(
+            "one draw in place of num_samples",
+            "rsample() takes the shape of what is drawn: how many draws should there be?",
+            lambda q, f, num: f(q.rsample((1,))).mean(0),
+        ),
+        Mistake(
+            "the noise multiplied by the variance",
+            "z = μ + σ ε: what is σ, if q knows its mean, variance and stddev?",
+            lambda q, f, num: f(q.mean + q.variance * _noise(q, num)).mean(0),
+        ),
+        Mistake(
             "no gradient through σ",
             "The gradient reaches μ but not σ. Is the noise multiplied by a detached number?",
-            _frozen_scale,
+            lambda q, f, num: f(q.mean + q.stddev.detach() * _noise(q, num)).mean(0),
+        ),
+        Mistake(
+            "no gradient through μ",
+            "The gradient reaches σ but not μ. Is the noise added to a detached mean?",
+            lambda q, f, num: f(q.mean.detach() + q.stddev * _noise(q, num)).mean(0),
         ),
         Mistake(
             "an average over the data points as well",
@@ -462,16 +524,35 @@ def _binary_cases() -> Iterable[Any]:
         x, u = torch.rand(2, *shape, dtype=torch.float64)
         yield x, 2 * _normal(*shape), u
     yield extreme("logits of ±10,000", x, 1e4 * _normal(*shape), u)
+    grey = torch.tensor([[0.0, 0.3, 1.0]], dtype=torch.float64)
+    at = torch.tensor([[0.0, 0.3, 0.999]], dtype=torch.float64)
+    yield extreme("u equal to x, where the pixel is 0", grey, _normal(1, 3), at)
 
 
 def _binary_by_torch(x, logits, u):
     return Bernoulli(logits=logits).log_prob(torch.where(u < x, 1.0, 0.0).double()).sum(-1)
 
 
+def _binary_by_probabilities(x, logits, u):
+    # The larger of the two probabilities is 1/(1 + e), the smaller e/(1 + e).
+    white, e = u < x, torch.exp(-logits.abs())
+    likely = white == (logits > 0)
+    return (torch.where(likely, 0.0, -logits.abs()) - torch.log(1 + e)).sum(1)
+
+
+def _binary_by_softplus(x, logits, u):
+    b = 1.0 * (u < x)
+    return (b * logits).sum(1) - logits.clamp(min=0).sum(1) - (-logits.abs()).exp().log1p().sum(1)
+
+
 binary_reconstruction = Exercise(
     solution=_binary_reconstruction,
     cases=_binary_cases,
-    right=(_binary_by_torch,),
+    right=(
+        _binary_by_torch,
+        _binary_by_probabilities,
+        _binary_by_softplus,
+    ),
     mistakes=(
         Mistake(
             "cross-entropy of the grey pixels",
@@ -487,6 +568,11 @@ binary_reconstruction = Exercise(
             "black and white exchanged",
             "A pixel of grey level 1 should always become 1. Which way round is your comparison?",
             lambda x, logits, u: _minus_bce((u > x).double(), logits),
+        ),
+        Mistake(
+            "the chances of 1 and 0 exchanged",
+            "A large logit means that 1 is likely. Is it the logit's sign, or the binary picture?",
+            lambda x, logits, u: _minus_bce((u >= x).double(), logits),
         ),
         Mistake(
             "the loss, with the opposite sign",
@@ -521,6 +607,7 @@ def _scale_cases() -> Iterable[Any]:
     for points, pixels, log_sigma in ((5, 7, -1.3), (3, 4, 0.4)):
         x, mean = _normal(2, points, pixels)
         yield x, mean, torch.tensor(log_sigma, dtype=torch.float64)
+    yield extreme("σ = e⁻⁹ and a single data point", *_normal(2, 1, 3), torch.tensor(-9.0).double())
 
 
 def _scale_by_torch(x, mean, log_sigma):
@@ -532,11 +619,24 @@ def _scale_by_nll(x, mean, log_sigma):
     return -gaussian_nll_loss(mean, x, variance, full=True, reduction="none", eps=0).sum(-1)
 
 
+def _scale_term_by_term(x, mean, log_sigma):
+    error = ((x - mean) ** 2).sum(1) / (2 * torch.exp(log_sigma) ** 2)
+    return -error - x.shape[1] * log_sigma - 0.5 * x.shape[1] * LOG_TWO_PI
+
+
+def _scale_pixel_by_pixel(x, mean, log_sigma):
+    variance = torch.exp(2 * log_sigma)
+    return (-0.5 * torch.log(2 * math.pi * variance) - (x - mean) ** 2 / (2 * variance)).sum(1)
+
+
 learned_scale = Exercise(
     solution=_learned_scale,
     cases=_scale_cases,
+    differentiable=True,
     right=(
         _scale_by_torch,
+        _scale_term_by_term,
+        _scale_pixel_by_pixel,
         _scale_by_nll,
     ),
     mistakes=(
@@ -609,33 +709,57 @@ def _whole_chunks(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
     return torch.stack(sums).logsumexp(0) - math.log(num_samples)
 
 
-def _mean_of_chunks(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
+def _sums(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
+    """Return the logarithm of each chunk's sum of weights."""
     chunks = _chunks(draw, num_samples, chunk_size)
-    return torch.stack([_log_mean_exp(weights) for weights in chunks]).mean(0)
+    return torch.stack([weights.logsumexp(0) for weights in chunks])
+
+
+def _bounds(draw: Draw, num_samples: int, chunk_size: int) -> Tensor:
+    """Return the bound that each chunk gives."""
+    return torch.stack([_log_mean_exp(w) for w in _chunks(draw, num_samples, chunk_size)])
 
 
 def _chunks_cases() -> Iterable[Any]:
-    for points, num_samples, chunk_size, size in ((6, 11, 4, 0), (5, 8, 3, 0), (5, 8, 3, -1500)):
-        table = iter(2 * _normal(num_samples, points) + size)
+    yield _rows_of(2 * _normal(11, 6), 4), 11, 4
+    yield _rows_of(2 * _normal(7, 5), 3), 7, 3
+    low = "log-weights near −1500, where exp() gives 0"
+    yield extreme(low, _rows_of(2 * _normal(8, 5) - 1500, 3), 8, 3)
+    apart = "log-weights that lie thousands of nats apart"
+    yield extreme(apart, _rows_of(5000 * _normal(7, 4), 3), 7, 3)
+    yield extreme("a single draw", _rows_of(_normal(1, 5), 4), 1, 4)
 
-        def draw(count: int, table: Iterator[Tensor] = table) -> Tensor:
-            return torch.stack([next(table) for _ in range(count)])
 
-        what = "log-weights near −1500, where exp() gives 0" if size else ""
-        yield extreme(what, draw, num_samples, chunk_size)
+def _rows_of(table: Tensor, chunk_size: int) -> Draw:
+    """Return a `draw` that hands out the rows of a table, and none beyond."""
+    start = 0
+
+    def draw(count: int) -> Tensor:
+        nonlocal start
+        if not 0 <= count <= chunk_size:
+            raise ValueError(
+                f"draw({count}), where at most chunk_size = {chunk_size} are asked for"
+            )
+        if start + count > len(table):
+            raise ValueError(f"more than num_samples = {len(table)} rows drawn")
+        start += count
+        return table[start - count : start].clone()
+
+    return draw
 
 
 def _chunks_with_running_logsumexp(draw, num_samples, chunk_size):
     log_sum, left = torch.tensor(-math.inf, dtype=torch.float64), num_samples
-    while left:
+    while left > 0:
         log_weight = draw(min(left, chunk_size))
         left -= len(log_weight)
         log_sum = torch.logaddexp(log_sum, torch.logsumexp(log_weight, 0))
     return log_sum - math.log(num_samples)
 
 
-def _chunks_all_at_once(draw, num_samples, chunk_size):
-    log_weight = draw(num_samples)
+def _chunks_with_the_largest_weight(draw, num_samples, chunk_size):
+    sizes = [chunk_size] * (num_samples // chunk_size) + [num_samples % chunk_size]
+    log_weight = torch.cat([draw(size) for size in sizes if size])
     top = log_weight.max(0).values
     return top + (log_weight - top).exp().mean(0).log()
 
@@ -645,7 +769,7 @@ log_marginal_in_chunks = Exercise(
     cases=_chunks_cases,
     right=(
         _chunks_with_running_logsumexp,
-        _chunks_all_at_once,
+        _chunks_with_the_largest_weight,
     ),
     mistakes=(
         Mistake(
@@ -654,9 +778,36 @@ log_marginal_in_chunks = Exercise(
             _whole_chunks,
         ),
         Mistake(
+            "whole chunks only",
+            "11 draws in chunks of 4 are 4 + 4 + 3. Is the last, short chunk drawn?",
+            lambda draw, num, size: _log_marginal_in_chunks(draw, num - num % size, size),
+        ),
+        Mistake(
             "the mean of the chunks' bounds",
             "Each chunk is a looser bound. Add the weights of all chunks, then take one logarithm.",
-            _mean_of_chunks,
+            lambda *inputs: _bounds(*inputs).mean(0),
+        ),
+        Mistake(
+            "chunks of unequal size counted alike",
+            "The last chunk is short: add its weights up with the others, and divide by K once.",
+            lambda *inputs: _log_mean_exp(_bounds(*inputs)),
+        ),
+        Mistake(
+            "the logarithms of the chunks' sums added up",
+            "A sum of logarithms is the logarithm of a product. Add the weights themselves.",
+            lambda draw, num, size: _sums(draw, num, size).sum(0) - math.log(num),
+        ),
+        Mistake(
+            "only the last chunk in the sum",
+            "Does your loop keep what the earlier chunks gave, or write over it?",
+            lambda draw, num, size: _sums(draw, num, size)[-1] - math.log(num),
+        ),
+        Mistake(
+            "a running sum of logarithms that starts at 0",
+            "log w = 0 is a weight of one. What is the logarithm of an empty sum?",
+            lambda draw, num, size: (
+                _sums(draw, num, size).logsumexp(0).logaddexp(torch.zeros(())) - math.log(num)
+            ),
         ),
         Mistake(
             "the surrogate Σ w̃ log w reported as the bound",
@@ -714,6 +865,8 @@ def _mass_cases() -> Iterable[Any]:
     yield torch.tensor([0.01, 0.2, 0.35, 0.62, 0.9, 0.97], dtype=torch.float64)
     yield torch.tensor([0.13, 0.71, 0.55], dtype=torch.float64)
     yield extreme("λ = ½", torch.tensor([0.5], dtype=torch.float64))
+    yield extreme("λ near ½", torch.tensor([0.49, 0.505], dtype=torch.float64))
+    yield extreme("λ near 0 and 1", torch.tensor([1e-9, 1 - 1e-9], dtype=torch.float64))
 
 
 def _mass_by_torch(lam):

@@ -97,11 +97,20 @@ def _one_gaussian(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
 
 
 def _information_cases() -> Iterable[Any]:
-    for draws, points, units, apart in ((3, 11, 2, 1.5), (5, 7, 3, 1.5), (2, 6, 3, 1e3)):
+    far = "codes so far apart that densities are 0 in floating point"
+    wide = "1,000 units, where densities leave the range of numbers"
+    for what, draws, points, units, apart in (
+        ("", 3, 11, 2, 1.5),
+        ("", 5, 7, 3, 1.5),
+        (far, 2, 6, 3, 1e3),
+        (wide, 2, 3, 1000, 0.1),
+    ):
         mean = apart * _normal(points, units)
         scale = 0.3 + torch.rand(points, units).double()
-        far = "codes so far apart that densities are 0 in floating point" if apart > 2 else ""
-        yield extreme(far, mean + scale * _normal(draws, points, units), mean, scale)
+        yield extreme(what, mean + scale * _normal(draws, points, units), mean, scale)
+    # Draws that lie nearer to other points than to their own.
+    mean, scale = 0.3 * _normal(4, 3), torch.ones(4, 3).double()
+    yield extreme("one draw for each point, and an estimate below 0", -mean[None], mean, scale)
 
 
 def _information_by_torch(z, mean, scale):
@@ -120,8 +129,18 @@ def _information_by_loops(z, mean, scale):
     for draws in z:
         for n, draw in enumerate(draws):
             each = Normal(mean, scale).log_prob(draw).sum(1)
-            total += float(each[n] - each.exp().mean().log())
+            total += float(each[n] - each.logsumexp(0)) + math.log(len(mean))
     return total / (z.shape[0] * z.shape[1])
+
+
+def _information_by_hand(z, mean, scale):
+    everyone = _log_normal(z[:, :, None], mean, scale)
+    mixture = torch.logsumexp(everyone, 2) - math.log(mean.shape[0])
+    return (_log_normal(z, mean, scale) - mixture).mean()
+
+
+def _log_normal(z, mean, scale):
+    return (-0.5 * (z - mean) ** 2 / scale**2 - torch.log(scale)).sum(-1)
 
 
 information_from_samples = Exercise(
@@ -131,6 +150,7 @@ information_from_samples = Exercise(
         _information_by_torch,
         _information_by_the_package,
         _information_by_loops,
+        _information_by_hand,
     ),
     mistakes=(
         Mistake(
@@ -147,6 +167,13 @@ information_from_samples = Exercise(
             "the rate in place of the information",
             "Compare q(z | x) with the aggregated posterior q(z), not with the prior.",
             _rate,
+        ),
+        Mistake(
+            "densities that underflow",
+            "The logarithm of 0 is −∞: average the densities by a logsumexp of their logarithms.",
+            lambda z, mean, scale: (
+                _own(z, mean, scale) - _pairs(z, mean, scale).exp().mean(-1).log()
+            ).mean(),
         ),
         Mistake(
             "a mean of logarithms",
@@ -280,6 +307,8 @@ def _parts_cases() -> Iterable[Any]:
             _normal(latents, values).softmax(1),
             _normal(values, latents).softmax(1),
         )
+    tables = [(8 * _normal(*shape)).softmax(-1) for shape in ((4,), (3,), (3, 4), (4, 3))]
+    yield extreme("entries near 1e−10", *tables)
 
 
 def _parts_by_the_package(p_data, prior, likelihood, q):
@@ -297,12 +326,21 @@ def _parts_by_entropies(p_data, prior, likelihood, q):
     return reconstruction, information, mismatch
 
 
+def _parts_value_by_value(p_data, prior, likelihood, q):
+    aggregate = (p_data[:, None] * q).sum(0)
+    reconstructions = (q * likelihood.T.log()).sum(1)
+    informations = (q * (q.log() - aggregate.log())).sum(1)
+    mismatch = (aggregate * (aggregate.log() - prior.log())).sum()
+    return (p_data * reconstructions).sum(), (p_data * informations).sum(), mismatch
+
+
 three_parts = Exercise(
     solution=_three_parts,
     cases=_parts_cases,
     right=(
         _parts_by_the_package,
         _parts_by_entropies,
+        _parts_value_by_value,
     ),
     mistakes=(
         Mistake(
@@ -314,6 +352,11 @@ three_parts = Exercise(
             "an aggregate that weights all x alike",
             "q(z) is the average of the rows of q under p_data.",
             _uniform_aggregate,
+        ),
+        Mistake(
+            "an information that weights all x alike",
+            "The information is an average over x under p_data.",
+            ("(joint * (q / aggregate)", "(q / len(q) * (q / aggregate)"),
         ),
         Mistake(
             "the whole rate in place of the information",
@@ -420,16 +463,22 @@ def _mean_code(x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Deco
 
 
 def _honest_cases() -> Iterable[Any]:
-    for draws, points, pixels, units, size in ((3, 5, 7, 2, 2), (6, 4, 9, 3, 2), (2, 5, 4, 3, 1e4)):
+    for what, draws, points, pixels, units, size, width in (
+        ("", 3, 5, 7, 2, 2, 0.4),
+        ("", 6, 4, 9, 3, 2, 0.4),
+        ("logits of ±10,000", 2, 5, 4, 3, 1e4, 0.4),
+        ("one draw", 1, 3, 4, 2, 2, 0.4),
+        ("scales near 1e−6", 2, 3, 4, 2, 2, 1e-6),
+    ):
         weight = size * _normal(units, pixels)
 
         def decode(z: Tensor, weight: Tensor = weight) -> Tensor:
             return z @ weight
 
         x = (_normal(points, pixels) > 0).double()
-        mean, scale = _normal(points, units), 0.4 + torch.rand(points, units).double()
-        far = "logits of ±10,000" if size > 2 else ""
-        yield extreme(far, x, mean, scale, _normal(draws, points, units), decode)
+        scale = width * (1 + 2 * torch.rand(points, units).double())
+        eps = _normal(draws, points, units)
+        yield extreme(what, x, _normal(points, units), scale, eps, decode)
 
 
 def _elbo_by_torch(x, mean, scale, eps, decode):
@@ -447,12 +496,21 @@ def _elbo_by_loops(x, mean, scale, eps, decode):
     return total + 0.5 * (1 + 2 * scale.log() - mean**2 - scale**2).sum(1)
 
 
+def _elbo_by_hand(x, mean, scale, eps, decode):
+    logits = decode(mean + scale * eps)
+    largest = torch.clamp(logits, min=0) + torch.log1p(torch.exp(-logits.abs()))
+    reconstruction = (x * logits).sum(2).mean(0) - largest.sum(2).mean(0)
+    rate = 0.5 * (mean**2).sum(1) + 0.5 * (scale**2).sum(1) - torch.log(scale).sum(1)
+    return reconstruction - (rate - 0.5 * scale.shape[1])
+
+
 honest_elbo = Exercise(
     solution=_honest,
     cases=_honest_cases,
     right=(
         _elbo_by_torch,
         _elbo_by_loops,
+        _elbo_by_hand,
     ),
     mistakes=(
         Mistake(
@@ -474,6 +532,11 @@ honest_elbo = Exercise(
             "the scale taken for a variance",
             "scale is a standard deviation: it multiplies eps as it is, and is squared in the KL.",
             _variance,
+        ),
+        Mistake(
+            "the scale taken for a log-variance",
+            "scale is a standard deviation: it multiplies eps as it is, and is squared in the KL.",
+            lambda x, mean, scale, eps, decode: _honest(x, mean, (scale / 2).exp(), eps, decode),
         ),
         Mistake(
             "the logarithm of the average likelihood",
@@ -526,13 +589,23 @@ def _free_bits(reconstruction: Tensor, rates: Tensor, free: float) -> Tensor:
 
 
 def _free_cases() -> Iterable[Any]:
-    for points, scale, free in ((7, 1.0, 2.0), (5, 4.0, 1.5), (6, 2.0, 1.0)):
+    for what, points, scale, free in (
+        ("", 7, 1.0, 2.0),
+        ("", 5, 4.0, 1.5),
+        ("", 6, 3.0, 0.5),
+        ("free = 0", 4, 0.5, 0.0),
+        ("a single data point", 1, 1.0, 2.0),
+    ):
         rates = scale * torch.rand(points, dtype=torch.float64)
-        yield -10 + _normal(points), rates, free
+        yield extreme(what, -10 + _normal(points), rates, free)
 
 
 def _free_bits_by_max(reconstruction, rates, free):
-    return float(reconstruction.mean()) - max(free, float(rates.mean()))
+    return reconstruction.sum() / len(rates) - max(rates.sum() / len(rates), torch.tensor(free))
+
+
+def _free_bits_by_relu(reconstruction, rates, free):
+    return reconstruction.mean() - (free + torch.relu(rates.mean() - free))
 
 
 def _free_bits_by_cases(reconstruction, rates, free):
@@ -543,8 +616,10 @@ def _free_bits_by_cases(reconstruction, rates, free):
 free_bits = Exercise(
     solution=_free_bits,
     cases=_free_cases,
+    differentiable=True,
     right=(
         _free_bits_by_max,
+        _free_bits_by_relu,
         _free_bits_by_cases,
     ),
     mistakes=(
@@ -552,6 +627,33 @@ free_bits = Exercise(
             "each data point by itself",
             "Average the rate over the batch first, and compare that average with the threshold.",
             lambda r, rates, free: (r - rates.clamp(min=free)).mean(),
+        ),
+        Mistake(
+            "sums over the batch",
+            "Both terms are averages over the batch, and `free` is a limit of the average rate.",
+            lambda r, rates, free: r.sum() - rates.sum().clamp(min=free),
+        ),
+        Mistake(
+            "the sum of the rates compared with the threshold",
+            "Average the rate over the batch first, and compare that average with the threshold.",
+            lambda r, rates, free: r.mean() - rates.sum().clamp(min=free) / len(rates),
+        ),
+        Mistake(
+            "the free nats charged on top of the rate",
+            "Above the threshold the charge is the rate alone.",
+            lambda r, rates, free: r.mean() - rates.mean() - free,
+        ),
+        Mistake(
+            "a rate through which no gradient flows",
+            "The value is right, but above the threshold the encoder should learn from its rate.",
+            lambda r, rates, free: r.mean() - rates.mean().detach().clamp(min=free),
+        ),
+        Mistake(
+            "a gradient where the rate is free",
+            "The value is right, but below the threshold the objective should not move with rates.",
+            lambda r, rates, free: (
+                r.mean() - rates.mean() + (rates.mean() - free).clamp(max=0).detach()
+            ),
         ),
         Mistake(
             "min for max",
@@ -609,10 +711,12 @@ def _linear_rates(lam: Tensor, beta: float, sigma: float) -> Tensor:
 
 
 def _rates_cases() -> Iterable[Any]:
-    lam = torch.tensor([9.0, 3.0, 1.2, 0.3, 0.05], dtype=torch.float64)
-    yield lam, 2.0, 0.7
+    lam = torch.tensor([3.0, 9.0, 0.05, 1.2, 0.3], dtype=torch.float64)
+    yield lam.clone(), 2.0, 0.7
     yield lam[:3], 0.4, 1.6
     yield lam, 1.0, 0.2
+    yield extreme("directions that are all asleep", lam[2:], 40.0, 1.5)
+    yield extreme("a single direction with a large rate", 1e9 * lam[:1], 0.5, 0.1)
 
 
 def _rates_by_where(lam, beta, sigma):
@@ -624,12 +728,18 @@ def _rates_by_numbers(lam, beta, sigma):
     return [max(0.0, 0.5 * math.log(v) - 0.5 * math.log(beta * sigma**2)) for v in lam.tolist()]
 
 
+def _rates_of_deviations(lam, beta, sigma):
+    signal, noise = torch.sqrt(lam), math.sqrt(beta) * sigma
+    return torch.relu(torch.log(signal) - math.log(noise))
+
+
 linear_rates = Exercise(
     solution=_linear_rates,
     cases=_rates_cases,
     right=(
         _rates_by_where,
         _rates_by_numbers,
+        _rates_of_deviations,
     ),
     mistakes=(
         Mistake(
@@ -661,6 +771,11 @@ linear_rates = Exercise(
             "the variances taken for standard deviations",
             "lam holds variances already: do not square them.",
             lambda lam, beta, sigma: _linear_rates(lam.square(), beta, sigma),
+        ),
+        Mistake(
+            "the ratio upside down",
+            "A direction with a large variance is worth many nats: what stands above the line?",
+            ("lam / (beta * sigma**2)", "beta * sigma**2 / lam"),
         ),
         Mistake(
             "the absolute value of the logarithm",
