@@ -38,6 +38,16 @@ def _gap_cases() -> Iterable[Any]:
         log_q = Normal(mean, scale).log_prob(z)
         far = "an x so unlikely that every p(x, z) is 0 in floating point" if evidence < -9 else ""
         yield extreme(far, log_q, log_joint, 18 / (points - 1))
+    z = torch.linspace(-9, 9, 901, dtype=torch.float64)
+    log_joint = Normal(0.3, 0.1).log_prob(z) - 2
+    what = "a posterior so narrow that its density is 0 in floating point where q has mass"
+    yield extreme(what, Normal(0.4, 1.2).log_prob(z), log_joint, 0.02)
+
+
+def _gap_term_by_term(log_q, log_joint, cell):
+    highest = log_joint.max()
+    evidence = (log_joint - highest).exp().sum().log() + highest + math.log(cell)
+    return (log_q.exp() * (log_q - log_joint + evidence)).sum() * cell
 
 
 def _gap_as_evidence_less_elbo(log_q, log_joint, cell):
@@ -54,6 +64,7 @@ gap_on_grid = Exercise(
     solution=_gap,
     cases=_gap_cases,
     right=(
+        _gap_term_by_term,
         _gap_as_evidence_less_elbo,
         _gap_by_the_package,
     ),
@@ -162,19 +173,33 @@ def _at_reversed(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: T
     return forward[_all_reversed(z, log_p, cell, means, scales).argmin()]
 
 
+def _cross_entropy(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    return -(_candidates(z, means, scales).exp() * log_p).sum(-1).min() * cell
+
+
 def _one_at_a_time(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
     kl = _all_kl(z, log_p, cell, means, scales)
     return kl[kl[:, 0].argmin()].min()
 
 
 def _floor_cases() -> Iterable[Any]:
-    """Peaks far apart and near; 401 and 301 points, 11 and 9 means, 7 and 5 scales."""
-    for points, distance, counts in ((401, 2.6, (11, 7)), (301, 1.1, (9, 5))):
+    """Peaks far apart and near, 401 and 301 points; the candidates are in no order."""
+    for points, distance, counts, best in ((401, 2.6, (11, 7), 4), (301, 1.1, (9, 5), 1)):
         z = torch.linspace(-14, 14, points, dtype=torch.float64)
         log_p = _peaks(z, (-distance, distance), (0.35, 0.65))
-        means = torch.linspace(-3, 3, counts[0], dtype=torch.float64)
-        scales = torch.linspace(0.5, 2.5, counts[1], dtype=torch.float64)
+        means = torch.linspace(-3, 3, counts[0], dtype=torch.float64).roll(best)
+        scales = torch.linspace(0.5, 2.5, counts[1], dtype=torch.float64).roll(best)
         yield z, log_p, 28 / (points - 1), means, scales
+    means, scales = torch.tensor([[0.5, 1.2], [0.3, 0.7]], dtype=torch.float64)
+    what = "a best pair that stands last, and candidates whose density is 0 on much of the grid"
+    yield extreme(what, z, log_p, 28 / (points - 1), means, scales)
+
+
+def _floor_spelled_out(z, log_p, cell, means, scales):
+    mean, scale = means[:, None, None], scales[None, :, None]
+    log_q = -0.5 * ((z - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)
+    kl = (log_q.exp() * (log_q - log_p)).sum(-1) * cell
+    return kl.min()
 
 
 def _floor_in_loops(z, log_p, cell, means, scales):
@@ -195,6 +220,7 @@ floor_by_search = Exercise(
     solution=_floor,
     cases=_floor_cases,
     right=(
+        _floor_spelled_out,
         _floor_in_loops,
         _floor_by_entropy,
     ),
@@ -244,6 +270,11 @@ floor_by_search = Exercise(
             lambda z, log_p, cell, means, scales: _floor(z, log_p, cell, means, scales) / cell,
         ),
         Mistake(
+            "log q left out",
+            "A divergence averages log q − log p; −log p alone rewards the narrowest candidates.",
+            _cross_entropy,
+        ),
+        Mistake(
             "an average over the candidates",
             "A floor is what the best member of the family reaches.",
             lambda z, log_p, cell, means, scales: _all_kl(z, log_p, cell, means, scales).mean(),
@@ -278,9 +309,15 @@ def _one_peak(weights: Tensor) -> Tensor:
 
 
 def _weights_cases() -> Iterable[Any]:
-    """Weights of 3 peaks in 5 rows, and of 4 peaks in 2 rows."""
-    for shape in ((5, 3), (2, 4)):
-        yield torch.randn(*shape, dtype=torch.float64).softmax(-1)
+    """Weights of 3 peaks in 5 rows, and of 4 peaks in 2 rows; then one row."""
+    for shape in ((5, 3), (2, 4), (1, 6)):
+        weights = torch.randn(*shape, dtype=torch.float64).softmax(-1)
+        yield extreme("one row" if len(weights) == 1 else "", weights)
+
+
+def _bound_on_each_peak(weights):
+    costs = -weights.log()
+    return costs.min(dim=1).values
 
 
 def _bound_row_by_row(weights):
@@ -290,7 +327,10 @@ def _bound_row_by_row(weights):
 one_peak_bound = Exercise(
     solution=_one_peak,
     cases=_weights_cases,
-    right=(_bound_row_by_row,),
+    right=(
+        _bound_on_each_peak,
+        _bound_row_by_row,
+    ),
     mistakes=(
         Mistake(
             "the peaks' weights forgotten",
@@ -303,6 +343,16 @@ one_peak_bound = Exercise(
             "the lightest peak",
             "q may choose: on which peak does it pay least?",
             lambda weights: -weights.min(-1).values.log(),
+        ),
+        Mistake(
+            "an average of −log π over the peaks",
+            "q sits on one peak, and may choose the one on which it pays least.",
+            lambda weights: -weights.log().mean(-1),
+        ),
+        Mistake(
+            "one maximum for all rows",
+            "Each row is a density of its own: take the maximum along one axis.",
+            lambda weights: -weights.max().log().expand(len(weights)),
         ),
         Mistake(
             "the entropy of the weights",
@@ -359,18 +409,26 @@ def _mixture(z: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tenso
 
 
 def _mixture_cases() -> Iterable[Any]:
-    """7 points and 3 peaks, then 5 and 4; then points so far out that a density underflows."""
-    for points, peaks, far in ((7, 3, 0.0), (5, 4, 0.0), (6, 2, 90.0)):
-        z = 3 * torch.randn(points, dtype=torch.float64) + far
+    """7 points and 3 peaks, then 5 and 4; one point; points near and far, peaks far apart."""
+    for points, peaks, what in ((7, 3, ""), (5, 4, ""), (1, 3, "one point")):
+        z = 3 * torch.randn(points, dtype=torch.float64)
         weights = torch.randn(peaks, dtype=torch.float64).softmax(0)
         means = 2 * torch.randn(peaks, dtype=torch.float64)
         scales = 0.5 + torch.rand(peaks, dtype=torch.float64)
-        what = "points so far out that every density is 0 in floating point" if far else ""
         yield extreme(what, z, weights, means, scales)
+    what = "points of which some lie so far out that every density there is 0 in floating point"
+    far = torch.tensor([0.3, 160.0, -91.0, 68.0], dtype=torch.float64)
+    yield extreme(what, far, weights[:2] / weights[:2].sum(), 70 * far.sign()[1:3], scales[:2])
 
 
 def _mixture_by_torch(z, weights, means, scales):
     return MixtureSameFamily(Categorical(weights), Normal(means, scales)).log_prob(z)
+
+
+def _mixture_spelled_out(z, weights, means, scales):
+    error = (z[:, None] - means) / scales
+    log_peaks = -0.5 * error**2 - scales.log() - 0.5 * math.log(2 * math.pi)
+    return torch.logsumexp(weights.log() + log_peaks, 1)
 
 
 def _mixture_by_hand(z, weights, means, scales):
@@ -383,8 +441,9 @@ mixture_density = Exercise(
     solution=_mixture,
     cases=_mixture_cases,
     right=(
-        _mixture_by_torch,
+        _mixture_spelled_out,
         _mixture_by_hand,
+        _mixture_by_torch,
     ),
     mistakes=(
         Mistake(
@@ -406,6 +465,21 @@ mixture_density = Exercise(
             "weights added to the logarithms",
             "A factor π becomes log π there.",
             lambda z, w, m, s: (w + _peak_densities(z, m, s)).logsumexp(-1),
+        ),
+        Mistake(
+            "log-densities multiplied by the weights inside the logsumexp",
+            "A factor π of a density is a summand log π of its logarithm.",
+            lambda z, w, m, s: (w * _peak_densities(z, m, s)).logsumexp(-1),
+        ),
+        Mistake(
+            "the weights put through a softmax",
+            "They sum to one already: are they given to torch as logits?",
+            lambda z, w, m, s: _mixture(z, w.softmax(0), m, s),
+        ),
+        Mistake(
+            "the largest term alone",
+            "A mixture adds all peaks' shares, the small ones too.",
+            lambda z, w, m, s: (w.log() + _peak_densities(z, m, s)).max(-1).values,
         ),
         Mistake(
             "variances taken for scales",
@@ -455,11 +529,24 @@ def _pooled(log_w: Tensor, log_p: Tensor) -> Tensor:
 
 
 def _k_gap_cases() -> Iterable[Any]:
-    """R = 6 repetitions of K = 4 draws for B = 3 points, then 2, 7 and 5; then tiny weights."""
-    for shape, size in (((6, 4, 3), 0.0), ((2, 7, 5), 0.0), ((3, 5, 2), -1500.0)):
-        log_w = 1.5 * torch.randn(*shape, dtype=torch.float64) - 4 + size
+    """R = 6 repetitions of K = 4 draws for B = 3 points, then 2, 7 and 5; then huge weights."""
+    for shape, size, spread, what in (
+        ((6, 4, 3), 0.0, 1.5, ""),
+        ((2, 7, 5), 0.0, 1.5, ""),
+        ((3, 5, 2), -1500.0, 1.5, "log-weights near −1500, where exp() gives 0"),
+        ((2, 4, 3), -3000.0, 900.0, "log-weights that lie more than 700 nats apart"),
+        ((1, 6, 2), 10_000.0, 1.5, "one repetition, with log-weights near 10,000"),
+    ):
+        log_w = spread * torch.randn(*shape, dtype=torch.float64) - 4 + size
         log_p = torch.randn(shape[-1], dtype=torch.float64) - 3 + size
-        yield extreme("log-weights near −1500, where exp() gives 0" if size else "", log_w, log_p)
+        yield extreme(what, log_w, log_p)
+
+
+def _k_gap_spelled_out(log_w, log_p):
+    highest = log_w.max(1, keepdim=True).values
+    total = (log_w - highest).exp().sum(1).log() + highest[:, 0]
+    bound = total - math.log(log_w.shape[1])
+    return log_p - bound.sum(0) / log_w.shape[0]
 
 
 def _k_gap_by_relative_weights(log_w, log_p):
@@ -469,7 +556,10 @@ def _k_gap_by_relative_weights(log_w, log_p):
 k_sample_gap = Exercise(
     solution=_k_gap,
     cases=_k_gap_cases,
-    right=(_k_gap_by_relative_weights,),
+    right=(
+        _k_gap_spelled_out,
+        _k_gap_by_relative_weights,
+    ),
     mistakes=(
         Mistake(
             "log K left out",
@@ -485,6 +575,16 @@ k_sample_gap = Exercise(
             "the ELBO in the place of the K-sample bound",
             "The mean over the K draws stands inside the logarithm.",
             lambda log_w, log_p: log_p - log_w.mean((0, 1)),
+        ),
+        Mistake(
+            "the largest weight of each repetition in the place of the mean",
+            "The bound averages all K weights before the logarithm.",
+            lambda log_w, log_p: log_p - log_w.max(1).values.mean(0),
+        ),
+        Mistake(
+            "the logarithm divided by K",
+            "The mean of K weights is divided by K inside the logarithm: subtract log K outside.",
+            lambda log_w, log_p: log_p - log_w.logsumexp(1).mean(0) / log_w.shape[1],
         ),
         Mistake(
             "repetitions inside the logarithm, draws outside",

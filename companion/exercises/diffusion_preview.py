@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -19,9 +19,9 @@ def _normal(*shape: int) -> Tensor:
     return torch.randn(*shape, dtype=torch.float64)
 
 
-def _uniform(*shape: int) -> Tensor:
-    """Return numbers between 0.05 and 0.95 in float64."""
-    return 0.05 + 0.9 * torch.rand(*shape, dtype=torch.float64)
+def _between(low: float, high: float, *shape: int) -> Tensor:
+    """Return uniform numbers in float64."""
+    return low + (high - low) * torch.rand(*shape, dtype=torch.float64)
 
 
 # --- one jump to level t -------------------------------------------------------------------------
@@ -32,9 +32,26 @@ def _noisy(x: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * x + (1 - a).sqrt() * eps
 
 
+ENDS: Final = torch.tensor([1e-4, 0.9999, 0.5], dtype=torch.float64)
+"""ᾱ near 0 and near 1."""
+
+
 def _noisy_cases() -> Iterable[Any]:
-    for points, pixels in ((5, 3), (4, 7)):
-        yield _normal(points, pixels), _normal(points, pixels), _uniform(points)
+    # The first lets an answer run that lays ᾱ along the pixels; the second stops it. The ordinary
+    # results lie within [−1, 1], where clamps change nothing.
+    for points, pixels in ((4, 4), (5, 3), (6, 7)):
+        x, eps = _between(-0.6, 0.6, 2, points, pixels)
+        what = "as many pixels as data points" if points == pixels else ""
+        yield extreme(what, x, eps, _between(0.2, 0.8, points))
+    x, eps = _normal(2, 1, 5)
+    yield extreme("one data point, outside [−1, 1]", x + 3, eps, ENDS[2:])
+    x, eps = _normal(2, 3, 2)
+    yield extreme("ᾱ near 0 and near 1", x, eps, ENDS)
+
+
+def _noisy_row_by_row(x, eps, alpha_bar):
+    rows = [a**0.5 * u + (1 - a) ** 0.5 * e for u, e, a in zip(x, eps, alpha_bar, strict=True)]
+    return torch.stack(rows)
 
 
 def _levels(*alpha_bar):
@@ -53,7 +70,10 @@ def _noisy_by_the_package(x, eps, alpha_bar):
 noisy = Exercise(
     solution=_noisy,
     cases=_noisy_cases,
-    right=(_noisy_by_the_package,),
+    right=(
+        _noisy_row_by_row,
+        _noisy_by_the_package,
+    ),
     mistakes=(
         Mistake(
             "both roots missing",
@@ -85,6 +105,11 @@ noisy = Exercise(
             "x shrinks as noise comes in, so that the total variance stays 1.",
             lambda x, eps, a: x + (1 - a[:, None]).sqrt() * eps,
         ),
+        Mistake(
+            "ᾱ laid along the pixels",
+            "Each row has its own ᾱ: give it an axis for the pixels. This stops unless B = D.",
+            lambda x, eps, a: a.sqrt() * x + (1 - a).sqrt() * eps,
+        ),
     ),
 )
 
@@ -100,8 +125,10 @@ def _shifted(beta: Tensor) -> Tensor:
 
 
 def _alpha_bar_cases() -> Iterable[Any]:
-    yield 0.5 * _uniform(7)
-    yield 0.2 * _uniform(4)
+    yield _between(0.01, 0.19, 7)
+    yield _between(0.01, 0.19, 4)
+    yield extreme("a single step", _between(0.1, 0.2, 1))
+    yield extreme("β above ½, so that ᾱ falls below 10⁻⁶", _between(0.5, 0.9, 25))
 
 
 def _alpha_bar_by_a_loop(beta):
@@ -140,6 +167,16 @@ alpha_bar_from_beta = Exercise(
             lambda beta: 1 - beta.cumsum(0),
         ),
         Mistake(
+            "exp(−Σ β) in place of the product",
+            "1 − β and exp(−β) agree for small β alone: the logarithm of 1 − β is not −β.",
+            lambda beta: (-beta.cumsum(0)).exp(),
+        ),
+        Mistake(
+            "a sum of the 1 − β",
+            "Each step keeps a share 1 − β of what the step before has left: shares multiply.",
+            lambda beta: (1 - beta).cumsum(0),
+        ),
+        Mistake(
             "one level too low",
             "The first entry belongs to t = 1, after the first step. It is not 1.",
             _shifted,
@@ -171,24 +208,24 @@ def _reverse_posterior(
     beta = 1 - alpha_bar_t / alpha_bar_s
     of_x = alpha_bar_s**0.5 * beta / (1 - alpha_bar_t)
     of_z = (1 - beta) ** 0.5 * (1 - alpha_bar_s) / (1 - alpha_bar_t)
-    return of_x * x + of_z * z, beta * (1 - alpha_bar_s) / (1 - alpha_bar_t)
-
-
-def _posterior_with(
-    change: Callable[[float, float, float], tuple[float, float, float]],
-) -> Callable[..., tuple[Tensor, float]]:
-    """Return an answer with other factors of x and z and another variance."""
-
-    def answer(x: Tensor, z: Tensor, a_s: float, a_t: float) -> tuple[Tensor, float]:
-        of_x, of_z, variance = change(a_s, a_t, 1 - a_t / a_s)
-        return of_x * x + of_z * z, variance
-
-    return answer
+    variance = beta * (1 - alpha_bar_s) / (1 - alpha_bar_t)
+    return of_x * x + of_z * z, variance
 
 
 def _reverse_cases() -> Iterable[Any]:
-    for shape, s, t in (((5, 3), 0.9, 0.7), ((4, 6), 0.35, 0.2)):
-        yield _normal(*shape), _normal(*shape), s, t
+    for shape, s, t, what in (
+        ((5, 3), 0.9, 0.7, ""),
+        ((4, 6), 0.35, 0.2, ""),
+        ((2, 3), 0.9999, 0.9998, "levels so near to the data that the variance is below 10⁻⁴"),
+        ((1, 4), 1e-3, 1e-5, "one data point, and ᾱ near 0"),
+    ):
+        yield extreme(what, _normal(*shape), _normal(*shape), s, t)
+
+
+def _posterior_over_one_denominator(x, z, alpha_bar_s, alpha_bar_t):
+    alpha = alpha_bar_t / alpha_bar_s
+    total = alpha_bar_s**0.5 * (1 - alpha) * x + alpha**0.5 * (1 - alpha_bar_s) * z
+    return total / (1 - alpha_bar_t), (1 - alpha) * (1 - alpha_bar_s) / (1 - alpha_bar_t)
 
 
 def _posterior_by_precisions(x, z, alpha_bar_s, alpha_bar_t):
@@ -218,6 +255,7 @@ reverse_posterior = Exercise(
     solution=_reverse_posterior,
     cases=_reverse_cases,
     right=(
+        _posterior_over_one_denominator,
         _posterior_by_precisions,
         _posterior_by_the_package,
         _posterior_by_conditioning,
@@ -226,116 +264,68 @@ reverse_posterior = Exercise(
         Mistake(
             "the variance of the forward step",
             "β is the variance of z_t given z_s. Once x is known too, less is open.",
-            _posterior_with(
-                lambda s, t, b: (
-                    s**0.5 * b / (1 - t),
-                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
-                    b,
-                )
-            ),
+            ("z, variance", "z, beta"),
         ),
         Mistake(
             "the standard deviation returned as the variance",
             "Return the variance: no root at the end.",
-            _posterior_with(
-                lambda s, t, b: (
-                    s**0.5 * b / (1 - t),
-                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
-                    (b * (1 - s) / (1 - t)) ** 0.5,
-                )
-            ),
+            ("z, variance", "z, variance**0.5"),
         ),
         Mistake(
             "the factors of x and z_t exchanged",
             "If the step added next to nothing (β near 0), z_s is near z_t.",
-            _posterior_with(
-                lambda s, t, b: (
-                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
-                    s**0.5 * b / (1 - t),
-                    b * (1 - s) / (1 - t),
-                )
-            ),
+            ("of_x * x + of_z * z", "of_z * x + of_x * z"),
         ),
         Mistake(
             "√ᾱ_t in place of √ᾱ_s at x",
             "The prior of z_s is q(z_s | x). Which level's ᾱ does its mean hold?",
-            _posterior_with(
-                lambda s, t, b: (
-                    t**0.5 * b / (1 - t),
-                    (1 - b) ** 0.5 * (1 - s) / (1 - t),
-                    b * (1 - s) / (1 - t),
-                )
-            ),
+            ("alpha_bar_s**0.5", "alpha_bar_t**0.5"),
         ),
         Mistake(
             "1 − ᾱ_s and 1 − ᾱ_t exchanged",
             "The variance of z_s given both neighbours must be smaller than β.",
-            _posterior_with(
-                lambda s, t, b: (
-                    s**0.5 * b / (1 - s),
-                    (1 - b) ** 0.5 * (1 - t) / (1 - s),
-                    b * (1 - t) / (1 - s),
-                )
+            (
+                "return of_x * x + of_z * z, variance",
+                "r = (1 - alpha_bar_t) / (1 - alpha_bar_s)\n"
+                "    return r * of_x * x + r**2 * of_z * z, r**2 * variance",
             ),
+        ),
+        Mistake(
+            "the quotient in the variance turned over",
+            "The variance of z_s given both neighbours must be smaller than β.",
+            ("z, variance", "z, beta**2 / variance"),
         ),
         Mistake(
             "1 − ᾱ_t used for β",
             "β is the noise of one step, 1 − ᾱ_t / ᾱ_s. The noise of all steps is 1 − ᾱ_t.",
-            _posterior_with(lambda s, t, b: (s**0.5, t**0.5 * (1 - s) / (1 - t), 1 - s)),
+            ("1 - alpha_bar_t / alpha_bar_s", "1 - alpha_bar_t"),
         ),
         Mistake(
             "a difference of ᾱ used for β",
             "ᾱ_t is a product: ᾱ_t = (1 − β) ᾱ_s. Solve this for β.",
-            _posterior_with(
-                lambda s, t, b: (
-                    s**0.5 * (s - t) / (1 - t),
-                    (1 - s + t) ** 0.5 * (1 - s) / (1 - t),
-                    (s - t) * (1 - s) / (1 - t),
-                )
-            ),
+            ("1 - alpha_bar_t / alpha_bar_s", "alpha_bar_s - alpha_bar_t"),
         ),
         Mistake(
             "√ᾱ_t in place of √(1 − β) at z_t",
             "z_t comes from z_s by one step. Which factor has this step alone?",
-            _posterior_with(
-                lambda s, t, b: (
-                    s**0.5 * b / (1 - t),
-                    t**0.5 * (1 - s) / (1 - t),
-                    b * (1 - s) / (1 - t),
-                )
-            ),
+            ("(1 - beta) ** 0.5", "alpha_bar_t**0.5"),
         ),
         Mistake(
             "1 − β in place of √(1 − β) at z_t",
             "The step multiplies z_s by √(1 − β), and the mean is linear in it.",
-            _posterior_with(
-                lambda s, t, b: (
-                    s**0.5 * b / (1 - t),
-                    (1 - b) * (1 - s) / (1 - t),
-                    b * (1 - s) / (1 - t),
-                )
-            ),
+            ("(1 - beta) ** 0.5", "(1 - beta)"),
         ),
         Mistake(
             "the factor √(1 − β) of z_t missing",
             "z_t is √(1 − β) z_s plus noise. This factor stays in the mean.",
-            _posterior_with(
-                lambda s, t, b: (
-                    s**0.5 * b / (1 - t),
-                    (1 - s) / (1 - t),
-                    b * (1 - s) / (1 - t),
-                )
-            ),
+            ("(1 - beta) ** 0.5 * ", ""),
         ),
         Mistake(
             "the roots of the two factors missing",
             "x enters by the mean √ᾱ_s x, and z_t by the step's factor √(1 − β).",
-            _posterior_with(
-                lambda s, t, b: (
-                    s * b / (1 - t),
-                    (1 - b) * (1 - s) / (1 - t),
-                    b * (1 - s) / (1 - t),
-                )
+            (
+                "of_x * x + of_z * z",
+                "alpha_bar_s**0.5 * of_x * x + (1 - beta) ** 0.5 * of_z * z",
             ),
         ),
     ),
@@ -349,6 +339,25 @@ def _guess_from_noise(z: Tensor, eps_hat: Tensor, alpha_bar: Tensor) -> Tensor:
     return (z - (1 - a).sqrt() * eps_hat) / a.sqrt()
 
 
+def _guess_cases() -> Iterable[Any]:
+    # As above: guesses that no clamp changes, then others.
+    for points, pixels in ((4, 4), (5, 3), (6, 7)):
+        z, eps = _between(-0.3, 0.3, 2, points, pixels)
+        what = "as many pixels as data points" if points == pixels else ""
+        yield extreme(what, z, eps, _between(0.5, 0.8, points))
+    z, eps = _normal(2, 1, 5)
+    yield extreme("one guess, outside [−1, 1]", z + 3, eps, ENDS[2:])
+    z, eps = _normal(2, 3, 2)
+    yield extreme("ᾱ near 0 and near 1", z, eps, ENDS)
+
+
+def _guess_row_by_row(z, eps_hat, alpha_bar):
+    rows = []
+    for row, noise, a in zip(z, eps_hat, alpha_bar, strict=True):
+        rows.append((row - (1 - a) ** 0.5 * noise) / a**0.5)
+    return torch.stack(rows)
+
+
 def _guess_by_rescaling(z, eps_hat, alpha_bar):
     snr = alpha_bar / (1 - alpha_bar)
     return z / alpha_bar.sqrt().unsqueeze(1) - eps_hat / snr.sqrt().unsqueeze(1)
@@ -356,8 +365,11 @@ def _guess_by_rescaling(z, eps_hat, alpha_bar):
 
 guess_from_noise = Exercise(
     solution=_guess_from_noise,
-    cases=_noisy_cases,
-    right=(_guess_by_rescaling,),
+    cases=_guess_cases,
+    right=(
+        _guess_row_by_row,
+        _guess_by_rescaling,
+    ),
     mistakes=(
         Mistake(
             "the division by √ᾱ missing",
@@ -373,6 +385,11 @@ guess_from_noise = Exercise(
             "the variance in place of the scale of the noise",
             "z_t holds √(1 − ᾱ) ε.",
             lambda z, eps, a: (z - (1 - a[:, None]) * eps) / a[:, None].sqrt(),
+        ),
+        Mistake(
+            "1 − √ᾱ as the scale of the noise",
+            "The squares of the two factors add up to 1, not the factors.",
+            lambda z, eps, a: (z - (1 - a[:, None].sqrt()) * eps) / a[:, None].sqrt(),
         ),
         Mistake(
             "the whole of ε taken off",
@@ -399,6 +416,16 @@ guess_from_noise = Exercise(
             "Solve z_t = √ᾱ x + √(1 − ᾱ) ε for x.",
             lambda z, eps, a: (z - (1 - a[:, None]).sqrt() * eps) * a[:, None].sqrt(),
         ),
+        Mistake(
+            "both roots missing",
+            "ᾱ and 1 − ᾱ are shares of the variance. What multiplies x and ε in z_t?",
+            lambda z, eps, a: (z - (1 - a[:, None]) * eps) / a[:, None],
+        ),
+        Mistake(
+            "ᾱ laid along the pixels",
+            "Each row has its own ᾱ: give it an axis for the pixels. This stops unless B = D.",
+            lambda z, eps, a: (z - (1 - a).sqrt() * eps) / a.sqrt(),
+        ),
     ),
 )
 
@@ -412,6 +439,13 @@ def _diffusion_term(x: Tensor, x_hat: Tensor, snr_s: float, snr_t: float) -> Ten
 def _term_cases() -> Iterable[Any]:
     yield _normal(5, 3), _normal(5, 3), 4.0, 2.5
     yield _normal(2, 7), _normal(2, 7), 0.3, 0.1
+    yield extreme("one data point", _normal(1, 4), _normal(1, 4), 0.9, 0.4)
+    yield extreme("SNRs far above 1", _normal(3, 2), _normal(3, 2), 400.0, 250.0)
+
+
+def _term_spelled_out(x, x_hat, snr_s, snr_t):
+    error = ((x - x_hat) ** 2).sum(1)
+    return (snr_s * error - snr_t * error) / 2
 
 
 def _term_as_a_kl(x, x_hat, snr_s, snr_t):
@@ -428,8 +462,9 @@ diffusion_term = Exercise(
     solution=_diffusion_term,
     cases=_term_cases,
     right=(
-        _term_as_a_kl,
+        _term_spelled_out,
         _term_by_a_norm,
+        _term_as_a_kl,
     ),
     mistakes=(
         Mistake(
@@ -472,6 +507,21 @@ diffusion_term = Exercise(
             "A squared error is no KL yet. How much SNR does this step lose?",
             lambda x, x_hat, s, t: 0.5 * (x - x_hat).square().sum(-1),
         ),
+        Mistake(
+            "the difference of the log SNRs",
+            "The weight is the SNR that this step loses, not its logarithm.",
+            lambda x, x_hat, s, t: _diffusion_term(x, x_hat, math.log(s), math.log(t)),
+        ),
+        Mistake(
+            "absolute errors",
+            "The KL of two Gaussians of one variance grows with the square of their distance.",
+            lambda x, x_hat, s, t: 0.5 * (s - t) * (x - x_hat).abs().sum(-1),
+        ),
+        Mistake(
+            "the share of the SNR that is lost",
+            "The weight is a difference of SNRs, not divided by one of them.",
+            lambda x, x_hat, s, t: _diffusion_term(x, x_hat, s, t) / s,
+        ),
     ),
 )
 
@@ -483,14 +533,18 @@ def _one_random_level(terms: Tensor, t: Tensor) -> Tensor:
 
 
 def _level_cases() -> Iterable[Any]:
-    # Level T comes up, so that an index that is one too high stops; and level 2.
-    yield torch.rand(4, 6, dtype=torch.float64), torch.tensor([2, 5, 3, 4, 2, 5])
-    yield torch.rand(4, 6, dtype=torch.float64), torch.tensor([4, 3, 3, 2, 4, 4])
-    yield torch.rand(6, 5, dtype=torch.float64), torch.tensor([7, 2, 6, 3, 5])
+    # The first lets an index that is one too high pass; then level T comes up, and it stops.
+    batch = torch.tensor([4, 3, 3, 2, 4, 2])
+    yield extreme("a batch in which level T does not come up", _between(0, 1, 4, 6), batch)
+    yield _between(0, 1, 4, 6), torch.tensor([2, 5, 3, 4, 2, 5])
+    yield _between(0, 1, 6, 5), torch.tensor([7, 2, 6, 3, 5])
+    yield extreme("T = 2, with one diffusion term", _between(0, 1, 1, 3), torch.tensor([2, 2, 2]))
 
 
-def _next_level(terms: Tensor, t: Tensor) -> Tensor:
-    return len(terms) * terms[(t - 1) % len(terms), torch.arange(len(t))]
+def _level_by_a_mask(terms, t):
+    levels = torch.arange(2, 2 + len(terms))
+    chosen = (levels[:, None] == t).to(terms.dtype)
+    return (chosen * terms).sum(0) * len(terms)
 
 
 def _level_by_gather(terms, t):
@@ -505,6 +559,7 @@ one_random_level = Exercise(
     solution=_one_random_level,
     cases=_level_cases,
     right=(
+        _level_by_a_mask,
         _level_by_gather,
         _level_by_a_loop,
     ),
@@ -531,8 +586,28 @@ one_random_level = Exercise(
         ),
         Mistake(
             "off by one level",
-            "Row 0 of terms belongs to t = 2.",
-            _next_level,
+            "Row 0 of terms belongs to t = 2, and there is no row T − 1.",
+            ("t - 2", "t - 1"),
+        ),
+        Mistake(
+            "off by one level, with an index cut off at the end",
+            "Row 0 of terms belongs to t = 2: then no index needs to be cut off.",
+            ("t - 2", "(t - 1).clamp(max=len(terms) - 1)"),
+        ),
+        Mistake(
+            "the level itself taken for the row",
+            "Row 0 of terms belongs to t = 2: then no index needs to be wrapped.",
+            ("t - 2", "t % len(terms)"),
+        ),
+        Mistake(
+            "weighted by the level",
+            "Each of the T − 1 levels comes up equally often: the weight is the same for all.",
+            ("len(terms) *", "t *"),
+        ),
+        Mistake(
+            "weighted by the number of steps below the level",
+            "Each of the T − 1 levels comes up equally often: the weight is the same for all.",
+            ("len(terms) *", "(t - 1) *"),
         ),
         Mistake(
             "all levels summed",
@@ -572,10 +647,28 @@ def _underflows(z: Tensor, data: Tensor, alpha_bar: float) -> Tensor:
 
 
 def _ideal_cases() -> Iterable[Any]:
-    for points, count, pixels, alpha_bar in ((5, 7, 3, 0.5), (4, 6, 2, 0.2)):
+    for points, count, pixels, alpha_bar in ((5, 7, 3, 0.6), (4, 6, 2, 0.2)):
         z, data = _normal(points, pixels), _normal(count, pixels)
         yield z, data, alpha_bar
-    yield extreme("a z so far from all points that every density is 0", 20 + z, data, 0.9)
+    far = z * torch.tensor([[1.0], [40.0], [-300.0], [0.2]], dtype=torch.float64)
+    what = "z of which some lie so far from all points that every density there is 0"
+    yield extreme(what, far, data, 0.9)
+    yield extreme("a row of data that occurs twice", z, data[[0, 1, 2, 2]], 0.5)
+    yield extreme("one z, and ᾱ near 0", z[:1], data, 1e-3)
+    yield extreme("ᾱ near 1", z, data, 0.9999)
+
+
+def _guess_spelled_out(z, data, alpha_bar):
+    error = z[:, None, :] - alpha_bar**0.5 * data[None, :, :]
+    logits = -0.5 * (error**2).sum(2) / (1 - alpha_bar)
+    weights = torch.softmax(logits, 1)
+    return (weights[:, :, None] * data).sum(1)
+
+
+def _guess_by_inner_products(z, data, alpha_bar):
+    # ‖z‖² is the same for all points.
+    fit = alpha_bar**0.5 * z @ data.mT - 0.5 * alpha_bar * data.square().sum(1)
+    return (fit / (1 - alpha_bar)).softmax(1) @ data
 
 
 def _guess_by_the_package(z, data, alpha_bar):
@@ -596,6 +689,8 @@ ideal_guess = Exercise(
     solution=_ideal_guess,
     cases=_ideal_cases,
     right=(
+        _guess_spelled_out,
+        _guess_by_inner_products,
         _guess_by_the_package,
         _guess_by_log_probabilities,
     ),
@@ -624,6 +719,11 @@ ideal_guess = Exercise(
             "the standard deviation in place of the variance",
             "A Gaussian's exponent divides by the variance, which is 1 − ᾱ.",
             _guess_by(lambda z, data, a: -_squares(z, data, a**0.5) / (2 * (1 - a) ** 0.5)),
+        ),
+        Mistake(
+            "distances that are not squared",
+            "A Gaussian's exponent holds the square of the distance.",
+            _guess_by(lambda z, data, a: -_squares(z, data, a**0.5).sqrt() / (2 * (1 - a))),
         ),
         Mistake(
             "the nearest point alone",
@@ -677,8 +777,20 @@ def _information(eigenvalues: Tensor, snr: Tensor) -> Tensor:
 
 def _information_cases() -> Iterable[Any]:
     snr = torch.tensor([30.0, 2.0, 0.7, 0.01, 1e-4], dtype=torch.float64)
-    yield 0.2 + 3 * torch.rand(3, dtype=torch.float64), snr
-    yield 0.2 + 3 * torch.rand(6, dtype=torch.float64), snr[:4]
+    # The first lets an answer run that pairs levels and directions; the second stops it.
+    for directions, levels in ((5, 5), (3, 5), (6, 4)):
+        what = "as many levels as directions" if directions == levels else ""
+        yield extreme(what, _between(0.2, 3.2, directions), snr[:levels])
+    yield extreme("one direction and one level", _between(0.2, 3.2, 1), snr[1:2])
+    flat = torch.tensor([2.0, 0.0, 0.5], dtype=torch.float64)
+    yield extreme("a direction of variance 0", flat, snr[:2])
+
+
+def _information_direction_by_direction(eigenvalues, snr):
+    total = torch.zeros_like(snr)
+    for variance in eigenvalues:
+        total = total + 0.5 * torch.log(1 + snr * variance)
+    return total
 
 
 def _information_by_entropies(eigenvalues, snr):
@@ -696,6 +808,7 @@ information = Exercise(
     solution=_information,
     cases=_information_cases,
     right=(
+        _information_direction_by_direction,
         _information_by_entropies,
         _information_by_a_determinant,
     ),
@@ -734,6 +847,26 @@ information = Exercise(
             "one logarithm of the summed variances",
             "Each direction has a logarithm of its own; then they are summed.",
             lambda eigenvalues, snr: 0.5 * torch.log1p(snr * eigenvalues.sum()),
+        ),
+        Mistake(
+            "levels and directions paired",
+            "Each level sums over all directions: give the SNR an axis of its own.",
+            lambda eigenvalues, snr: 0.5 * torch.log1p(snr * eigenvalues),
+        ),
+        Mistake(
+            "ᾱ in place of the SNR",
+            "`snr` is ᾱ / (1 − ᾱ) already, and stands in the logarithm as it is.",
+            lambda eigenvalues, snr: _information(eigenvalues, snr / (1 + snr)),
+        ),
+        Mistake(
+            "the largest direction alone",
+            "Independent directions add up their information.",
+            lambda eigenvalues, snr: 0.5 * torch.log1p(snr * eigenvalues.max()),
+        ),
+        Mistake(
+            "the SNR added to the variance",
+            "With no signal in a direction it tells nothing: the two are multiplied.",
+            lambda eigenvalues, snr: 0.5 * torch.log1p(snr[:, None] + eigenvalues).sum(-1),
         ),
         Mistake(
             "bits in place of nats",

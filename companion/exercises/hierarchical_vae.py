@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
-from companion.exercises.checking import Exercise, Mistake
+from companion.exercises.checking import Exercise, Mistake, extreme
 from companion.exercises.predicting import Prediction
 
 Levels = Sequence[Tensor]
@@ -25,7 +25,7 @@ def _gaussian(*shape: int) -> Distribution:
 def _hierarchy(
     samples: int, points: int, sizes: Sequence[int]
 ) -> tuple[Tensor, Levels, Laws, Laws]:
-    """Draw x, z, q and p as a trace of three levels holds them; p(z_L) has no batch."""
+    """Draw x, z, q and p as a trace holds them; p(z_L) has no batch."""
     x = torch.randn(points, sizes[0], dtype=torch.float64)
     z = [torch.randn(samples, points, d, dtype=torch.float64) for d in sizes[1:]]
     q = [_gaussian(points, sizes[1]), *(_gaussian(samples, points, d) for d in sizes[2:])]
@@ -34,8 +34,11 @@ def _hierarchy(
 
 
 def _traces() -> list[tuple[Tensor, Levels, Laws, Laws]]:
-    """Draw one hierarchy of pairwise-distinct sizes, and one whose levels could be confused."""
-    return [_hierarchy(7, 5, (4, 3, 2, 1)), _hierarchy(6, 5, (3, 3, 3, 3))]
+    """Draw a hierarchy whose levels could be confused, and one of pairwise-distinct sizes.
+
+    Where sizes differ a wrong pairing stops; the first hierarchy lets it run.
+    """
+    return [_hierarchy(6, 5, (3, 3, 3, 3)), _hierarchy(7, 5, (4, 3, 2, 1))]
 
 
 # --- Exercise 1: the rate of each level -----------------------------------------------------------
@@ -45,6 +48,11 @@ def _level_rates(z: Levels, q: Laws, p: Laws) -> Tensor:
     return torch.stack(
         [here.log_prob(a) - above.log_prob(a) for a, here, above in zip(z, q, p[1:], strict=True)]
     )
+
+
+def _rates_cases() -> Iterable[Any]:
+    yield from (trace[1:] for trace in _traces())
+    yield extreme("two levels and one draw of one point", *_hierarchy(1, 1, (4, 3, 2))[1:])
 
 
 def _closed_form(z: Levels, q: Laws, p: Laws) -> Tensor:
@@ -65,6 +73,10 @@ def _against_the_prior(z: Levels, q: Laws, p: Laws) -> Tensor:
     return torch.stack(
         [here.log_prob(a) - prior.log_prob(a).sum(-1) for a, here in zip(z, q, strict=True)]
     )
+
+
+def _without_prior(z: Levels, q: Laws, p: Laws) -> Tensor:
+    return torch.cat([_level_rates(z, q, p)[:-1], q[-1].log_prob(z[-1])[None]])
 
 
 def _rates_level_by_level(z, q, p):
@@ -90,8 +102,7 @@ def _rates_unit_by_unit(z, q, p):
 
 level_rates = Exercise(
     solution=_level_rates,
-    # Where sizes differ a wrong pairing stops; the second hierarchy lets it run.
-    cases=lambda: [(z, q, p) for _, z, q, p in reversed(_traces())],
+    cases=_rates_cases,
     right=(
         _rates_level_by_level,
         _rates_in_two_stacks,
@@ -113,6 +124,11 @@ level_rates = Exercise(
             "every level compared with N(0, I)",
             "Only the top has a prior; z_i below it has p(z_i | z_{i+1}).",
             _against_the_prior,
+        ),
+        Mistake(
+            "the prior of the top level left out",
+            "p has one entry more than q: its last one is p(z_L), and belongs to the last of q.",
+            _without_prior,
         ),
         Mistake(
             "the sign turned",
@@ -159,6 +175,19 @@ def _log_weight(x: Tensor, z: Levels, q: Laws, p: Laws) -> Tensor:
     return p[0].log_prob(x) - _level_rates(z, q, p).sum(0)
 
 
+def _weight_cases() -> Iterable[Any]:
+    yield from _traces()
+    yield extreme("one draw of one point", *_hierarchy(1, 1, (4, 3, 2, 5)))
+
+
+def _weight_term_by_term(x, z, q, p):
+    z1, z2, z3 = z
+    first = q[0].log_prob(z1) - p[1].log_prob(z1)
+    second = q[1].log_prob(z2) - p[2].log_prob(z2)
+    third = q[2].log_prob(z3) - p[3].log_prob(z3)
+    return p[0].log_prob(x) - first - second - third
+
+
 def _weight_as_a_ratio(x, z, q, p):
     values = [x, *z]
     log_joint = sum(law.log_prob(value) for law, value in zip(p, values, strict=True))
@@ -182,8 +211,9 @@ def _weight_from_the_top(x, z, q, p):
 
 log_weight = Exercise(
     solution=_log_weight,
-    cases=lambda: reversed(_traces()),
+    cases=_weight_cases,
     right=(
+        _weight_term_by_term,
         _weight_as_a_ratio,
         _weight_by_the_rates,
         _weight_from_the_top,
@@ -273,8 +303,8 @@ def _means(z_top: Tensor, steps: Sequence[Step], noise: Sequence[Tensor]) -> Ten
     return _draw_down(z_top, steps, [torch.zeros_like(epsilon) for epsilon in noise])
 
 
-def _steps(sizes: Sequence[int]) -> tuple[Tensor, list[Step], list[Tensor]]:
-    """Draw five top codes, and the steps below them with their noise."""
+def _steps(rows: int, sizes: Sequence[int]) -> tuple[Tensor, list[Step], list[Tensor]]:
+    """Draw top codes, and the steps below them with their noise."""
     steps = [
         (
             torch.randn(below, above, dtype=torch.float64),
@@ -283,8 +313,15 @@ def _steps(sizes: Sequence[int]) -> tuple[Tensor, list[Step], list[Tensor]]:
         )
         for index, (above, below) in enumerate(pairwise(sizes))
     ]
-    noise = [torch.randn(5, below, dtype=torch.float64) for below in sizes[1:]]
-    return torch.randn(5, sizes[0], dtype=torch.float64), steps, noise
+    noise = [torch.randn(rows, below, dtype=torch.float64) for below in sizes[1:]]
+    return torch.randn(rows, sizes[0], dtype=torch.float64), steps, noise
+
+
+def _down_cases() -> Iterable[Any]:
+    # With levels of one size a wrong order of the steps runs at all.
+    yield _steps(5, (3, 3, 3, 3))
+    yield _steps(7, (2, 3, 4, 6))
+    yield extreme("one row and one step", *_steps(1, (2, 4)))
 
 
 def _down_by_linear(z_top, steps, noise):
@@ -315,8 +352,7 @@ def _down_by_recursion(z_top, steps, noise):
 
 draw_down = Exercise(
     solution=_draw_down,
-    # With levels of one size a wrong order of the steps runs at all.
-    cases=lambda: [_steps((3, 3, 3, 3)), _steps((2, 3, 4, 6))],
+    cases=_down_cases,
     right=(
         _down_by_linear,
         _down_row_by_row,
@@ -393,9 +429,9 @@ draw_down = Exercise(
             lambda z, steps, noise: _draw_down(z, steps, noise[::-1]),
         ),
         Mistake(
-            "the scale applied to the bias too",
+            "the scale applied to the mean too",
             "s multiplies the noise alone.",
-            lambda z, steps, noise: _draw_down(z, [(w, s * b, s) for w, b, s in steps], noise),
+            ("bias + scale * epsilon", "bias + epsilon\n        z = scale * z"),
         ),
         Mistake(
             "only the first step taken",
@@ -414,12 +450,13 @@ def _rates_from_information(information: Tensor, mismatch: Tensor) -> Tensor:
     return information - passed_on + mismatch
 
 
-def _rates_cases() -> Iterable[Any]:
+def _averaged_cases() -> Iterable[Any]:
     # Rising on the way up at first, as where x is noisy: then an inner rate is negative.
     rising = torch.tensor([0.1, 2.0, 1.4, 0.3], dtype=torch.float64)
     for levels in (3, 4):
         noise, mismatch = torch.rand(2, levels, dtype=torch.float64)
         yield rising[:levels] + 0.2 * noise, mismatch
+    yield extreme("a single level", rising[1:2], mismatch[:1])
 
 
 def _rates_with_a_zero_on_top(information, mismatch):
@@ -445,7 +482,7 @@ def _rates_by_differences(information, mismatch):
 
 rates_from_information = Exercise(
     solution=_rates_from_information,
-    cases=_rates_cases,
+    cases=_averaged_cases,
     right=(
         _rates_with_a_zero_on_top,
         _rates_by_a_loop,
@@ -515,6 +552,13 @@ rates_from_information = Exercise(
             ),
         ),
         Mistake(
+            "what is passed on taken off the mismatch too",
+            "Each level keeps the whole of its own mismatch: only the information telescopes.",
+            lambda information, mismatch: _rates_from_information(
+                information + mismatch, 0 * mismatch
+            ),
+        ),
+        Mistake(
             "the rates added up from below",
             "One rate for each level is asked for, not the sum so far.",
             lambda information, mismatch: _rates_from_information(information, mismatch).cumsum(0),
@@ -541,12 +585,13 @@ def _spread(d: int) -> Tensor:
 
 
 def _excess_cases() -> Iterable[Any]:
-    """z_i and z_{i+1} of 3 units, where factors may be swapped, with either sign; then 3 and 2."""
-    for above in (3, 2):
-        A, W = (torch.randn(size, dtype=torch.float64) for size in ((3, above), (above, 3)))
-        covariance, noise = _spread(3), _spread(3)
-        yield A, covariance, W, noise
-        yield -A, covariance, W, noise
+    """z_i and z_{i+1} of 3 units, where factors may be swapped; then 3 and 2; then 1."""
+    for here, above in ((3, 3), (3, 2), (1, 1)):
+        A, W = (torch.randn(size, dtype=torch.float64) for size in ((here, above), (above, here)))
+        covariance, noise = _spread(here), _spread(here)
+        what = "levels of one unit" if here == 1 else ""
+        yield extreme(what, A, covariance, W, noise)
+        yield extreme(what, -A, covariance, W, noise)
 
 
 def _excess_by_a_solve(A, covariance, W, noise):
@@ -626,6 +671,16 @@ closed_form_excess = Exercise(
             "the sum of all entries in place of the trace",
             "tr(M) adds the diagonal alone: E[aᵀ M b] = tr(M Cov(b, a)).",
             lambda A, covariance, W, noise: (torch.linalg.inv(covariance) @ A @ W @ noise).sum(),
+        ),
+        Mistake(
+            "1 / Σ entry by entry in place of its inverse",
+            "Σ⁻¹ is the inverse of the matrix: torch.linalg.inv, or better a solve.",
+            lambda A, covariance, W, noise: ((1 / covariance) @ A @ W @ noise).trace(),
+        ),
+        Mistake(
+            "the factors in another order",
+            "A trace allows factors to be turned round in a circle, not to be exchanged.",
+            lambda A, covariance, W, noise: (torch.linalg.inv(covariance) @ noise @ A @ W).trace(),
         ),
         Mistake(
             "the precision of p left out",

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -58,13 +57,20 @@ def _free_bits_charge(rates: Tensor, free: float) -> Tensor:
 
 
 def _charge_cases() -> Iterable[Any]:
-    # Levels far above, near and below the threshold, and single rates below zero.
-    shift = torch.tensor([[4.0], [0.6], [0.1]], dtype=torch.float64)
+    # Levels above, near and below the threshold, with single rates below zero.
+    shift = torch.tensor([[3.0], [0.6], [0.1]], dtype=torch.float64)
     few = torch.tensor([[2.0], [-0.5]], dtype=torch.float64)
-    yield shift + _normal(3, 5), 0.8
+    yield shift - 2 * _normal(3, 5), 0.8
     yield few + 2 * _normal(2, 7), 1.3
-    yield few + 2 * _normal(2, 7), 4.0  # all levels together stay below it
-    yield few - 2 + _normal(2, 7), 0.4  # a mean far below zero, as an inner level may have
+    yield extreme("levels that all stay below λ", few + 2 * _normal(2, 7), 4.0)
+    yield extreme("a level whose mean rate is far below zero", few - 2 + _normal(2, 7), 0.4)
+    yield extreme("one data point", few, 0.7)
+
+
+def _charge_spelled_out(rates, free):
+    mean = rates.sum(1) / rates.shape[1]
+    excess = torch.relu(mean - free)
+    return (free + excess).sum(0)
 
 
 def _charge_by_loop(rates, free):
@@ -84,6 +90,7 @@ free_bits_charge = Exercise(
     solution=_free_bits_charge,
     cases=_charge_cases,
     right=(
+        _charge_spelled_out,
         _charge_by_loop,
         _charge_by_where,
     ),
@@ -136,6 +143,11 @@ free_bits_charge = Exercise(
             lambda rates, free: rates.mean(1).abs().clamp(min=free).sum(),
         ),
         Mistake(
+            "negative rates set to zero before the mean",
+            "A single rate may be negative: the mean takes it as it is.",
+            lambda rates, free: rates.clamp(min=0).mean(1).clamp(min=free).sum(),
+        ),
+        Mistake(
             "levels below λ left out",
             "A level whose mean rate is below λ pays λ, not nothing.",
             lambda rates, free: rates.mean(1)[rates.mean(1) > free].sum(),
@@ -177,7 +189,23 @@ def _each_level(measure: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
 
 def _norms_cases() -> Iterable[Any]:
     for sizes in ([(4, 7), (3, 4), (2, 3)], [(5, 2), (3, 6)]):
-        yield [[_normal(*shape), _normal(shape[0])] for shape in sizes]
+        levels = [[_normal(*shape), _normal(shape[0])] for shape in sizes]
+        yield levels
+    first, second = levels
+    yield extreme("a level of two layers, with four tensors", [first + second, second])
+    yield extreme("a level whose gradient is zero", [first, [torch.zeros_like(g) for g in second]])
+
+
+def _norms_spelled_out(gradients):
+    found = []
+    for level in gradients:
+        total = sum(g.square().sum() for g in level)
+        found.append(total.sqrt())
+    return torch.stack(found)
+
+
+def _norms_of_vectors(gradients):
+    return torch.stack([torch.stack([g.norm() for g in level]).norm() for level in gradients])
 
 
 def _norms_by_dot(gradients):
@@ -193,6 +221,8 @@ norm_per_level = Exercise(
     solution=_norm_per_level,
     cases=_norms_cases,
     right=(
+        _norms_spelled_out,
+        _norms_of_vectors,
         _norms_by_dot,
         _norms_of_norms,
     ),
@@ -228,6 +258,30 @@ norm_per_level = Exercise(
             lambda gradients: torch.stack([level[0].norm() for level in gradients]),
         ),
         Mistake(
+            "the last tensor of each level alone",
+            "Does your sum run over all tensors of a level, or is it started anew for each?",
+            lambda gradients: torch.stack([level[-1].norm() for level in gradients]),
+        ),
+        Mistake(
+            "sums that go on from level to level",
+            "Each level has a norm of its own: start its sum at zero.",
+            lambda gradients: _norm_per_level(gradients).square().cumsum(0).sqrt(),
+        ),
+        Mistake(
+            "the squares of the tensors' norms forgotten",
+            "Under the root stands a sum of squares.",
+            lambda gradients: torch.stack(
+                [sum(g.norm() for g in level).sqrt() for level in gradients]
+            ),
+        ),
+        Mistake(
+            "the spectral norm of each weight matrix",
+            "For a matrix `ord=2` asks torch for its largest singular value: leave it out.",
+            lambda gradients: torch.stack(
+                [sum(torch.linalg.norm(g, 2) ** 2 for g in level).sqrt() for level in gradients]
+            ),
+        ),
+        Mistake(
             "the levels from the top down",
             "Keep the order of the list.",
             lambda gradients: _norm_per_level(gradients).flip(0),
@@ -247,6 +301,12 @@ def _log_normal(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     return Normal(mu, torch.exp(0.5 * logvar)).log_prob(z).sum(-1)
 
 
+def _divergence(mu: Tensor, logvar: Tensor, below_mu: Tensor, below_logvar: Tensor) -> Tensor:
+    """Return the closed-form KL, from means and log-variances."""
+    q, p = ((m, torch.exp(0.5 * v)) for m, v in ((mu, logvar), (below_mu, below_logvar)))
+    return kl_divergence(Normal(*q), Normal(*p)).sum(-1)
+
+
 def _two_level_elbo(
     x: Tensor,
     eps1: Tensor,
@@ -255,44 +315,28 @@ def _two_level_elbo(
     encode2: Encoder,
     decode2: Encoder,
     log_likelihood: LogLikelihood,
-    wrong: str = "",
 ) -> Tensor:
-    """Return the ELBO of each point; `wrong` names a thing to get wrong."""
     mu1, logvar1 = encode1(x)
-    z1 = mu1 + torch.exp((1.0 if wrong == "variance" else 0.5) * logvar1) * eps1
-    mu2, logvar2 = encode2(mu1 if wrong == "mean" else z1)
-    if wrong == "size":
-        eps2 = eps1[:, : mu2.shape[1]]
-    z2 = mu2 + torch.exp((1.0 if wrong == "top variance" else 0.5) * logvar2) * eps2
-    zero1, zero2 = torch.zeros_like(z1), torch.zeros_like(z2)
-    below = (zero1, zero1) if wrong == "prior" else decode2(mu2 if wrong == "top mean" else z2)
-    rate1 = _log_normal(z1, mu1, logvar1) - _log_normal(z1, *below)
-    if wrong == "closed":
-        q, p = ((m, torch.exp(0.5 * v)) for m, v in ((mu1, logvar1), below))
-        rate1 = kl_divergence(Normal(*q), Normal(*p)).sum(-1)
-    rate2 = _log_normal(z2, mu2, logvar2) - _log_normal(z2, zero2, zero2)
-    if wrong == "top":
-        rate2 = 0 * rate2
-    if wrong == "first":
-        rate1 = 0 * rate1
-    if wrong == "closed top":
-        prior = Normal(zero2, torch.ones_like(zero2))
-        rate2 = kl_divergence(Normal(mu2, torch.exp(0.5 * logvar2)), prior).sum(-1)
-    if wrong == "entropies":
-        rate1, rate2 = -_log_normal(z1, *below), -_log_normal(z2, zero2, zero2)
-    value = log_likelihood(mu1 if wrong == "decoded mean" else z1) - rate1 - rate2
-    if wrong == "plus":
-        value = log_likelihood(z1) + rate1 + rate2
-    return {"loss": -value, "batch": value.mean()}.get(wrong, value)
+    z1 = mu1 + torch.exp(0.5 * logvar1) * eps1
+    mu2, logvar2 = encode2(z1)
+    z2 = mu2 + torch.exp(0.5 * logvar2) * eps2
+    below_mu, below_logvar = decode2(z2)
+    zero = torch.zeros_like(z2)
+    rate1 = _log_normal(z1, mu1, logvar1) - _log_normal(z1, below_mu, below_logvar)
+    rate2 = _log_normal(z2, mu2, logvar2) - _log_normal(z2, zero, zero)
+    return log_likelihood(z1) - rate1 - rate2
 
 
-def _two_levels_wrong(wrong: str) -> Callable[..., Tensor]:
-    """Return the ELBO with the named mistake."""
-    return partial(_two_level_elbo, wrong=wrong)
+def _two_levels_by_variances(x, eps1, eps2, encode1, encode2, decode2, log_likelihood):
+    mu1, logvar1 = encode1(x)
+    eps1 = torch.exp(0.5 * logvar1) * eps1
+    _, logvar2 = encode2(mu1 + torch.exp(0.5 * logvar1) * eps1)
+    eps2 = torch.exp(0.5 * logvar2) * eps2
+    return _two_level_elbo(x, eps1, eps2, encode1, encode2, decode2, log_likelihood)
 
 
 def _two_levels_cases() -> Iterable[Any]:
-    for points, pixels, first, second in ((5, 6, 4, 3), (7, 3, 2, 5)):
+    for points, pixels, first, second in ((5, 6, 4, 3), (7, 3, 2, 5), (1, 4, 3, 2)):
         x, weight = _normal(points, pixels), _normal(first, pixels)
         fixed = x.clone()  # an answer may change its x
         networks = [
@@ -302,7 +346,8 @@ def _two_levels_cases() -> Iterable[Any]:
         def log_likelihood(z1: Tensor, x: Tensor = fixed, weight: Tensor = weight) -> Tensor:
             return Normal(torch.tanh(z1 @ weight), 0.7).log_prob(x).sum(-1)
 
-        yield x, _normal(points, first), _normal(points, second), *networks, log_likelihood
+        noise = _normal(points, first), _normal(points, second)
+        yield extreme("one point" if points == 1 else "", x, *noise, *networks, log_likelihood)
 
 
 def _network(inputs: int, outputs: int) -> Encoder:
@@ -329,88 +374,128 @@ def _elbo_from_joint_densities(x, eps1, eps2, encode1, encode2, decode2, log_lik
     return log_p - q1.log_prob(z1) - q2.log_prob(z2)
 
 
+def _elbo_spelled_out(x, eps1, eps2, encode1, encode2, decode2, log_likelihood):
+    mu1, logvar1 = encode1(x)
+    z1 = mu1 + (0.5 * logvar1).exp() * eps1
+    mu2, logvar2 = encode2(z1)
+    z2 = mu2 + (0.5 * logvar2).exp() * eps2
+    mu, logvar = decode2(z2)
+    # Of each pair of densities log 2π cancels.
+    log_q1 = -0.5 * (eps1.square() + logvar1).sum(1)
+    log_p1 = -0.5 * ((z1 - mu).square() / logvar.exp() + logvar).sum(1)
+    log_q2 = -0.5 * (eps2.square() + logvar2).sum(1)
+    log_p2 = -0.5 * z2.square().sum(1)
+    return log_likelihood(z1) + log_p1 + log_p2 - log_q1 - log_q2
+
+
 two_level_elbo = Exercise(
     solution=_two_level_elbo,
     cases=_two_levels_cases,
-    right=(_elbo_from_joint_densities,),
+    right=(
+        _elbo_spelled_out,
+        _elbo_from_joint_densities,
+    ),
     mistakes=(
         Mistake(
             "minus the ELBO",
             "This is a loss. What is called an ELBO is maximised: check the sign of the "
             "reconstruction term.",
-            _two_levels_wrong("loss"),
+            (
+                "return log_likelihood(z1) - rate1 - rate2",
+                "return rate1 + rate2 - log_likelihood(z1)",
+            ),
         ),
         Mistake(
             "z₂ drawn with the noise of z₁, cut to size",
             "The levels have different sizes and each has noise of its own.",
-            _two_levels_wrong("size"),
+            ("* eps2", "* eps1[:, : mu2.shape[1]]"),
         ),
         Mistake(
             "z₂ encoded from the mean of q(z₁ | x)",
             "The encoder is q(z₂ | z₁): its input is the draw z₁.",
-            _two_levels_wrong("mean"),
+            ("encode2(z1)", "encode2(mu1)"),
         ),
         Mistake(
             "p(z₁ | z₂) taken at the mean of q(z₂ | z₁)",
             "The decoder's input is the draw z₂.",
-            _two_levels_wrong("top mean"),
+            ("decode2(z2)", "decode2(mu2)"),
         ),
         Mistake(
             "the standard normal as the prior of z₁",
             "In the hierarchy z₁ is scored by p(z₁ | z₂); only the top level has a fixed prior.",
-            _two_levels_wrong("prior"),
+            ("decode2(z2)", "torch.zeros_like(z1), torch.zeros_like(z1)"),
         ),
         Mistake(
             "a closed-form KL at the inner level",
             "z₂ was drawn from this z₁, so the rate of z₁ is the log-ratio at the draw, not the KL "
             "between the two conditionals.",
-            _two_levels_wrong("closed"),
+            ("- rate1", "- _divergence(mu1, logvar1, below_mu, below_logvar)"),
         ),
         Mistake(
             "the rate of the top level left out",
             "Every level pays: what does z₂ cost against p(z₂)?",
-            _two_levels_wrong("top"),
+            (" - rate2", ""),
         ),
         Mistake(
             "the rate of the first level left out",
             "Every level pays: what does z₁ cost against p(z₁ | z₂)?",
-            _two_levels_wrong("first"),
+            (" - rate1", ""),
+        ),
+        Mistake(
+            "closed-form KLs at both levels",
+            "z₁ and z₂ are the draws that you have: a rate is the log-ratio at its draw.",
+            (
+                "- rate1 - rate2",
+                "- _divergence(mu1, logvar1, below_mu, below_logvar)"
+                " - _divergence(mu2, logvar2, zero, zero)",
+            ),
         ),
         Mistake(
             "a closed-form KL at the top level",
             "This has the same mean and would do as an estimate. Here the log-ratio at the draw is "
             "asked for.",
-            _two_levels_wrong("closed top"),
+            ("- rate2", "- _divergence(mu2, logvar2, zero, zero)"),
         ),
         Mistake(
             "the encoder's densities left out",
             "This is log p(x, z₁, z₂). A rate is a log-ratio: what stands above the fraction line?",
-            _two_levels_wrong("entropies"),
+            (
+                "- rate1 - rate2",
+                "+ _log_normal(z1, below_mu, below_logvar) + _log_normal(z2, zero, zero)",
+            ),
         ),
         Mistake(
             "x decoded from the mean of q(z₁ | x)",
             "The likelihood, too, is taken at the draw z₁.",
-            _two_levels_wrong("decoded mean"),
+            ("log_likelihood(z1)", "log_likelihood(mu1)"),
         ),
         Mistake(
             "the rates added",
             "Rates are paid: the bound is the reconstruction term less the rates.",
-            _two_levels_wrong("plus"),
+            ("- rate1 - rate2", "+ rate1 + rate2"),
         ),
         Mistake(
-            "the noise multiplied by the variance",
+            "the noise multiplied by the variance at both levels",
+            "z = μ + σ ε. What is σ when the encoder returns log σ²?",
+            _two_levels_by_variances,
+        ),
+        Mistake(
+            "the noise of z₁ multiplied by the variance",
             "z₁ = μ + σ ε. What is σ when the encoder returns log σ²?",
-            _two_levels_wrong("variance"),
+            ("torch.exp(0.5 * logvar1) * eps1", "torch.exp(logvar1) * eps1"),
         ),
         Mistake(
             "the noise of z₂ multiplied by the variance",
             "z₂ = μ + σ ε. What is σ when the encoder returns log σ²?",
-            _two_levels_wrong("top variance"),
+            ("torch.exp(0.5 * logvar2) * eps2", "torch.exp(logvar2) * eps2"),
         ),
         Mistake(
             "an average over the data points",
             "Return one number for each data point, (B,).",
-            _two_levels_wrong("batch"),
+            (
+                "return log_likelihood(z1) - rate1 - rate2",
+                "return (log_likelihood(z1) - rate1 - rate2).mean()",
+            ),
         ),
     ),
 )
@@ -457,6 +542,21 @@ warm_up = Exercise(
             lambda epoch, length: min(1.0, (epoch + 1) / length),
         ),
         Mistake(
+            "a rise over length − 1 epochs",
+            "The weight should first be 1 in the epoch numbered `length`, not in the one before.",
+            lambda epoch, length: min(1.0, epoch / (length - 1)) if length > 1 else 1.0,
+        ),
+        Mistake(
+            "the quotient turned over",
+            "In the middle of the warm-up the weight is ½: what is divided by what?",
+            lambda epoch, length: min(1.0, length / epoch) if epoch else 1.0,
+        ),
+        Mistake(
+            "a weight of 0 after the warm-up",
+            "After the warm-up the weight stays at 1.",
+            lambda epoch, length: epoch / length if epoch < length else 0.0,
+        ),
+        Mistake(
             "one epoch late",
             "The weight should first be 1 in the epoch numbered `length`.",
             lambda epoch, length: min(1.0, epoch / (length + 1)),
@@ -486,6 +586,16 @@ warm_up = Exercise(
             "a schedule that starts over",
             "After the warm-up the weight stays at 1.",
             lambda epoch, length: (epoch % length) / length,
+        ),
+        Mistake(
+            "epochs counted from 1",
+            "The first epoch has the number 0, so epoch 1 is the first with a weight above 0.",
+            lambda epoch, length: min(1.0, max(0.0, (epoch - 1) / length)),
+        ),
+        Mistake(
+            "the weight 1 in every epoch",
+            "In epoch 0 the weight is 0; from there it rises.",
+            lambda epoch, length: 1.0,
         ),
         Mistake(
             "the full weight from the start",
@@ -536,8 +646,21 @@ def _whole_for_joint(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.stack([0.5 * (parts[0] + part - whole) for part in parts[1:]])
 
 
+def _joint_up_to(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
+    x, *levels = _blocks(sizes)
+    parts = [torch.logdet(covariance[i][:, i]) for i in [x, *levels]]
+    ends = [sum(sizes[: i + 2]) for i in range(len(levels))]
+    joints = [torch.logdet(covariance[:end, :end]) for end in ends]
+    return torch.stack([0.5 * (parts[0] + p - j) for p, j in zip(parts[1:], joints, strict=True)])
+
+
+def _of_the_top(covariance: Tensor, sizes: Sequence[int]) -> Tensor:
+    *below, top = _blocks(sizes)
+    return torch.stack([_mutual_information(covariance, top, level) for level in below])
+
+
 def _information_cases() -> Iterable[Any]:
-    for sizes in ([5, 4, 3, 2], [3, 2, 4]):
+    for sizes in ([5, 4, 3, 2], [3, 2, 4], [2, 1]):
         # x, then each block from the one before it: the Markov chain of a bottom-up encoder.
         root = _normal(sizes[0], sizes[0])
         rows = [torch.cat([root, torch.zeros(sizes[0], sum(sizes[1:])).double()], 1)]
@@ -547,7 +670,8 @@ def _information_cases() -> Iterable[Any]:
             row[:, start : start + size] += 0.6 * torch.eye(size).double()
             rows.append(row)
         factor = torch.cat(rows)
-        yield factor @ factor.mT, sizes
+        what = "a single level of one unit" if sizes == [2, 1] else ""
+        yield extreme(what, factor @ factor.mT, sizes)
 
 
 def _information_by_entropies(covariance, sizes):
@@ -561,6 +685,17 @@ def _information_by_entropies(covariance, sizes):
         found.append(0.5 * (torch.logdet(covariance[here, here]) - torch.logdet(rest)).item())
         start += size
     return found
+
+
+def _information_from_determinants(covariance, sizes):
+    n, found, start = sizes[0], [], sizes[0]
+    for size in sizes[1:]:
+        index = torch.tensor([*range(n), *range(start, start + size)])
+        joint = covariance[index][:, index]
+        x, z, both = torch.det(joint[:n, :n]), torch.det(joint[n:, n:]), torch.det(joint)
+        found.append(0.5 * torch.log(x * z / both))
+        start += size
+    return torch.stack(found)
 
 
 def _information_by_kl(covariance, sizes):
@@ -582,6 +717,7 @@ information_per_level = Exercise(
     solution=_information_per_level,
     cases=_information_cases,
     right=(
+        _information_from_determinants,
         _information_by_entropies,
         _information_by_kl,
     ),
@@ -611,6 +747,16 @@ information_per_level = Exercise(
             "On a chain z₁ already has all of it, so this is the same number at every level. Take "
             "level i alone.",
             _all_up_to,
+        ),
+        Mistake(
+            "the joint of all blocks up to z_i in place of that of x and z_i",
+            "The blocks in between do not belong to it: cut out the rows and columns of two.",
+            _joint_up_to,
+        ),
+        Mistake(
+            "the information that a level holds of the top",
+            "Asked is what level i knows of x, the first block.",
+            _of_the_top,
         ),
         Mistake(
             "the determinant of the whole vector",

@@ -1,4 +1,4 @@
-"""Chapter 8's checks accept right answers written differently."""
+"""Chapter 8's prediction is what the two divergences say."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Chapter 11's checks accept right answers written differently."""
+"""Chapter 11's prediction, and the underflow that an exercise asks to avoid."""
 
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, Normal
@@ -13,7 +13,7 @@ def test_predictions():
 
 
 def test_the_underflow_is_real():
-    # The probe's last case would otherwise not ask for logarithms at all.
+    # The far z of the ideal denoiser would otherwise not ask for logarithms at all.
     points = MixtureSameFamily(
         Categorical(torch.ones(2)), Normal(torch.tensor([0.0, 1.0]), 0.1**0.5)
     )
