@@ -27,6 +27,20 @@ def _score_cases() -> Iterable[Any]:
     for points, pixels, scale in ((5, 7, 0.3), (3, 4, 1.7)):
         x, x_hat = torch.rand(2, points, pixels, dtype=torch.float64)
         yield x, x_hat, scale
+    far = 9.0 * torch.randn(points, pixels, dtype=torch.float64)
+    yield extreme("an x̂ outside [0, 1], many σ away from x", x, far, 0.05)
+    yield extreme("a single picture", x[:1], x_hat[:1], scale)
+
+
+def _score_in_three_terms(x, x_hat, scale):
+    size = x.shape[1]
+    error = (x - x_hat).square().sum(1)
+    return -error / (2 * scale**2) - size * math.log(scale) - size / 2 * math.log(2 * math.pi)
+
+
+def _score_in_two_terms(x, x_hat, scale):
+    error = (x - x_hat).square().sum(1)
+    return -error / (2 * scale**2) - x.shape[1] / 2 * math.log(2 * math.pi * scale**2)
 
 
 def _score_by_hand(x, x_hat, scale):
@@ -47,6 +61,8 @@ reconstruction_score = Exercise(
     solution=_score,
     cases=_score_cases,
     right=(
+        _score_in_three_terms,
+        _score_in_two_terms,
         _score_by_hand,
         _score_by_independent,
         _score_by_covariance,
@@ -87,6 +103,22 @@ reconstruction_score = Exercise(
             ),
         ),
         Mistake(
+            "the constant is counted once for each picture, not for each pixel",
+            "Which of the two sizes of x is D?",
+            lambda x, x_hat, scale: (
+                _score(x, x_hat, scale)
+                + (x.shape[1] - len(x)) / 2 * math.log(2 * math.pi * scale**2)
+            ),
+        ),
+        Mistake(
+            "the distance stands where its square belongs",
+            "The norm in (1.2) is squared: the root that a distance takes is one too many.",
+            lambda x, x_hat, scale: (
+                _score(x, x_hat, scale)
+                + (_squared_error(x, x_hat) - _squared_error(x, x_hat).sqrt()) / (2 * scale**2)
+            ),
+        ),
+        Mistake(
             "the sign is that of a loss",
             "A better reconstruction must score higher.",
             lambda x, x_hat, scale: -_score(x, x_hat, scale),
@@ -107,7 +139,18 @@ def _energy_cases() -> Iterable[Any]:
         x = torch.randn(first, size, dtype=torch.float64)
         y = 1.5 * torch.randn(second, size, dtype=torch.float64) + 2.0
         yield x, y
-    yield extreme("two sets around one point", x, torch.cat([x, x + 1e-3]))
+    yield extreme("samples so alike that it is negative", x, torch.cat([x, x + 1e-3]))
+    yield extreme("two points in each sample", x[:2], y[:2])
+
+
+def _energy_with_differences(x, y):
+    def total(a, b):
+        return (a[:, None] - b[None, :]).square().sum(2).sqrt().sum()
+
+    mixed = 2 * total(x, y) / (len(x) * len(y))
+    within_x = total(x, x) / (len(x) * (len(x) - 1))
+    within_y = total(y, y) / (len(y) * (len(y) - 1))
+    return mixed - within_x - within_y
 
 
 def _energy_with_loops(x, y):
@@ -132,6 +175,7 @@ energy_distance = Exercise(
     solution=diagnostics.energy_distance,
     cases=_energy_cases,
     right=(
+        _energy_with_differences,
         _energy_with_loops,
         _energy_with_pdist,
     ),
@@ -169,6 +213,27 @@ energy_distance = Exercise(
             lambda x, y: 2 * torch.cdist(x, y).mean(),
         ),
         Mistake(
+            "each pair within a sample is counted once, and divided by the number of ordered pairs",
+            "Ordered pairs are twice as many as unordered ones: count and divide in one way.",
+            lambda x, y: 2 * torch.cdist(x, y).mean() - _within(x) / 2 - _within(y) / 2,
+        ),
+        Mistake(
+            "the number of pairs within y is that within x",
+            "The two samples may differ in size: by what is each of the sums divided?",
+            lambda x, y: (
+                2 * torch.cdist(x, y).mean()
+                - _within(x)
+                - torch.cdist(y, y).sum() / (len(x) * (len(x) - 1))
+            ),
+        ),
+        Mistake(
+            "sums stand in place of the means",
+            "Each expectation is an average: by how many pairs is each sum divided?",
+            lambda x, y: (
+                2 * torch.cdist(x, y).sum() - torch.cdist(x, x).sum() - torch.cdist(y, y).sum()
+            ),
+        ),
+        Mistake(
             "only the two means are compared",
             "Two clouds with one centre can still differ in spread and shape.",
             lambda x, y: torch.linalg.vector_norm(x.mean(0) - y.mean(0)),
@@ -186,13 +251,26 @@ def _find_copies(samples: Tensor, train: Tensor, held_out: Tensor) -> Tensor:
 
 
 def _copies_cases() -> Iterable[Any]:
-    train, held_out, fresh = (torch.randn(n, 3, dtype=torch.float64) for n in (70, 110, 40))
-    # Copies of training points and of held-out points, ever less exact, and new points.
-    noise = torch.randn(50, 3, dtype=torch.float64)
-    noise *= torch.linspace(0, 1.5, 50, dtype=torch.float64)[:, None]
-    samples = torch.cat([train[:50] + noise, held_out[:30] + noise[:30], fresh])
-    yield samples, train, held_out
-    yield samples[5:47], train[:61], held_out
+    for size, points, new in ((3, 70, 110), (2, 61, 130)):
+        train, held_out = (torch.randn(n, size, dtype=torch.float64) for n in (points, new))
+        # Copies of training points and of held-out points, ever less exact, so that any two
+        # thresholds flag different ones.
+        originals = torch.cat([train, train, held_out])
+        noise = torch.linspace(0, 0.7, len(originals), dtype=torch.float64).square()
+        samples = originals + noise[:, None] * torch.randn_like(originals)
+        samples = samples[torch.randperm(len(samples))]
+        # None between the two held-out points that a quantile may lie between, in one way or
+        # another of counting.
+        above, below = diagnostics.nearest_distance(held_out, train).sort().values[[1, 2]]
+        distance = diagnostics.nearest_distance(samples, train)
+        yield samples[(distance < above) | (distance > below)], train, held_out
+
+
+def _copies_with_differences(samples, train, held_out):
+    def nearest(a):
+        return (a[:, None] - train[None, :]).square().sum(2).sqrt().amin(1)
+
+    return nearest(samples) < nearest(held_out).quantile(0.01)
 
 
 def _copies_by_sorting(samples, train, held_out):
@@ -202,17 +280,18 @@ def _copies_by_sorting(samples, train, held_out):
     return nearest(samples) < torch.quantile(nearest(held_out), 0.01)
 
 
-def _copies_with_a_loop(samples, train, held_out):
+def _copies_one_by_one(samples, train, held_out):
     threshold = torch.cdist(held_out, train).amin(1).quantile(0.01)
-    return [bool(min((s - t).norm() for t in train) < threshold) for s in samples]
+    return [bool(distances.min() < threshold) for distances in torch.cdist(samples, train)]
 
 
 find_copies = Exercise(
     solution=_find_copies,
     cases=_copies_cases,
     right=(
+        _copies_with_differences,
         _copies_by_sorting,
-        _copies_with_a_loop,
+        _copies_one_by_one,
     ),
     mistakes=(
         Mistake(
@@ -232,11 +311,23 @@ find_copies = Exercise(
             ),
         ),
         Mistake(
-            "the threshold comes from the training points' distances to themselves",
-            "The nearest training point of a training point is that point, at distance zero.",
+            "nothing is flagged, as by the training points' distances to themselves",
+            "No distance lies below such a threshold; which points have the model not seen?",
             lambda samples, train, held_out: (
                 diagnostics.nearest_distance(samples, train)
                 < diagnostics.nearest_distance(train, train).quantile(0.01)
+            ),
+        ),
+        Mistake(
+            "one answer for each training point",
+            "The question is put to each sample: whose nearest training point is looked for?",
+            ("nearest_distance(samples, train)", "nearest_distance(train, samples)"),
+        ),
+        Mistake(
+            "the numbers of the copies, not a Boolean for each sample",
+            "The comparison alone is asked for: one true or false in each row.",
+            lambda samples, train, held_out: (
+                _find_copies(samples, train, held_out).nonzero().flatten()
             ),
         ),
         Mistake(
@@ -255,6 +346,31 @@ find_copies = Exercise(
                 diagnostics.nearest_distance(samples, train)
                 < diagnostics.nearest_distance(held_out, train).mean()
             ),
+        ),
+        Mistake(
+            "the threshold comes from the training points' distances to held-out points",
+            "The two arguments are exchanged: how far are the held-out points from training data?",
+            ("nearest_distance(held_out, train)", "nearest_distance(train, held_out)"),
+        ),
+        Mistake(
+            "the threshold is the 10 % quantile",
+            "1 % of the held-out points are to lie below it.",
+            ("0.01", "0.1"),
+        ),
+        Mistake(
+            "the threshold is the 5 % quantile",
+            "1 % of the held-out points are to lie below it.",
+            ("0.01", "0.05"),
+        ),
+        Mistake(
+            "the threshold is the smallest distance of a held-out point",
+            "1 % of the held-out points are to lie below it.",
+            ("quantile(0.01)", "amin()"),
+        ),
+        Mistake(
+            "the threshold is the largest distance of a held-out point",
+            "1 % of the held-out points are to lie below it; quantile(1) is all of them.",
+            ("quantile(0.01)", "amax()"),
         ),
         Mistake(
             "the threshold is the 99 % quantile",
@@ -276,11 +392,22 @@ def _walk(start: Tensor, end: Tensor, steps: int) -> Tensor:
     return (1 - t) * start + t * end
 
 
+def _arc(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    t = torch.linspace(0, 1, steps, dtype=start.dtype)[:, None]
+    angle = torch.arccos(start @ end / (start.norm() * end.norm()))
+    return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+
+
 def _walk_cases() -> Iterable[Any]:
     for size, steps in ((3, 5), (2, 4)):
         start, end = torch.randn(2, size, dtype=torch.float64)
         yield start, end, steps
     yield extreme("a walk of two steps", start, end, 2)
+
+
+def _walk_along_the_difference(start, end, steps):
+    t = torch.arange(steps)[:, None] / (steps - 1)
+    return start + t * (end - start)
 
 
 def _walk_with_a_loop(start, end, steps):
@@ -295,6 +422,7 @@ walk = Exercise(
     solution=_walk,
     cases=_walk_cases,
     right=(
+        _walk_along_the_difference,
         _walk_with_a_loop,
         _walk_with_lerp,
     ),
@@ -322,6 +450,21 @@ walk = Exercise(
             "rows and columns are exchanged",
             "One row for each step: give t an axis of its own on the right.",
             lambda start, end, steps: _walk(start, end, steps).mT,
+        ),
+        Mistake(
+            "one row too many",
+            "The result has `steps` rows, and start and end are two of them.",
+            lambda start, end, steps: _walk(start, end, steps + 1),
+        ),
+        Mistake(
+            "the walk leaves its start out",
+            "Look at the first row: the first weight has to be 0.",
+            lambda start, end, steps: _walk(start, end, steps + 1)[1:],
+        ),
+        Mistake(
+            "the walk runs along an arc",
+            "A straight line is asked for: no sine and no length belongs in it.",
+            _arc,
         ),
         Mistake(
             "start and end are left out",

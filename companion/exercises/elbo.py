@@ -56,7 +56,7 @@ def _elbo_cases() -> Iterable[Any]:
 
         def log_joint(z: Tensor) -> Tensor:
             # A curved decoder: its log-density at the mean is not the mean of its log-density.
-            likelihood = -0.5 * (z.square().sum(-1) - 1).square()
+            likelihood = -0.03 * (z.square().sum(-1) - 1).square()
             return Normal(0.0, 1.0).log_prob(z).sum(-1) + likelihood
 
         def log_q(z: Tensor, q: Normal = q) -> Tensor:
@@ -64,6 +64,15 @@ def _elbo_cases() -> Iterable[Any]:
 
         yield z, log_joint, log_q
     yield extreme("an x of log p(x, z) near −10,000", z, lambda z: log_joint(z) - 1e4, log_q)
+    yield extreme(
+        "a density so sharp that the ELBO is above 0", z, lambda z: log_joint(z) + 30, log_q
+    )
+    yield extreme("a single sample", z[:1], log_joint, log_q)
+
+
+def _elbo_as_a_sum(z, log_joint, log_q):
+    log_w = log_joint(z) - log_q(z)
+    return log_w.sum(0) / len(log_w)
 
 
 def _elbo_sample_by_sample(z, log_joint, log_q):
@@ -79,6 +88,7 @@ elbo_from_samples = Exercise(
     solution=_elbo_from_samples,
     cases=_elbo_cases,
     right=(
+        _elbo_as_a_sum,
         _elbo_sample_by_sample,
         _elbo_in_two_averages,
     ),
@@ -249,36 +259,51 @@ def _tilted(prior: Tensor, likelihood: Tensor, q: Tensor) -> Tensor:
 
 
 def _gap_cases() -> Iterable[Any]:
-    """Z = 3 and X = 5, then Z = 4 and X = 2."""
-    return [
-        (_tables(latents), _tables(latents, values), _tables(values, latents))
-        for latents, values in ((3, 5), (4, 2))
-    ]
+    """Z = 3 and X = 5, then Z = 4 and X = 2; then a q that misses two z."""
+    for latents, values in ((3, 5), (4, 2)):
+        prior, likelihood = _tables(latents), _tables(latents, values)
+        q = _tables(values, latents)
+        yield prior, likelihood, q
+    zeros = torch.tensor([[0.3, 0.6, 0.1, 0.0], [0.0, 1.0, 0.0, 0.0]], dtype=torch.float64)
+    yield extreme("a q with zeros", prior, likelihood, zeros)
+
+
+def _gap_by_bayes_rule(prior, likelihood, q):
+    evidence = (prior[:, None] * likelihood).sum(0)
+    posterior = (prior[:, None] * likelihood / evidence).T
+    ratio = torch.where(q > 0, q / posterior, 1.0)
+    return (q * torch.log(ratio)).sum(1)
 
 
 def _gap_by_the_elbo(prior, likelihood, q):
+    reconstruction = (q * likelihood.T.log()).sum(1)
+    rate = (torch.xlogy(q, q) - q * prior.log()).sum(1)
+    return torch.log(prior @ likelihood) - (reconstruction - rate)
+
+
+def _gap_by_the_package(prior, likelihood, q):
     model = DiscreteModel(prior, likelihood)
     return model.log_marginal() - model.elbo(q)
-
-
-def _gap_by_its_definition(prior, likelihood, q):
-    evidence = prior @ likelihood
-    log_w = (prior * likelihood.T).log() - q.log()
-    return evidence.log() - torch.einsum("xz,xz->x", q, log_w)
 
 
 gap_from_tables = Exercise(
     solution=_gap,
     cases=_gap_cases,
     right=(
+        _gap_by_bayes_rule,
         _gap_by_the_elbo,
-        _gap_by_its_definition,
+        _gap_by_the_package,
     ),
     mistakes=(
         Mistake(
             "minus the ELBO",
             "You compare q with p(x, z), which sums to p(x), not to one: divide by p(x).",
             lambda prior, likelihood, q: _kl(q, _joint(prior, likelihood)),
+        ),
+        Mistake(
+            "the ELBO itself",
+            "The gap is what the ELBO lacks of log p(x).",
+            lambda prior, likelihood, q: -_kl(q, _joint(prior, likelihood)),
         ),
         Mistake(
             "the KL to the prior",
@@ -299,6 +324,11 @@ gap_from_tables = Exercise(
             "the ELBO less log p(x)",
             "The sign: the bound lies below, so the gap is log p(x) − ELBO.",
             lambda prior, likelihood, q: -_gap(prior, likelihood, q),
+        ),
+        Mistake(
+            "zero times the logarithm of zero",
+            "It gives NaN where q is zero, but such a z counts as nothing: see torch.xlogy.",
+            lambda prior, likelihood, q: _gap(prior, likelihood, q) + (q * q.log()).sum(1) * 0,
         ),
         Mistake(
             "log p(x) itself",
@@ -330,6 +360,16 @@ def _bound_cases() -> Iterable[Any]:
     yield extreme("log-weights near −1500, where exp() gives 0", log_w - 1500)
     yield extreme("log-weights near +10,000, where exp() overflows", log_w + 1e4)
     yield extreme("a single sample", log_w[:1])
+    apart = log_w - 3000.0 * torch.arange(6)
+    yield extreme("data points whose log-weights lie thousands of nats apart", apart)
+    spread = torch.cat([log_w[:3], log_w[3:] + 3000])
+    yield extreme("a sample whose log-weight is 3,000 nats above the others", spread)
+
+
+def _bound_term_by_term(log_w):
+    top = log_w.max(0).values
+    total = (log_w - top).exp().sum(0)
+    return top + total.log() - math.log(len(log_w))
 
 
 def _bound_by_the_largest(log_w):
@@ -349,6 +389,7 @@ k_sample_bound = Exercise(
     solution=_k_sample_bound,
     cases=_bound_cases,
     right=(
+        _bound_term_by_term,
         _bound_by_the_largest,
         _bound_inside,
         _bound_column_by_column,
@@ -363,6 +404,11 @@ k_sample_bound = Exercise(
             "log K not subtracted",
             "A sum of K weights is K times their mean.",
             lambda log_w: log_w.logsumexp(0),
+        ),
+        Mistake(
+            "the largest weight alone",
+            "The other samples count too: the weights are averaged.",
+            lambda log_w: log_w.max(0).values,
         ),
         Mistake(
             "K subtracted instead of log K",
@@ -416,6 +462,11 @@ def _bound_in_chunks(chunks: Chunks) -> Tensor:
     return _k_sample_bound(torch.cat(list(chunks)))
 
 
+def _weighted_bounds(chunks: Chunks) -> Tensor:
+    bounds = sum((len(chunk) * _k_sample_bound(chunk) for chunk in chunks), torch.zeros(()))
+    return bounds / sum(map(len, chunks))
+
+
 def _whole_chunks(chunks: Chunks) -> list[Tensor]:
     """Drop a last chunk that is shorter than the others."""
     return [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
@@ -428,6 +479,17 @@ def _chunks_cases() -> Iterable[Any]:
         yield ([*log_w.split(size)],)
     yield extreme("log-weights near −1500, where exp() gives 0", [*(log_w - 1500).split(size)])
     yield extreme("chunks of three lengths", [log_w[:2], log_w[2:7], log_w[7:8]])
+    yield extreme("a single chunk", [log_w])
+    apart = log_w - 3000.0 * torch.arange(6)
+    yield extreme("data points whose log-weights lie thousands of nats apart", [*apart.split(4)])
+    rising = log_w + 200.0 * torch.arange(13)[:, None]
+    yield extreme("a chunk whose log-weights are 2,000 nats above the first", [*rising.split(4)])
+
+
+def _chunks_with_one_maximum(chunks):
+    top = torch.stack([chunk.max(0).values for chunk in chunks]).max(0).values
+    total = sum((chunk - top).exp().sum(0) for chunk in chunks)
+    return top + total.log() - math.log(sum(len(chunk) for chunk in chunks))
 
 
 def _chunks_one_after_the_other(chunks):
@@ -448,6 +510,7 @@ bound_in_chunks = Exercise(
     solution=_bound_in_chunks,
     cases=_chunks_cases,
     right=(
+        _chunks_with_one_maximum,
         _chunks_one_after_the_other,
         _chunks_weighted_by_their_length,
     ),
@@ -456,6 +519,11 @@ bound_in_chunks = Exercise(
             "the mean of the chunks' bounds",
             "Each chunk gives a bound for its own few samples: average weights, not logarithms.",
             lambda chunks: torch.stack([_k_sample_bound(c) for c in chunks]).mean(0),
+        ),
+        Mistake(
+            "the mean of the chunks' bounds, weighted by their lengths",
+            "Each chunk gives a bound for its own few samples: average weights, not logarithms.",
+            _weighted_bounds,
         ),
         Mistake(
             "the logarithm of the mean of the chunks' mean weights",
@@ -480,6 +548,24 @@ bound_in_chunks = Exercise(
             "the short chunk dropped",
             "The request was for all samples; use the last ones too.",
             lambda chunks: _k_sample_bound(torch.cat(_whole_chunks(chunks))),
+        ),
+        Mistake(
+            "the last chunk dropped",
+            "The request was for all samples; does your loop reach the end?",
+            lambda chunks: _k_sample_bound(torch.cat(chunks[:-1] or chunks)),
+        ),
+        Mistake(
+            "one weight of 1 too many",
+            "A running logarithm of a sum starts at log 0, which is not 0.",
+            lambda chunks: (
+                torch.cat([*chunks, 0 * chunks[0][:1]]).logsumexp(0)
+                - math.log(sum(map(len, chunks)))
+            ),
+        ),
+        Mistake(
+            "log K of one chunk",
+            "The sum runs over all samples: how many are they?",
+            lambda chunks: torch.cat(list(chunks)).logsumexp(0) - math.log(len(chunks[-1])),
         ),
         Mistake(
             "only the first chunk used",

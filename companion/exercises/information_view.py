@@ -10,7 +10,7 @@ from torch.distributions import Categorical, MultivariateNormal, Normal, kl_dive
 
 from companion.conditionals import LinearGaussianConditional
 from companion.exact import DiscreteModel, gaussian_joint
-from companion.exercises.checking import Exercise, Mistake
+from companion.exercises.checking import Exercise, Mistake, extreme
 from companion.exercises.predicting import Prediction
 
 Tables = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -84,6 +84,12 @@ def _joint_kl_mean(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor)
     return (inference * (inference / generative).log()).mean()
 
 
+def _joint_kl_term_by_term(p_data, q, prior, likelihood):
+    weight = p_data[:, None] * q
+    log_ratio = p_data.log()[:, None] + q.log() - prior.log() - likelihood.mT.log()
+    return (weight * log_ratio).sum()
+
+
 def _joint_kl_by_torch(p_data, q, prior, likelihood):
     inference = Categorical((p_data.unsqueeze(1) * q).reshape(-1))
     generative = Categorical(torch.einsum("z,zx->xz", prior, likelihood).reshape(-1))
@@ -108,6 +114,7 @@ joint_kl = Exercise(
     solution=_joint_kl,
     cases=_tables,
     right=(
+        _joint_kl_term_by_term,
         _joint_kl_by_torch,
         _joint_kl_by_loops,
         _joint_kl_by_the_chain_rule,
@@ -117,6 +124,13 @@ joint_kl = Exercise(
             "the KL of the x-marginals alone",
             "Your result does not change with q: compare the tables over x and z.",
             _joint_kl_marginal,
+        ),
+        Mistake(
+            "the inference error alone",
+            "The posterior takes the modelling error out: compare with p(x, z), not with p(z | x).",
+            lambda p_data, q, prior, likelihood: (
+                _joint_kl(p_data, q, prior, likelihood) - _kl(p_data, prior @ likelihood)
+            ),
         ),
         Mistake(
             "the KL in the other direction",
@@ -165,6 +179,11 @@ def _inference_cases() -> Iterable[Any]:
         yield p_data, q, generative / generative.sum(-1, keepdim=True)
 
 
+def _inference_error_in_one_sum(p_data, q, posterior):
+    weight = p_data[:, None] * q
+    return (weight * (q.log() - posterior.log())).sum()
+
+
 def _inference_error_by_torch(p_data, q, posterior):
     return torch.dot(p_data, kl_divergence(Categorical(q), Categorical(posterior)))
 
@@ -178,6 +197,7 @@ inference_error = Exercise(
     solution=_inference_error,
     cases=_inference_cases,
     right=(
+        _inference_error_in_one_sum,
         _inference_error_by_torch,
         _inference_error_from_the_joints,
     ),
@@ -220,29 +240,40 @@ inference_error = Exercise(
 
 
 def _entropy(p: Tensor) -> Tensor:
-    return -(p * p.log()).sum()
+    return -torch.xlogy(p, p).sum()
+
+
+def _average_elbo(joint_kl: float, p_data: Tensor) -> Tensor:
+    return -joint_kl - _entropy(p_data)
 
 
 def _elbo_cases() -> Iterable[Any]:
-    return [
-        (divergence, p_data) for divergence, (p_data, *_) in zip((0.3, 1.7), _tables(), strict=True)
-    ]
+    for divergence, (p_data, *_) in zip((0.3, 1.7), _tables(), strict=True):
+        yield divergence, p_data
+    p_data = torch.tensor([0.25, 0.0, 0.6, 0.15], dtype=torch.float64)
+    yield extreme("a p_data with a zero", 0.9, p_data)
+
+
+def _average_elbo_in_one_sum(joint_kl, p_data):
+    p = p_data[p_data > 0]
+    return (p * p.log()).sum() - joint_kl
 
 
 def _average_elbo_by_torch(joint_kl, p_data):
     return float(-(joint_kl + Categorical(p_data).entropy()))
 
 
-def _average_elbo_safe_at_zero(joint_kl, p_data):
-    return torch.xlogy(p_data, p_data).sum() - joint_kl
+def _average_elbo_by_loops(joint_kl, p_data):
+    return sum(float(p * math.log(p)) for p in p_data if p > 0) - joint_kl
 
 
 average_elbo = Exercise(
-    solution=lambda joint_kl, p_data: -joint_kl - _entropy(p_data),
+    solution=_average_elbo,
     cases=_elbo_cases,
     right=(
+        _average_elbo_in_one_sum,
         _average_elbo_by_torch,
-        _average_elbo_safe_at_zero,
+        _average_elbo_by_loops,
     ),
     mistakes=(
         Mistake(
@@ -264,6 +295,21 @@ average_elbo = Exercise(
             "the entropy in bits",
             "The KL is in nats, so the logarithm of the entropy is the natural one.",
             lambda joint_kl, p_data: -joint_kl - _entropy(p_data) / math.log(2),
+        ),
+        Mistake(
+            "zero times the logarithm of zero",
+            "It gives NaN where p_data is zero, but such an x counts as nothing: see torch.xlogy.",
+            lambda joint_kl, p_data: (p_data * p_data.log()).sum() - joint_kl,
+        ),
+        Mistake(
+            "a sum of log p_data without weights",
+            "Each log p_data(x) counts with the probability of its x.",
+            lambda joint_kl, p_data: p_data.log().sum() - joint_kl,
+        ),
+        Mistake(
+            "a plain mean of log p_data",
+            "Each log p_data(x) counts with the probability of its x.",
+            lambda joint_kl, p_data: p_data.log().mean() - joint_kl,
         ),
         Mistake(
             "log of the number of faces in place of the entropy",
@@ -309,6 +355,12 @@ def _decoder_mismatch_mean(q_joint: Tensor, p_joint: Tensor) -> Tensor:
     return _kl(q_x.mT, p_x.mT).mean()
 
 
+def _mismatch_in_one_sum(q_joint, p_joint):
+    q_z, p_z = q_joint.sum(0), p_joint.sum(0)
+    log_ratio = q_joint.log() - q_z.log() - p_joint.log() + p_z.log()
+    return (q_joint * log_ratio).sum()
+
+
 def _mismatch_by_subtraction(q_joint, p_joint):
     q_z, p_z = q_joint.sum(0), p_joint.sum(0)
     return (q_joint * (q_joint / p_joint).log()).sum() - (q_z * (q_z / p_z).log()).sum()
@@ -327,6 +379,7 @@ decoder_mismatch = Exercise(
     solution=_decoder_mismatch,
     cases=lambda: [_joints(*tables) for tables in _tables()],
     right=(
+        _mismatch_in_one_sum,
         _mismatch_by_subtraction,
         _mismatch_by_loops,
     ),
@@ -340,6 +393,21 @@ decoder_mismatch = Exercise(
             "an average over z without weights",
             "Values of z that the encoder often uses count more.",
             _decoder_mismatch_mean,
+        ),
+        Mistake(
+            "a sum over z without weights",
+            "Values of z that the encoder often uses count more.",
+            lambda q_joint, p_joint: len(q_joint.mT) * _decoder_mismatch_mean(q_joint, p_joint),
+        ),
+        Mistake(
+            "the KL in the other direction",
+            "In (4.10) the conditional of the inference joint stands first.",
+            ("_kl(q_x.mT, p_x.mT)", "_kl(p_x.mT, q_x.mT)"),
+        ),
+        Mistake(
+            "the KL of the x-marginals",
+            "x is compared for each z: divide each table by its sum over x first.",
+            lambda q_joint, p_joint: _kl(q_joint.sum(1), p_joint.sum(1)),
         ),
         Mistake(
             "the inference error: z given x in place of x given z",
@@ -379,6 +447,15 @@ def _gaussian_cases() -> Iterable[Any]:
     for size in (7, 5):
         constants = torch.rand(4, dtype=torch.float64) + 0.3
         yield torch.linspace(-0.5, 1.5, size, dtype=torch.float64), *constants.unbind()
+    small = torch.tensor([0.002, 0.7, 0.003, 1e-5], dtype=torch.float64)
+    yield extreme("scales as small as 0.002", constants[:1], *small.unbind())
+
+
+def _gaussian_error_term_by_term(slope, scale, posterior_slope, posterior_scale, data_variance):
+    ratio = scale**2 / posterior_scale**2
+    distance = data_variance * (slope - posterior_slope) ** 2
+    log_ratio = 2 * torch.log(scale / posterior_scale)
+    return 0.5 * ratio - 0.5 - 0.5 * log_ratio + 0.5 * distance / posterior_scale**2
 
 
 def _gaussian_error_by_quadrature(slope, scale, posterior_slope, posterior_scale, data_variance):
@@ -404,6 +481,7 @@ gaussian_inference_error = Exercise(
     solution=_gaussian_error,
     cases=_gaussian_cases,
     right=(
+        _gaussian_error_term_by_term,
         _gaussian_error_by_quadrature,
         _gaussian_error_by_joints,
     ),
@@ -417,6 +495,11 @@ gaussian_inference_error = Exercise(
             "the data's standard deviation for its variance",
             "The average of x² over the data is data_variance itself.",
             lambda a, s, g, v, c: _gaussian_error(a, s, g, v, c.sqrt()),
+        ),
+        Mistake(
+            "the difference of the slopes without its square",
+            "The KL holds the squared distance of the means, averaged over x.",
+            ("** 2 / posterior_scale", "/ posterior_scale"),
         ),
         Mistake(
             "scales used as variances",

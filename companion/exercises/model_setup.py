@@ -47,10 +47,10 @@ peaks = Prediction(
 # --- log p(x) by Monte Carlo ---------------------------------------------------------------------
 
 
-def _model(size: int, latent: int) -> LinearGaussian:
+def _model(size: int, latent: int, scale: float = 0.6) -> LinearGaussian:
     """Return a small linear model in float64, drawn from the generator as it stands."""
     weight = torch.randn(size, latent, dtype=torch.float64)
-    return LinearGaussian(weight, torch.randn(size, dtype=torch.float64), scale=0.6)
+    return LinearGaussian(weight, torch.randn(size, dtype=torch.float64), scale=scale)
 
 
 def _log_likelihood(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
@@ -68,19 +68,29 @@ def _prior_twice(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
 
 
 def _naive_cases() -> Iterable[Any]:
-    for pixels, units, points, draws in ((5, 2, 3, 7), (4, 3, 6, 2)):
-        model = _model(pixels, units)
+    for pixels, units, points, draws, scale in ((5, 2, 3, 7, 1.7), (4, 3, 6, 9, 2.4)):
+        model = _model(pixels, units, scale)
         x = model.marginal().sample((points,))
         z = model.prior().sample((draws,))
         yield model, x, z
-    yield extreme("an x so far away that every p(x | z) is 0 in floating point", model, 60 + x, z)
+    far = torch.cat([x[:1], 2000 + x[1:]])
+    yield extreme("an x so far away that every p(x | z) is 0 in floating point", model, far, z)
+    yield extreme("a single draw", model, x, z[:1])
+
+
+def _naive_term_by_term(model, x, z):
+    error = (x - (z @ model.weight.mT + model.bias)[:, None]).square().sum(2)
+    constant = x.shape[1] / 2 * math.log(2 * math.pi * model.scale**2)
+    log_p = -error / (2 * model.scale**2) - constant
+    top = log_p.max(0).values
+    return top + (log_p - top).exp().sum(0).log() - math.log(len(z))
 
 
 def _naive_with_a_loop(model, x, z):
     values = []
     for point in x:
         log_p = torch.stack(
-            [Normal(model.likelihood(v).mean, 0.6).log_prob(point).sum() for v in z]
+            [Normal(model.likelihood(v).mean, model.scale).log_prob(point).sum() for v in z]
         )
         top = log_p.max()
         values.append(top + (log_p - top).exp().mean().log())
@@ -98,6 +108,7 @@ naive_log_marginal = Exercise(
     solution=_naive_log_marginal,
     cases=_naive_cases,
     right=(
+        _naive_term_by_term,
         _naive_with_a_loop,
         _naive_with_a_matrix,
     ),
@@ -121,6 +132,11 @@ naive_log_marginal = Exercise(
             "the prior counted twice",
             "The z were drawn from p(z), so the prior is in the draws already.",
             _prior_twice,
+        ),
+        Mistake(
+            "the best draw alone",
+            "The other draws count too: p(x) is estimated by the mean over all K.",
+            lambda model, x, z: _log_likelihood(model, x, z).max(0).values,
         ),
         Mistake(
             "an exponential before the logarithm",
@@ -150,9 +166,8 @@ def _decoder_at_zero(model: LinearGaussian, num_samples: int) -> Tensor:
     return model.likelihood(torch.zeros(num_samples, model.weight.shape[1]).double()).sample()
 
 
-def _variance_as_scale(model: LinearGaussian, num_samples: int) -> Tensor:
-    mean = model.likelihood(model.prior().sample((num_samples,))).mean
-    return mean + model.scale**2 * torch.randn_like(mean)
+def _with_noise(model: LinearGaussian, num_samples: int, noise: Tensor) -> Tensor:
+    return model.likelihood(model.prior().sample((num_samples,))).mean + noise
 
 
 def _uniform_latent(model: LinearGaussian, num_samples: int) -> Tensor:
@@ -169,11 +184,20 @@ def _ancestral_cases() -> Iterable[Any]:
 
 
 def _moments(function: Function, model: LinearGaussian, num_samples: int) -> list[Tensor]:
-    """A law is compared, not draws: whether the mean is right, the covariance, and the shape."""
-    x, few = function(model, num_samples), function(model, 5)
+    """A law is compared, not draws: covariance, whether the mean is right, and repeated rows."""
+    _rows(function, model, 5)
+    x = _rows(function, model, num_samples)
     # By its size alone: where one z is shared by all draws, the mean is another one each time.
     far = (x.mean(0) - model.bias).abs().max() > 0.2
-    return [far.double(), x.mT.cov(), torch.tensor(few.shape)]
+    return [x.mT.cov(), far.double(), torch.tensor(len(x.unique(dim=0)))]
+
+
+def _rows(function: Function, model: LinearGaussian, num_samples: int) -> Tensor:
+    x: Tensor = function(model, num_samples)
+    shape = (num_samples, len(model.bias))
+    if x.shape != shape:
+        raise ValueError(f"its shape is {tuple(x.shape)} where {shape} is expected")
+    return x
 
 
 def _ancestral_by_hand(model, num_samples):
@@ -216,7 +240,29 @@ ancestral_sample = Exercise(
         Mistake(
             "the variance used as the scale",
             "Noise of standard deviation σ is σ times a standard normal draw, not σ² times.",
-            _variance_as_scale,
+            lambda model, num: _with_noise(
+                model, num, model.scale**2 * torch.randn(num, len(model.bias))
+            ),
+        ),
+        Mistake(
+            "noise of standard deviation 1",
+            "p(x | z) has a standard deviation of its own: is the model's scale used?",
+            lambda model, num: _with_noise(model, num, torch.randn(num, len(model.bias))),
+        ),
+        Mistake(
+            "one noise shared by all draws of x",
+            "Each x needs noise of its own: how many numbers do you draw for it?",
+            lambda model, num: _with_noise(model, num, model.scale * torch.randn(len(model.bias))),
+        ),
+        Mistake(
+            "draws around another mean than the model's",
+            "Is the bias added, and added once?",
+            lambda model, num: _ancestral(model, num) - model.bias,
+        ),
+        Mistake(
+            "rows that are repeated",
+            "All `num_samples` rows are to be drawn anew.",
+            lambda model, num: _ancestral(model, (num + 1) // 2).repeat(2, 1)[:num],
         ),
         Mistake(
             "z from another distribution than the prior",
@@ -240,8 +286,19 @@ def _grid_cases() -> Iterable[Any]:
         peaks = -0.5 * ((grid[:, None] - torch.randn(points).double()) / width) ** 2
         log_joint = peaks - torch.rand(points)
         yield log_joint, step
-    yield extreme("an x so unlikely that every p(x, z) is 0", log_joint - 2000, step)
+    unlikely = log_joint - torch.tensor([0.0, 2000.0])
+    yield extreme("an x so unlikely that every p(x, z) is 0, beside a likely x", unlikely, step)
     yield extreme("log p(x, z) near +10,000, as a sharp density has", log_joint + 1e4, step)
+    narrow = 1e4 * log_joint[:, :1]
+    yield extreme("a single x with a posterior so narrow that log p(x, z) spans 700", narrow, step)
+    cut = log_joint[: len(log_joint) // 2]
+    yield extreme("a posterior that goes on beyond the last point of the grid", cut, step)
+
+
+def _grid_step_by_step(log_joint, step):
+    joint = (log_joint - log_joint.max(0).values).exp()
+    evidence = joint.sum(0) * step
+    return joint / evidence
 
 
 def _grid_by_softmax(log_joint, step):
@@ -260,6 +317,7 @@ posterior_on_grid = Exercise(
     solution=_posterior_on_grid,
     cases=_grid_cases,
     right=(
+        _grid_step_by_step,
         _grid_by_softmax,
         _grid_column_by_column,
     ),
@@ -273,6 +331,11 @@ posterior_on_grid = Exercise(
             "normalised over the wrong axis",
             "For each x (a column) the values along z (the rows) must integrate to one.",
             lambda log_joint, step: log_joint.softmax(1) / step,
+        ),
+        Mistake(
+            "normalised over the whole table",
+            "Each x (a column) has a posterior of its own, which integrates to one.",
+            lambda log_joint, step: log_joint.flatten().softmax(0).view_as(log_joint) / step,
         ),
         Mistake(
             "probabilities of grid cells, not a density",
@@ -332,9 +395,17 @@ def _mean_without_noise(
 
 
 def _linear_cases() -> Iterable[Any]:
-    for pixels, units, points in ((5, 3, 4), (4, 2, 7)):
-        model = _model(pixels, units)
-        yield model.weight, model.bias, model.scale, model.marginal().sample((points,))
+    for pixels, units, points, scale in ((5, 3, 4, 0.6), (4, 2, 7, 1.7)):
+        model = _model(pixels, units, scale)
+        x = model.marginal().sample((points,))
+        yield model.weight, model.bias, model.scale, x
+    yield extreme("a single x and a scale of 0.01", model.weight, model.bias, 0.01, x[:1])
+
+
+def _posterior_of_the_scaled_precision(weight, bias, scale, x):
+    scaled = weight.T @ weight + scale**2 * torch.eye(weight.shape[1])
+    inverse = torch.linalg.inv(scaled)
+    return (x - bias) @ weight @ inverse, scale**2 * inverse
 
 
 def _posterior_by_solving(weight, bias, scale, x):
@@ -354,6 +425,7 @@ linear_posterior = Exercise(
     solution=_linear_posterior,
     cases=_linear_cases,
     right=(
+        _posterior_of_the_scaled_precision,
         _posterior_by_solving,
         _posterior_by_conditioning,
     ),
@@ -369,6 +441,11 @@ linear_posterior = Exercise(
             _no_prior,
         ),
         Mistake(
+            "the number 1 in place of the identity matrix",
+            "A number is added to all entries of a table; which of them does the prior change?",
+            ("torch.eye(weight.shape[1], dtype=weight.dtype)", "1"),
+        ),
+        Mistake(
             "a covariance over pixels",
             "The posterior is over z: its covariance is (d, d). Is it WᵀW or WWᵀ?",
             _over_pixels,
@@ -382,6 +459,21 @@ linear_posterior = Exercise(
             "the bias not subtracted from x",
             "What does W z explain: x, or its distance from b?",
             lambda weight, bias, scale, x: _linear_posterior(weight, 0 * bias, scale, x),
+        ),
+        Mistake(
+            "the covariance left out of the mean",
+            "What you return is the linear term of the exponent; complete the square.",
+            ("weight @ covariance / scale", "weight / scale"),
+        ),
+        Mistake(
+            "the variances alone",
+            "The units are correlated given x: what stands beside the diagonal?",
+            ("scale**2, covariance", "scale**2, covariance.diag().diag()"),
+        ),
+        Mistake(
+            "one covariance for each x",
+            "It does not depend on x: one table of shape (d, d) is asked for.",
+            ("scale**2, covariance", "scale**2, covariance.repeat(len(x), 1, 1)"),
         ),
         Mistake(
             "1/σ² missing in the mean",
