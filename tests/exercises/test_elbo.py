@@ -1,13 +1,10 @@
-"""Chapter 3's checks name each catalogued mistake and accept right answers written differently."""
+"""Chapter 3's checks know what was predicted, and their solutions hold against other truths."""
 
 import torch
 
 from companion.exercises import elbo as own
 
 PREDICTIONS = [own.constant_weights, own.best_width]
-
-
-# --- right answers, written differently -----------------------------------------------------------
 
 
 # --- predictions ----------------------------------------------------------------------------------

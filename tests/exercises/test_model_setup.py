@@ -1,4 +1,4 @@
-"""Chapter 2's checks name each catalogued mistake and accept right answers written differently."""
+"""Chapter 2's checks know what was predicted, and their solutions hold against other truths."""
 
 import math
 from itertools import pairwise
@@ -9,9 +9,6 @@ from torch.distributions import MultivariateNormal
 from companion.exercises import model_setup as own
 
 PREDICTIONS = [own.naive_error, own.budget, own.peaks]
-
-
-# --- right answers, written differently ---------------------------------------------------------
 
 
 # --- the solutions against truths that do not come from this file ---------------------------------
