@@ -216,7 +216,9 @@ def shapes(got: Values, want: Values, tolerance: float) -> Iterator[str]:
             continue
         if ours.dim() > theirs.dim():
             yield f"has {found}. Which axis is still to be summed or averaged over?"
-        yield f"has {found}. Over which axes do you sum?"
+        if ours.dim() < theirs.dim():
+            yield f"has {found}. Over which axes do you sum?"
+        yield f"has {found}. Which axis has another length, and where does it come from?"
     if all(
         a.shape == b.shape
         and _as_lists(a.flatten().sort().values, b.flatten().sort().values, tolerance)

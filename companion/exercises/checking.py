@@ -128,7 +128,7 @@ class Exercise:
             self.cases,
             self.look or _returned,
             self._right,
-            [(mistake.name, given) for mistake, given in self._catalogue],
+            [(f"{mistake.name}. {mistake.hint}", given) for mistake, given in self._catalogue],
         )
 
     def _compared(self, answer: Function, ours: Run) -> str:
@@ -139,6 +139,11 @@ class Exercise:
             for mistake, theirs in self._catalogue:
                 if ours.results and self._equal(ours, theirs, tolerance):
                     return _named(mistake)
+            ordinary = self._subject.ordinary
+            if len(ours.results) > max(ordinary) and not all(
+                same([ours.results[i]], [right.results[i]], tolerance) for i in ordinary
+            ):
+                return f"✗ {diagnose(self._subject, answer, ours, tolerance)}"
             return f"✗ {ours.stopped.rstrip('.')}."
         if same(ours.results, right.results, tolerance):
             lost = _lost_gradient(ours, right, tolerance) if self.differentiable else ""

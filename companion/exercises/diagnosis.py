@@ -30,7 +30,7 @@ class Subject:
         cases: Draws the inputs.
         look: Calls a function on the inputs of a case.
         right: What the solution gives.
-        mistakes: What known mistakes give, by name.
+        mistakes: What known mistakes give, each with what is said of it.
     """
 
     def __init__(
@@ -54,6 +54,10 @@ class Subject:
         self._found: list[tuple[str, Run]] = []
         self._more = self._slips()
 
+    def _yes_or_no(self) -> bool:
+        """Tell whether all results are 0 or 1."""
+        return all(bool(((y == 0) | (y == 1)).all()) for parts in self.right.results for y in parts)
+
     def run(self, function: Function, cases: Sequence[Case] | None = None) -> Run:
         """Return what a function gives, on all cases or on those given."""
         return run(function, cases or draw(self.cases), self.look, count=self.count)
@@ -74,6 +78,8 @@ class Subject:
         inputs = (
             (says, self.run(self.solution, cases))
             for says, cases in other_inputs(self.names, self.cases)
+            # Yes or no is too little to tell changed inputs by.
+            if not self._yes_or_no()
         )
         slips = (
             (f"is what comes out where {kind}", self.run(variant))
@@ -125,6 +131,11 @@ def diagnose(subject: Subject, answer: Function, ours: Run, tolerance: float) ->
         return _at_extremes(subject, ours, tolerance)
     part = parts[0]
     got, want = [ours.results[i][part] for i in ordinary], [right[i][part] for i in ordinary]
+    for says, known in subject.mistakes:
+        if len(known.results) > max(ordinary) and all(
+            _agree(ours.results[i], known.results[i], tolerance) for i in ordinary
+        ):
+            return f"This looks like: {says}"
     which = "Your result" if expected == 1 else f"Result {part + 1} of {expected}"
     fact = next(_facts(subject, answer, ours, Wrong(part, got, want, tolerance)), None)
     if fact is None:
@@ -199,7 +210,7 @@ def _two_slips(
 ) -> Iterator[str]:
     """Yield two slips that explain the result together."""
     known = itertools.chain(
-        ((f"looks like this: {name}", other) for name, other in subject.mistakes),
+        ((f"looks like this: {said.split('. ')[0]}", other) for said, other in subject.mistakes),
         subject.slips(),
     )
     bases = itertools.chain(

@@ -26,6 +26,7 @@ AXIS: Final = "a sum, mean or the like runs along another axis in one place"
 ORDER: Final = "the logarithm and the average are taken in the other order in one place"
 LOG: Final = "a logarithm or exponential is missing in one place"
 ABSOLUTE: Final = "an absolute value or a limit is missing in one place"
+ABS_FOR_SQUARE: Final = "an absolute value stands in place of a square in one place"
 TRANSPOSED: Final = "a transposition is missing in one place"
 OFF_BY_ONE: Final = "an index or a count is off by one"
 INPUT: Final = "one input stands where another belongs"
@@ -98,12 +99,10 @@ def _changes(node: ast.expr, inputs: list[str]) -> Iterator[tuple[str, ast.expr]
             yield (UNIT if _is(right, 1) else TERM), left
         case ast.BinOp(left, ast.Sub(), right):
             yield SIGN, ast.BinOp(left, ast.Add(), right)
-            yield TERM, left
+            yield (OFF_BY_ONE if _is(right, 1) else TERM), left
             yield TERM, ast.UnaryOp(ast.USub(), right)
             if _is(left, 1):
                 yield "something stands where 1 minus it belongs", right
-            if _is(right, 1):
-                yield OFF_BY_ONE, left
         case ast.BinOp(left, ast.Mult(), right):
             for part, rest in ((left, right), (right, left)):
                 yield (HALF if _is(part, 2) or _is(part, 0.5) else FACTOR), rest
@@ -113,6 +112,8 @@ def _changes(node: ast.expr, inputs: list[str]) -> Iterator[tuple[str, ast.expr]
             yield DIVIDED, ast.BinOp(left, ast.Mult(), right)
         case ast.BinOp(left, ast.Pow(), right):
             yield (ROOT if _is(right, 0.5) else SQUARE), left
+            if _is(right, 2):
+                yield ABS_FOR_SQUARE, ast.Call(ast.Attribute(left, "abs", ast.Load()), [], [])
         case ast.BinOp(left, ast.MatMult(), right):
             yield TRANSPOSED, ast.BinOp(ast.Attribute(left, "mT", ast.Load()), node.op, right)
             yield TRANSPOSED, ast.BinOp(left, node.op, ast.Attribute(right, "mT", ast.Load()))
@@ -120,6 +121,10 @@ def _changes(node: ast.expr, inputs: list[str]) -> Iterator[tuple[str, ast.expr]
             yield SIGN, operand
         case ast.Attribute(value, "T" | "mT"):
             yield TRANSPOSED, value
+        case ast.Subscript(ast.Attribute(value, "shape"), ast.Constant(int() as axis)):
+            for length in sorted({0, 1, -1} - {axis}):
+                shape = ast.Attribute(value, "shape", ast.Load())
+                yield SIZE, ast.Subscript(shape, ast.Constant(length), ast.Load())
         case ast.Constant(float() as value):
             if value in (0.5, 2.0):
                 yield HALF, ast.Constant(1.0)
@@ -162,6 +167,8 @@ def _changes_of_call(call: ast.Call) -> Iterator[tuple[str, ast.expr]]:
         yield kind, renamed(other)
     if name in ONE_TOO_MANY:
         yield UNIT, renamed(ONE_TOO_MANY[name])
+    if name == "square" and own is not None:
+        yield ABS_FOR_SQUARE, renamed("abs")
     if name in DROPPED:
         dropped = own or (call.args[0] if call.args else None)
         if dropped is not None:
@@ -215,6 +222,7 @@ def _made(function: Function, definitions: list[Any]) -> Function:
 
 def _reached(function: Function) -> list[ast.FunctionDef]:
     """Return the definition of the function and of those in its file that it calls."""
+    function = inspect.unwrap(function)
     found = _definitions(inspect.getsourcefile(function) or "")
     reached = [found[function.__name__]]
     for definition in reached:  # grows as it is walked
