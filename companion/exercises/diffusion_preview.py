@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,8 +32,9 @@ def _noisy(x: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * x + (1 - a).sqrt() * eps
 
 
-ENDS: Final = torch.tensor([1e-4, 0.9999, 0.5], dtype=torch.float64)
-"""ᾱ near 0 and near 1."""
+def _ends() -> Tensor:
+    """Return ᾱ near 0 and near 1, and one between."""
+    return torch.tensor([1e-4, 0.9999, 0.5], dtype=torch.float64)
 
 
 def _noisy_cases() -> Iterable[Any]:
@@ -44,9 +45,9 @@ def _noisy_cases() -> Iterable[Any]:
         what = "as many pixels as data points" if points == pixels else ""
         yield extreme(what, x, eps, _between(0.2, 0.8, points))
     x, eps = _normal(2, 1, 5)
-    yield extreme("one data point, outside [−1, 1]", x + 3, eps, ENDS[2:])
+    yield extreme("one data point, outside [−1, 1]", x + 3, eps, _ends()[2:])
     x, eps = _normal(2, 3, 2)
-    yield extreme("ᾱ near 0 and near 1", x, eps, ENDS)
+    yield extreme("ᾱ near 0 and near 1", x, eps, _ends())
 
 
 def _noisy_row_by_row(x, eps, alpha_bar):
@@ -346,9 +347,9 @@ def _guess_cases() -> Iterable[Any]:
         what = "as many pixels as data points" if points == pixels else ""
         yield extreme(what, z, eps, _between(0.5, 0.8, points))
     z, eps = _normal(2, 1, 5)
-    yield extreme("one guess, outside [−1, 1]", z + 3, eps, ENDS[2:])
+    yield extreme("one guess, outside [−1, 1]", z + 3, eps, _ends()[2:])
     z, eps = _normal(2, 3, 2)
-    yield extreme("ᾱ near 0 and near 1", z, eps, ENDS)
+    yield extreme("ᾱ near 0 and near 1", z, eps, _ends())
 
 
 def _guess_row_by_row(z, eps_hat, alpha_bar):

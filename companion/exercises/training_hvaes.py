@@ -57,12 +57,13 @@ def _free_bits_charge(rates: Tensor, free: float) -> Tensor:
 
 
 def _charge_cases() -> Iterable[Any]:
-    # Levels above, near and below the threshold, with single rates below zero.
-    shift = torch.tensor([[3.0], [0.6], [0.1]], dtype=torch.float64)
+    # Levels above and below the threshold, with single rates below zero in each.
+    for levels, points, free in ((3, 5, 0.8), (2, 7, 1.3), (4, 6, 0.5), (5, 3, 0.6)):
+        mean = torch.linspace(1.9, -0.5, levels, dtype=torch.float64)[:, None]
+        noise = _normal(levels, points)
+        yield mean + 2 * (noise - noise.mean(1, keepdim=True)), free
     few = torch.tensor([[2.0], [-0.5]], dtype=torch.float64)
-    yield shift - 2 * _normal(3, 5), 0.8
-    yield few + 2 * _normal(2, 7), 1.3
-    yield extreme("levels that all stay below λ", few + 2 * _normal(2, 7), 4.0)
+    yield extreme("levels that all stay below λ", few + _normal(2, 7), 4.0)
     yield extreme("a level whose mean rate is far below zero", few - 2 + _normal(2, 7), 0.4)
     yield extreme("one data point", few, 0.7)
 
