@@ -394,11 +394,6 @@ draw_down = Exercise(
             lambda z, steps, noise: _draw_down(z, [(w, b, s**2) for w, b, s in steps], noise),
         ),
         Mistake(
-            "noise without its scale",
-            "Each step has a scale of its own.",
-            lambda z, steps, noise: _draw_down(z, [(w, b, 1.0) for w, b, _ in steps], noise),
-        ),
-        Mistake(
             "the first noise used at every level",
             "Levels are drawn independently: a noise of its own for each, of that level's size.",
             lambda z, steps, noise: _draw_down(z, steps, [noise[0]] * len(noise)),

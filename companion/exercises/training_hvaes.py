@@ -480,24 +480,6 @@ two_level_elbo = Exercise(
             "z = μ + σ ε. What is σ when the encoder returns log σ²?",
             _two_levels_by_variances,
         ),
-        Mistake(
-            "the noise of z₁ multiplied by the variance",
-            "z₁ = μ + σ ε. What is σ when the encoder returns log σ²?",
-            ("torch.exp(0.5 * logvar1) * eps1", "torch.exp(logvar1) * eps1"),
-        ),
-        Mistake(
-            "the noise of z₂ multiplied by the variance",
-            "z₂ = μ + σ ε. What is σ when the encoder returns log σ²?",
-            ("torch.exp(0.5 * logvar2) * eps2", "torch.exp(logvar2) * eps2"),
-        ),
-        Mistake(
-            "an average over the data points",
-            "Return one number for each data point, (B,).",
-            (
-                "return log_likelihood(z1) - rate1 - rate2",
-                "return (log_likelihood(z1) - rate1 - rate2).mean()",
-            ),
-        ),
     ),
 )
 
