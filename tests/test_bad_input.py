@@ -70,7 +70,7 @@ from companion.exact import (
     LinearGaussianChain,
     optimal_decoder,
 )
-from companion.exercises.checking import Condition, Inspection
+from companion.exercises.inspecting import Condition, Inspection
 from companion.explore import explore
 
 

@@ -315,7 +315,7 @@ def test_a_stub_is_not_attempted(exercise):
     ):
         assert exercise.verdict(answer) == NOT_ATTEMPTED
         assert exercise.pick(answer) == (exercise.solution, "the solution (no answer yet)")
-    assert exercise.pick(exercise.mistakes[0].wrong)[1] == "yours"
+    assert exercise.pick(exercise.wrong[0][1])[1] == "yours"
 
 
 class Unprintable:

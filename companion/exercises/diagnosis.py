@@ -223,7 +223,7 @@ def _two_slips(
     )
     for says, values in bases:
         then = subject.relations.between(wrong.got, values, wrong.tolerance)
-        if then and any(bool(y.any()) for y in values):
+        if then and max(map(span, values)) > 1e-6 * max(map(span, wrong.want)):
             yield f"shows two slips: it {_bare(says)}; and that {_of(then)}."
 
 
@@ -242,8 +242,8 @@ def _one_case(subject: Subject, wrong: Wrong) -> Iterator[str]:
     if any(right):
         good, bad = (subject.drawn[subject.ordinary[right.index(v)]] for v in (True, False))
         yield (
-            f"is right for inputs of {_described(good)}, but not of {_described(bad)}: is a size "
-            f"or a number written into the code?"
+            f"is right for inputs of {_described(good)}, but not of {_described(bad)}: what differs, "
+            f"and what does the code take for granted?"
         )
 
 
