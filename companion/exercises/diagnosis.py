@@ -242,8 +242,8 @@ def _one_case(subject: Subject, wrong: Wrong) -> Iterator[str]:
     if any(right):
         good, bad = (subject.drawn[subject.ordinary[right.index(v)]] for v in (True, False))
         yield (
-            f"is right for inputs of {_described(good)}, but not of {_described(bad)}: what differs, "
-            f"and what does the code take for granted?"
+            f"is right for inputs of {_described(good)}, but not of {_described(bad)}: what does "
+            f"the code take for granted?"
         )
 
 
