@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from typing import Any, Final, final
 
 from companion._context import preserved
-from companion._controls import Control, make_control
+from companion._explore import Control, make_control
 
 __all__ = ["Explorer", "explore"]
 

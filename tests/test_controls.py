@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from companion._controls import make_control
+from companion._explore import make_control
 
 
 def made(values, **start):

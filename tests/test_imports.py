@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "companion"
 # package itself, `companion`, gathers the rows before it, and only those after it may ask it.
 RANKS = [
     {"_checks"},
-    {"_context", "_controls"},
+    {"_context", "_explore"},
     {"distributions"},
     {"conditionals", "data"},
     {"autoregressive", "models"},
