@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from companion.exercises.isolating import quiet
 from companion.exercises.verdicts import NOT_ATTEMPTED, say, short
 
@@ -42,7 +44,9 @@ class Inspection:
         """Return the line that `__call__` prints."""
         if not things or any(thing is None or thing is ... for thing in things):
             return NOT_ATTEMPTED
-        with quiet():
+        dtype, device = torch.get_default_dtype(), torch.get_default_device()
+        with quiet(), device:
+            torch.set_default_dtype(dtype)  # constants that a model makes then meet its weights
             try:
                 for condition in self.conditions:
                     if not condition.holds(*things):
