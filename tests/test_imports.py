@@ -31,7 +31,7 @@ RANKS = [
 ENGINE = [
     {"verdicts", "comparing", "isolating", "variants"},
     {"predicting", "inspecting", "running"},
-    {"changes", "inputs"},
+    {"changes", "inputs", "structure"},
     {"diagnosis"},
     {"checking"},
 ]
