@@ -604,5 +604,5 @@ def test_an_inspection_does_not_end_the_readers_session():
     def leave(_):
         raise SystemExit
 
-    look = Inspection("look", (Condition("no", "no", leave),), lambda _: "yes")
+    look = Inspection((Condition("no", "no", leave),), lambda _: "yes")
     assert "SystemExit" in look.verdict(1)
