@@ -14,7 +14,7 @@ from torch.distributions import (
     Normal,
     kl_divergence,
 )
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import softplus
 
 from companion.diagnostics import log_aggregate
 from companion.exact import DiscreteModel
@@ -124,15 +124,6 @@ def _information_by_the_package(z, mean, scale):
     return (q.log_prob(z) - log_aggregate(q, z.flatten(0, 1), 5).reshape(z.shape[:2])).mean()
 
 
-def _information_by_loops(z, mean, scale):
-    total = 0.0
-    for draws in z:
-        for n, draw in enumerate(draws):
-            each = Normal(mean, scale).log_prob(draw).sum(1)
-            total += float(each[n] - each.logsumexp(0)) + math.log(len(mean))
-    return total / (z.shape[0] * z.shape[1])
-
-
 def _information_by_hand(z, mean, scale):
     everyone = _log_normal(z[:, :, None], mean, scale)
     mixture = torch.logsumexp(everyone, 2) - math.log(mean.shape[0])
@@ -149,7 +140,6 @@ information_from_samples = Exercise(
     right=(
         _information_by_torch,
         _information_by_the_package,
-        _information_by_loops,
         _information_by_hand,
     ),
     mistakes=(
@@ -354,6 +344,11 @@ three_parts = Exercise(
             _uniform_aggregate,
         ),
         Mistake(
+            "an information summed over x without weights",
+            "The information is an average over x under p_data.",
+            ("(joint * (q / aggregate)", "(q * (q / aggregate)"),
+        ),
+        Mistake(
             "an information that weights all x alike",
             "The information is an average over x under p_data.",
             ("(joint * (q / aggregate)", "(q / len(q) * (q / aggregate)"),
@@ -488,14 +483,6 @@ def _elbo_by_torch(x, mean, scale, eps, decode):
     return log_p.mean(0) - kl_divergence(q, prior)
 
 
-def _elbo_by_loops(x, mean, scale, eps, decode):
-    total = torch.zeros(len(x), dtype=x.dtype)
-    for noise in eps:
-        logits = decode(mean + scale * noise)
-        total += torch.where(x > 0, logsigmoid(logits), logsigmoid(-logits)).sum(1) / len(eps)
-    return total + 0.5 * (1 + 2 * scale.log() - mean**2 - scale**2).sum(1)
-
-
 def _elbo_by_hand(x, mean, scale, eps, decode):
     logits = decode(mean + scale * eps)
     largest = torch.clamp(logits, min=0) + torch.log1p(torch.exp(-logits.abs()))
@@ -509,7 +496,6 @@ honest_elbo = Exercise(
     cases=_honest_cases,
     right=(
         _elbo_by_torch,
-        _elbo_by_loops,
         _elbo_by_hand,
     ),
     mistakes=(
@@ -590,9 +576,9 @@ def _free_bits(reconstruction: Tensor, rates: Tensor, free: float) -> Tensor:
 
 def _free_cases() -> Iterable[Any]:
     for what, points, scale, free in (
-        ("", 7, 1.0, 2.0),
         ("", 5, 4.0, 1.5),
-        ("", 6, 3.0, 0.5),
+        ("", 6, 3.0, 1.0),
+        ("a rate below `free`", 7, 3.0, 2.0),
         ("free = 0", 4, 0.5, 0.0),
         ("a single data point", 1, 1.0, 2.0),
     ):
@@ -711,11 +697,11 @@ def _linear_rates(lam: Tensor, beta: float, sigma: float) -> Tensor:
 
 
 def _rates_cases() -> Iterable[Any]:
-    lam = torch.tensor([3.0, 9.0, 0.05, 1.2, 0.3], dtype=torch.float64)
-    yield lam.clone(), 2.0, 0.7
-    yield lam[:3], 0.4, 1.6
-    yield lam, 1.0, 0.2
-    yield extreme("directions that are all asleep", lam[2:], 40.0, 1.5)
+    lam = torch.tensor([3.0, 9.0, 0.7, 1.2, 0.05], dtype=torch.float64)
+    yield lam[:4].clone(), 2.0, 0.5
+    yield lam, 0.3, 0.4
+    yield extreme("directions that are asleep", lam, 2.0, 0.7)
+    yield extreme("directions that are asleep, and β below 1", lam, 0.4, 1.6)
     yield extreme("a single direction with a large rate", 1e9 * lam[:1], 0.5, 0.1)
 
 

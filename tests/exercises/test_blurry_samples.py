@@ -5,9 +5,6 @@ import torch
 
 from companion.exercises import blurry_samples as own
 
-# --- right answers, written differently -----------------------------------------------------------
-
-
 # --- the prediction -------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal, kl_divergence
 
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.exercises import gaussian_vae as own
@@ -14,6 +15,15 @@ PREDICTIONS = [own.implied_scale, own.beta_scale]
 
 
 # --- right answers, written differently ---------------------------------------------------------
+
+
+def kl_of_full_covariances(mu, logvar):
+    q = MultivariateNormal(mu, torch.diag_embed(logvar.exp()))
+    return kl_divergence(q, MultivariateNormal(torch.zeros_like(mu), torch.eye(mu.shape[1])))
+
+
+def test_a_kl_of_full_covariances_is_right():
+    assert own.closed_form_kl.verdict(kl_of_full_covariances) == "✓ Correct."
 
 
 # --- the solutions against the package ------------------------------------------------------------
