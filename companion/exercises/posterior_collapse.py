@@ -487,8 +487,7 @@ def _elbo_by_hand(x, mean, scale, eps, decode):
     logits = decode(mean + scale * eps)
     largest = torch.clamp(logits, min=0) + torch.log1p(torch.exp(-logits.abs()))
     reconstruction = (x * logits).sum(2).mean(0) - largest.sum(2).mean(0)
-    rate = 0.5 * (mean**2).sum(1) + 0.5 * (scale**2).sum(1) - torch.log(scale).sum(1)
-    return reconstruction - (rate - 0.5 * scale.shape[1])
+    return reconstruction - 0.5 * (mean**2 + scale**2 - 1 - 2 * torch.log(scale)).sum(1)
 
 
 honest_elbo = Exercise(
@@ -612,7 +611,7 @@ free_bits = Exercise(
         Mistake(
             "each data point by itself",
             "Average the rate over the batch first, and compare that average with the threshold.",
-            lambda r, rates, free: (r - rates.clamp(min=free)).mean(),
+            lambda r, rates, free: (r - free - torch.relu(rates - free)).mean(),
         ),
         Mistake(
             "sums over the batch",
@@ -752,6 +751,11 @@ linear_rates = Exercise(
             "β outside the logarithm",
             "A larger β does not scale the rates. It moves the variance at which they begin.",
             lambda lam, beta, sigma: _linear_rates(lam, 1.0, sigma) / beta,
+        ),
+        Mistake(
+            "β times the rates",
+            "That is the price of the rates. The rates themselves are asked for.",
+            lambda lam, beta, sigma: beta * _linear_rates(lam, beta, sigma),
         ),
         Mistake(
             "the variances taken for standard deviations",
