@@ -208,6 +208,10 @@ DISGUISES = [
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_no_disguise_hides_what_an_answer_is(exercise, disguise):
     verdict = exercise.verdict(disguise(exercise.solution))
+    if exercise.differentiable and disguise is spoils_inputs_after:
+        # What backward() needs may be gone; then the reader is told why.
+        assert verdict.startswith(CORRECT) or verdict.endswith("in place: is that why?"), verdict
+        return
     assert verdict.startswith(CORRECT), verdict
     for mistake, wrong in exercise.wrong:
         assert exercise.verdict(disguise(wrong)).startswith(named(mistake))
@@ -241,10 +245,8 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_numbers_may_come_in_any_form(exercise, form):
-    if "gradient" in (exercise.look.__name__ if exercise.look else "") and form in (
-        "numpy",
-        "lists",
-    ):
+    look = exercise.look.__name__ if exercise.look else ""
+    if form in ("numpy", "lists") and (exercise.differentiable or "gradient" in look):
         pytest.skip("the gradient is asked for")
 
     def answer(*inputs):
@@ -724,7 +726,7 @@ SQUARES = Exercise(
     [
         (lambda x: (x * x).sum(1), CORRECT),
         (lambda x: torch.einsum("nd,nd->n", x, x), CORRECT),
-        (lambda x: (x * x.detach()).sum(1), "✗ The value is right, but the gradient in tensor 1"),
+        (lambda x: (x * x.detach()).sum(1), "✗ The value is right, but the gradient in `x` is not"),
         (lambda x: x.detach().square().sum(1), "✗ The value is right, but no gradient reaches"),
         (lambda x: np.square(x.detach().numpy()).sum(1), "✗ The value is right, but no gradient"),
         (lambda x: [float(row @ row) for row in x], "✗ The value is right, but no gradient"),

@@ -5,9 +5,12 @@ solution and each catalogued mistake are called on fresh copies of them, and the
 after the one whose results it shares.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from torch import Tensor
 
 from companion.exercises.comparing import close, same
 from companion.exercises.diagnosis import Subject, diagnose
@@ -146,24 +149,32 @@ class Exercise:
                 return f"✗ {diagnose(self._subject, answer, ours, tolerance)}"
             return f"✗ {ours.stopped.rstrip('.')}."
         if same(ours.results, right.results, tolerance):
-            lost = _lost_gradient(ours, right, tolerance) if self.differentiable else ""
+            lost = self._lost(ours, right, tolerance)
             if not lost:
                 return CORRECT + _remarks(ours, right)
             for mistake, theirs in self._catalogue:
                 if self._equal(ours, theirs, tolerance):
                     return _named(mistake)
-            return f"✗ {lost}"
+            return f"✗ {lost}{_in_place(ours)}"
         for mistake, theirs in self._catalogue:
             if self._equal(ours, theirs, tolerance):
                 return _named(mistake)
         return f"✗ {diagnose(self._subject, answer, ours, tolerance)}{_in_place(ours)}"
+
+    def _lost(self, ours: Run, right: Run, tolerance: float) -> str:
+        """Say what is wrong with the gradients, where they are asked for."""
+        if not self.differentiable:
+            return ""
+        inputs = zip(self._subject.names, self._subject.drawn[0].inputs, strict=True)
+        names = [n for n, v in inputs if isinstance(v, Tensor) and v.is_floating_point()]
+        return _lost_gradient(ours, right, names, tolerance)
 
     def _equal(self, ours: Run, theirs: Run, tolerance: float) -> bool:
         """Tell whether an answer gives what a catalogued mistake gives."""
         return (
             (ours.stopped is None) == (theirs.stopped is None)
             and same(ours.results, theirs.results, tolerance)
-            and not (self.differentiable and _lost_gradient(ours, theirs, tolerance))
+            and not self._lost(ours, theirs, tolerance)
         )
 
 
@@ -184,30 +195,33 @@ def _named(mistake: Mistake) -> str:
     return f"✗ This looks like: {mistake.name}. {mistake.hint}"
 
 
-def _lost_gradient(ours: Run, right: Run, tolerance: float) -> str:
-    """Say what is wrong with the gradients of an answer whose values are right, if anything."""
+def _lost_gradient(ours: Run, right: Run, names: Sequence[str], tolerance: float) -> str:
+    """Say what is wrong with the gradients of an answer whose values are right, if anything.
+
+    No gradient at all counts as zeros: the answer may not depend on that input.
+    """
+    lost: dict[str, None] = {}  # a set that keeps its order
+    found = False
     for mine, theirs in zip(ours.gradients, right.gradients, strict=True):
-        wanted = [g is not None and bool(g.any()) for g in theirs]
-        missing = [
-            w and (m is None or not bool(m.any())) for w, m in zip(wanted, mine, strict=True)
-        ]
-        if all(m for m, w in zip(missing, wanted, strict=True) if w) and any(wanted):
-            return (
-                "The value is right, but no gradient reaches the inputs. Is there a detach(), an "
-                "item(), a no_grad or a numpy call on the way?"
-            )
-        for index, (m, t) in enumerate(zip(mine, theirs, strict=True)):
-            if missing[index] or ((t is None) != (m is None) and (m is not None and bool(m.any()))):
-                return (
-                    f"The value is right, but the gradient in tensor {index + 1} of the inputs is "
-                    f"lost on the way."
-                )
-            if t is not None and m is not None and not close(m, t, max(tolerance, 1e-5)):
-                return (
-                    f"The value is right, but the gradient in tensor {index + 1} of the inputs is "
-                    f"not. Which part is a constant to autograd that should not be?"
-                )
-    return ""
+        for name, got, want in zip(names, mine, theirs, strict=True):
+            if want is not None and bool(want.any()):
+                found = found or (got is not None and bool(got.any()))
+                if got is None or not close(got, want, max(tolerance, 1e-5)):
+                    lost[name] = None
+            elif got is not None and bool(got.any()):
+                lost[name] = None
+    if not lost:
+        return ""
+    if not found:
+        return (
+            "The value is right, but no gradient reaches the inputs. Is there a detach(), an "
+            "item(), a no_grad or a numpy call on the way?"
+        )
+    which = " and ".join(f"`{name}`" for name in lost)
+    return (
+        f"The value is right, but the gradient in {which} is not. Which part is a constant to "
+        f"autograd that should not be?"
+    )
 
 
 def _remarks(ours: Run, right: Run) -> str:

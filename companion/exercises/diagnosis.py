@@ -9,7 +9,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -19,6 +19,9 @@ from companion.exercises.comparing import apart, close, same, span, wrong
 from companion.exercises.inputs import changed, disturbances, other_inputs
 from companion.exercises.running import Case, Cases, Function, Look, Run, draw, input_names, run
 from companion.exercises.variants import variants
+
+SAMPLED: Final = 0.01
+"""Tolerance above which results are sampled, and too rough to tell slips by."""
 
 
 class Subject:
@@ -54,6 +57,10 @@ class Subject:
         self._found: list[tuple[str, Run]] = []
         self._more = self._slips()
 
+    def _counts(self) -> set[int]:
+        """Return the positions of inputs that are whole numbers, such as a number of draws."""
+        return {i for i, value in enumerate(self.drawn[0].inputs) if isinstance(value, int)}
+
     def _yes_or_no(self) -> bool:
         """Tell whether all results are 0 or 1."""
         return all(bool(((y == 0) | (y == 1)).all()) for parts in self.right.results for y in parts)
@@ -84,7 +91,7 @@ class Subject:
         slips = (
             (f"is what comes out where {kind}", self.run(variant))
             for function in (self.solution, *self.others)
-            for kind, variant in variants(function)
+            for kind, variant in variants(function, self._counts())
         )
         for says, other in itertools.chain(inputs, slips):
             if other.stopped is None and not same(other.results, self.right.results, 1e-9):
@@ -158,6 +165,8 @@ def _facts(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Itera
         return
     yield from _chance(subject, answer, ours, wrong)
     yield from _without_effect(subject, answer, ours, wrong)
+    if wrong.tolerance > SAMPLED:
+        return
     for says, other in subject.slips():
         if wrong.equals(_part(subject, other, wrong.part)):
             yield _sentence(says)

@@ -239,10 +239,11 @@ def _gradients(results: Sequence[Tensor], inputs: Sequence[Any]) -> list[Tensor 
     )
     if not isinstance(total, Tensor):
         return [None for _ in leaves]
-    return [
-        None if g is None else g.detach()
-        for g in torch.autograd.grad(total, leaves, allow_unused=True)
-    ]
+    try:
+        found = torch.autograd.grad(total, leaves, allow_unused=True)
+    except RuntimeError:  # what the gradient needs was changed in place
+        return [None for _ in leaves]
+    return [None if gradient is None else gradient.detach() for gradient in found]
 
 
 def _copy(value: Any) -> Any:

@@ -8,7 +8,7 @@ import ast
 import copy
 import inspect
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -57,13 +57,18 @@ def changed(function: Function, old: str, new: str) -> Function:
     return _made(function, [ast.parse(source.replace(old, new)).body[0], *_reached(function)[1:]])
 
 
-def variants(function: Function) -> Iterator[tuple[str, Function]]:
-    """Yield what kind of slip was made, and the function with it."""
+def variants(function: Function, counts: Collection[int] = ()) -> Iterator[tuple[str, Function]]:
+    """Yield what kind of slip was made, and the function with it.
+
+    Args:
+        function: One with its source at hand; there are no slips of others.
+        counts: Positions of inputs that are left alone, such as numbers of draws.
+    """
     try:
         reached = _reached(function)
     except (OSError, TypeError, LookupError, SyntaxError):  # no source at hand
         return
-    inputs = [argument.arg for argument in reached[0].args.args] if reached else []
+    inputs = [a.arg for i, a in enumerate(reached[0].args.args) if i not in counts]
     for definition in reached:
         own = inputs if definition is reached[0] else [a.arg for a in definition.args.args]
         for parent in ast.walk(definition):
