@@ -221,7 +221,7 @@ def test_no_disguise_hides_what_an_answer_is(exercise, disguise):
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_the_settings_of_the_notebook_do_not_matter(exercise, dtype):
     torch.set_default_dtype(dtype)
-    np.seterr(all="raise")
+    before = np.seterr(all="raise")
     try:
         with torch.no_grad(), torch.inference_mode():
             assert exercise.verdict(exercise.solution) == CORRECT
@@ -231,7 +231,7 @@ def test_the_settings_of_the_notebook_do_not_matter(exercise, dtype):
         assert torch.get_default_dtype() == dtype
     finally:
         torch.set_default_dtype(torch.float32)
-        np.seterr(all="warn")
+        np.seterr(**before)
 
 
 FORMS = {
