@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from companion import exercises
-from companion.exercises import running
+from companion.exercises import diagnosis, running
 from companion.exercises.checking import Exercise, Mistake, extreme, forbidden
 from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
@@ -671,6 +671,21 @@ def test_a_slow_right_answer_is_told_so(monkeypatch):
     assert DOUBLE.verdict(double).startswith(f"{CORRECT} It is slow: ")
 
 
+def test_a_slow_wrong_answer_is_not_called_again_and_again(monkeypatch):
+    calls = []
+
+    def ignores(x):
+        calls.append(1)
+        return torch.ones_like(x)
+
+    assert "does not change with `x`" in DOUBLE.verdict(ignores)
+    assert len(calls) > 3
+    calls.clear()
+    monkeypatch.setattr(diagnosis, "PATIENCE", 0.0)
+    assert "does not change with" not in DOUBLE.verdict(ignores)
+    assert len(calls) == 3
+
+
 def test_the_reader_can_interrupt():
     def interrupted(x):
         raise KeyboardInterrupt
@@ -699,6 +714,12 @@ def test_shortcuts_are_seen():
         assert verdict == (
             "✗ Your function uses model.sample, which this exercise asks you to write."
         )
+
+
+def test_a_sampled_sign_is_called_a_sign():
+    # Catches "the absolute value", which fits as well within the tolerance.
+    rough = Exercise(lambda x: -x.abs() - 1, pairs, tolerance=0.2)
+    assert "is minus the right one" in rough.verdict(lambda x: (x.abs() + 1) * 1.05)
 
 
 def test_drawn_answers_share_the_solutions_noise():

@@ -24,22 +24,13 @@ class MistakesDirective(SphinxDirective):
         """Return the sections."""
         sections: list[nodes.Node] = []
         for number in exercises.FILES:
-            title = exercises.FILES[number].replace("_", " ").capitalize()
             section = nodes.section(ids=[f"mistakes-{number}"])
-            section += nodes.title(
-                "", f"{number} {title.replace('vae', 'VAE').replace('Elbo', 'ELBO')}"
-            )
+            section += nodes.title("", f"Chapter {number}")
             for name, task in exercises.chapter(number).exercises.items():
-                known = [*mistakes_of(task)]
-                if known:
-                    section += nodes.paragraph("", "", nodes.literal("", f"check.{name}"))
-                    items = [
-                        nodes.list_item(
-                            "", nodes.paragraph("", f"{said} ({hint})" if hint else said)
-                        )
-                        for said, hint in known
-                    ]
-                    section += nodes.bullet_list("", *items)
+                section += nodes.paragraph("", "", nodes.literal("", f"check.{name}"))
+                said = (f"{mistake}: {hint}" for mistake, hint in mistakes_of(task))
+                items = (nodes.list_item("", nodes.paragraph("", text)) for text in said)
+                section += nodes.bullet_list("", *items)
             sections.append(section)
         return sections
 

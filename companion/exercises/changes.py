@@ -125,7 +125,12 @@ class Relations:
                 measured.append(x / y if kind == 0 else x - y)
             found = torch.stack(measured)
             table = self._table[kind]
-            near = ((table - found).abs() <= 1e-4 * table.abs()).all(1).nonzero().flatten()
+            near = (
+                ((table - found).abs() <= max(1e-4, tolerance) * table.abs())
+                .all(1)
+                .nonzero()
+                .flatten()
+            )
             for row in near.tolist():
                 made = [
                     y * c if kind == 0 else y + c for y, c in zip(base, table[row], strict=True)

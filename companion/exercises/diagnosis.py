@@ -20,6 +20,9 @@ from companion.exercises.inputs import changed, disturbances, other_inputs
 from companion.exercises.running import Case, Cases, Function, Look, Run, draw, input_names, run
 from companion.exercises.variants import variants
 
+PATIENCE: Final = 0.5
+"""Seconds; an answer that takes longer is not called again and again."""
+
 SAMPLED: Final = 0.01
 """Tolerance above which results are sampled, and too rough to tell slips by."""
 
@@ -29,7 +32,7 @@ class Subject:
 
     Args:
         solution: The right answer.
-        others: Right answers written differently, and known mistakes with what is said of them.
+        others: Right answers written differently.
         cases: Draws the inputs.
         look: Calls a function on the inputs of a case.
         right: What the solution gives.
@@ -163,8 +166,9 @@ def _facts(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Itera
     yield from _inputs_themselves(subject, wrong)
     if not all(bool(torch.isfinite(y).all()) for y in wrong.got):
         return
-    yield from _chance(subject, answer, ours, wrong)
-    yield from _without_effect(subject, answer, ours, wrong)
+    if ours.seconds < PATIENCE:
+        yield from _chance(subject, answer, ours, wrong)
+        yield from _without_effect(subject, answer, ours, wrong)
     if wrong.tolerance > SAMPLED:
         return
     for says, other in subject.slips():

@@ -32,22 +32,21 @@ def _noisy(x: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
     return a.sqrt() * x + (1 - a).sqrt() * eps
 
 
-def _ends() -> Tensor:
-    """Return ᾱ near 0 and near 1, and one between."""
-    return torch.tensor([1e-4, 0.9999, 0.5], dtype=torch.float64)
+def _pairs_and_levels(width: float, lowest: float) -> Iterable[Any]:
+    """Yield two tables and ᾱ of each row: entries within ±`width`, ᾱ from `lowest` to 0.8.
 
-
-def _noisy_cases() -> Iterable[Any]:
-    # The first lets an answer run that lays ᾱ along the pixels; the second stops it. The ordinary
-    # results lie within [−1, 1], where clamps change nothing.
+    Then what no clamp leaves alone: entries outside [−1, 1], and ᾱ near its ends.
+    """
+    # The first lets an answer run that lays ᾱ along the pixels; the second stops it.
     for points, pixels in ((4, 4), (5, 3), (6, 7)):
-        x, eps = _between(-0.6, 0.6, 2, points, pixels)
+        x, eps = _between(-width, width, 2, points, pixels)
         what = "as many pixels as data points" if points == pixels else ""
-        yield extreme(what, x, eps, _between(0.2, 0.8, points))
+        yield extreme(what, x, eps, _between(lowest, 0.8, points))
+    ends = torch.tensor([1e-4, 0.9999, 0.5], dtype=torch.float64)
     x, eps = _normal(2, 1, 5)
-    yield extreme("one data point, outside [−1, 1]", x + 3, eps, _ends()[2:])
+    yield extreme("one data point, outside [−1, 1]", x + 3, eps, ends[2:])
     x, eps = _normal(2, 3, 2)
-    yield extreme("ᾱ near 0 and near 1", x, eps, _ends())
+    yield extreme("ᾱ near 0 and near 1", x, eps, ends)
 
 
 def _noisy_row_by_row(x, eps, alpha_bar):
@@ -70,7 +69,7 @@ def _noisy_by_the_package(x, eps, alpha_bar):
 
 noisy = Exercise(
     solution=_noisy,
-    cases=_noisy_cases,
+    cases=lambda: _pairs_and_levels(0.6, 0.2),  # so that results lie within [−1, 1]
     right=(
         _noisy_row_by_row,
         _noisy_by_the_package,
@@ -340,18 +339,6 @@ def _guess_from_noise(z: Tensor, eps_hat: Tensor, alpha_bar: Tensor) -> Tensor:
     return (z - (1 - a).sqrt() * eps_hat) / a.sqrt()
 
 
-def _guess_cases() -> Iterable[Any]:
-    # As above: guesses that no clamp changes, then others.
-    for points, pixels in ((4, 4), (5, 3), (6, 7)):
-        z, eps = _between(-0.3, 0.3, 2, points, pixels)
-        what = "as many pixels as data points" if points == pixels else ""
-        yield extreme(what, z, eps, _between(0.5, 0.8, points))
-    z, eps = _normal(2, 1, 5)
-    yield extreme("one guess, outside [−1, 1]", z + 3, eps, _ends()[2:])
-    z, eps = _normal(2, 3, 2)
-    yield extreme("ᾱ near 0 and near 1", z, eps, _ends())
-
-
 def _guess_row_by_row(z, eps_hat, alpha_bar):
     rows = []
     for row, noise, a in zip(z, eps_hat, alpha_bar, strict=True):
@@ -366,7 +353,7 @@ def _guess_by_rescaling(z, eps_hat, alpha_bar):
 
 guess_from_noise = Exercise(
     solution=_guess_from_noise,
-    cases=_guess_cases,
+    cases=lambda: _pairs_and_levels(0.3, 0.5),
     right=(
         _guess_row_by_row,
         _guess_by_rescaling,

@@ -33,8 +33,7 @@ def quiet() -> Iterator[None]:
     """Seed and settle everything that a call may depend on, and put it back after."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(preserved())
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
+        stack.enter_context(torch.inference_mode(False))  # which records gradients too
         stack.enter_context(np.errstate(all="ignore"))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
