@@ -537,6 +537,12 @@ DOUBLE = Exercise(
         (lambda x: (2 * x).to_sparse(), CORRECT),
         (lambda x: (2 * x).double().requires_grad_(), CORRECT),
         (lambda x: x * (2 + 1e-8), CORRECT),
+        (lambda x: (x * (2 + 6e-6)).float(), CORRECT),
+        (lambda x: x * (2 + 6e-6), "✗ Your result is "),
+        (
+            lambda x: torch.where(x.abs() == x.abs().max(), -2 * x, 2 * x),
+            "✗ Your result is right at 5 of 6 places; elsewhere it is ",
+        ),
         (lambda x: x * x, "✗ This looks like: the square. What is two times three?"),
         (lambda x: 2 * x.sum(), "✗ This looks like: a sum. Keep the shape."),
         (lambda x: x.clone(), "✗ This looks like: nothing done."),
@@ -883,6 +889,15 @@ DENSITY = Exercise(log_density, lambda: [(torch.randn(5, 3), 0.3), (torch.randn(
 )
 def test_slips_in_one_place_are_named(answer, says):
     assert says in DENSITY.verdict(answer)
+
+
+def test_sampled_results_are_too_rough_for_slips():
+    def answer(x, s):
+        return -0.5 * (x / s).square().mean(-1) - x.shape[-1] * _log_normaliser(s)
+
+    rough = Exercise(log_density, DENSITY.cases, tolerance=0.011)
+    assert "what comes out where" in DENSITY.verdict(answer)
+    assert "what comes out where" not in rough.verdict(answer)
 
 
 def test_variants_leave_the_function_as_it_is():
