@@ -538,7 +538,7 @@ DOUBLE = Exercise(
         (lambda x: (2 * x).double().requires_grad_(), CORRECT),
         (lambda x: x * (2 + 1e-8), CORRECT),
         (lambda x: (x * (2 + 6e-6)).float(), CORRECT),
-        (lambda x: x * (2 + 6e-6), "✗ Your result is "),
+        (lambda x: x * (2 + 6e-6), "✗ Your result is nearly right: "),
         (
             lambda x: torch.where(x.abs() == x.abs().max(), -2 * x, 2 * x),
             "✗ Your result is right at 5 of 6 places; elsewhere it is ",
