@@ -20,7 +20,7 @@ def check_count(value: Any, name: str, minimum: int = 1, maximum: float = math.i
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be a whole number, got {value!r}; pass an int such as 10")
     if not minimum <= int(value) <= maximum:
-        raise ValueError(f"{name} must be a number from {minimum} to {maximum}, got {value}")
+        raise ValueError(f"{name} must be a number from {minimum} to {maximum:g}, got {value}")
 
 
 def check_number(value: Any, name: str) -> None:

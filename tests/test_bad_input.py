@@ -559,6 +559,14 @@ BEHIND = {
 """A call, wrong arguments to it, and a right one: the call itself is in order."""
 
 
+def test_a_list_of_all_draws_has_an_end():
+    """2⁴⁰ draws would fill any memory before an error came."""
+    with pytest.raises(ValueError, match="num_samples must be a number from 1 to 23, got 40"):
+        COIN.iwae_bound(torch.eye(2), 40)
+    certain = DiscreteModel(torch.ones(1), torch.ones(1, 1))
+    assert certain.iwae_bound(torch.ones(1, 1), 20).item() == 0
+
+
 @pytest.mark.parametrize("case", BEHIND)
 def test_behind_the_door_there_is_an_error_and_no_number(case):
     call, wrong, right = BEHIND[case]

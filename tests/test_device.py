@@ -249,7 +249,7 @@ def pictures(device: torch.device) -> list[torch.Tensor]:
     x, factors = data.sprites(5, size=8)
     drawn, seen = data.draw_sprites(factors.to(device), size=8), data.scenes(5)[1].to(device)
     plots.images(mpl.figure.Figure().subplots(), drawn, columns=2)
-    assert torch.equal(drawn.cpu(), x)
+    torch.testing.assert_close(drawn.cpu(), x)  # another processor rounds otherwise
     if device != FAR:  # no generator can be made there
         assert data.binarise(drawn).device.type == device.type
     (train,), (test,) = data.split(drawn)

@@ -891,6 +891,61 @@ def test_slips_in_one_place_are_named(answer, says):
     assert says in DENSITY.verdict(answer)
 
 
+def test_an_input_without_effect_is_named_before_a_part_of_another():
+    """Who looks at `first[0]` alone does not look at `second`, which comes later, at all."""
+    exercise = Exercise(
+        lambda first, second: first.sum() + second.sum(),
+        lambda: [(torch.randn(4), torch.randn(3)), (torch.randn(5), torch.randn(2))],
+    )
+    assert "does not change with `second`" in exercise.verdict(lambda first, second: first[0])
+    part = exercise.verdict(lambda first, second: first[0] * 3 + second.sum())
+    assert "depends on nothing of `first` but the first entry along axis 0" in part
+
+
+def test_yes_or_no_is_too_little_to_tell_entries_by():
+    exercise = Exercise(lambda x: x > x.mean(), lambda: [(torch.linspace(1, 1.2, 6),)] * 2)
+    assert "depends on" not in exercise.verdict(lambda x: (x > 1.7 * x[0]) | (x[0] > 1.1))
+
+
+def both(x):
+    low = x.clamp(-1, 1)
+    return low.exp(), low.square().sum(-1)
+
+
+def test_a_known_mistake_in_one_of_two_results_is_named():
+    exercise = Exercise(
+        both,
+        lambda: [(4 * torch.randn(5, 3),), (4 * torch.randn(2, 6),)],
+        mistakes=(Mistake("no lower limit", "It can run away.", ("clamp(-1, 1)", "clamp(max=1)")),),
+    )
+    # Its second result is wrong by another slip, so that the whole is no known mistake.
+    verdict = exercise.verdict(lambda x: (x.clamp(max=1).exp(), x.clamp(max=1).pow(3).sum(-1)))
+    assert "Result 1 of 2 looks like this: no lower limit. It can run away." in verdict
+
+
+def count_down(x, steps):
+    while steps > 0:
+        x = x + steps
+        steps = steps - 1
+    return x
+
+
+def test_a_slip_that_never_ends_is_soon_left(monkeypatch):
+    """`steps + 1` never ends: the check's own slips get a second, not the reader's twenty."""
+    limits, time_limit = [], running.time_limit
+
+    def noted(seconds):
+        limits.append(seconds)
+        return time_limit(seconds)
+
+    monkeypatch.setattr(running, "time_limit", noted)
+    exercise = Exercise(count_down, lambda: [(torch.randn(5), 3), (torch.randn(4), 2)])
+    assert exercise.verdict(lambda x, steps: x.sin()).startswith("✗ Not yet")
+    slips = limits[limits.index(1.0) :]
+    assert len(slips) > 10
+    assert set(slips) == {2 * diagnosis.PATIENCE}
+
+
 def test_sampled_results_are_too_rough_for_slips():
     def answer(x, s):
         return -0.5 * (x / s).square().mean(-1) - x.shape[-1] * _log_normaliser(s)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from companion._checks import check_probabilities
+from companion._checks import check_count, check_probabilities
 
 
 class DiscreteModel:
@@ -64,14 +64,14 @@ class DiscreteModel:
 
         Args:
             q: Encoder table, (X, Z).
-            num_samples: K.
+            num_samples: K; Z^K draws must be few enough to be listed, 10⁷ at most.
         """
-        values = torch.arange(len(self.prior), device=q.device)
-        draws = torch.cartesian_prod(*[values] * num_samples).reshape(-1, num_samples)
+        check_count(num_samples, "num_samples", 1, math.log(1e7, max(2, len(self.prior))) // 1)
+        draws = torch.ones([len(self.prior)] * num_samples, device=q.device).nonzero()  # (Z^K, K)
         probability = q[:, draws].prod(-1)
         # A draw of probability zero has an infinite weight; it must count as nothing.
-        log_weight = torch.where(q > 0, self.log_joint() - q.log(), -math.inf)
-        bound = log_weight[:, draws].logsumexp(-1) - math.log(num_samples)
+        log_weight = torch.where(q > 0, self.log_joint() - q.log(), -math.inf)[:, draws]
+        bound = log_weight.logsumexp(-1) - math.log(num_samples)
         return torch.where(probability > 0, probability * bound, 0.0).sum(-1)
 
 

@@ -182,17 +182,31 @@ def _one_at_a_time(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales:
     return kl[kl[:, 0].argmin()].min()
 
 
+def _in_turns(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
+    kl = _all_kl(z, log_p, cell, means, scales)
+    mean = len(means) // 2
+    for _ in range(20):
+        scale = kl[mean].argmin()
+        mean = int(kl[:, scale].argmin())
+    return kl[mean, scale]
+
+
 def _floor_cases() -> Iterable[Any]:
-    """Peaks far apart and near, 401 and 301 points; the candidates are in no order."""
+    """Peaks far apart and near; the candidates are in no order."""
     for points, distance, counts, best in ((401, 2.6, (11, 7), 4), (301, 1.1, (9, 5), 1)):
         z = torch.linspace(-14, 14, points, dtype=torch.float64)
         log_p = _peaks(z, (-distance, distance), (0.35, 0.65))
         means = torch.linspace(-3, 3, counts[0], dtype=torch.float64).roll(best)
         scales = torch.linspace(0.5, 2.5, counts[1], dtype=torch.float64).roll(best)
         yield z, log_p, 28 / (points - 1), means, scales
-    means, scales = torch.tensor([[0.5, 1.2], [0.3, 0.7]], dtype=torch.float64)
     what = "a best pair that stands last, and candidates whose density is 0 on much of the grid"
-    yield extreme(what, z, log_p, 28 / (points - 1), means, scales)
+    near = torch.tensor([[0.5, 1.2], [0.3, 0.7]], dtype=torch.float64)
+    yield extreme(what, z, log_p, 28 / (points - 1), *near)
+    # From the first, the middle and the last candidate a search in turns stays across both peaks.
+    z = torch.linspace(-14, 14, 351, dtype=torch.float64)
+    means = torch.linspace(-3.6, 3.6, 9, dtype=torch.float64)[[3, 0, 1, 2, 4, 6, 7, 8, 5]]
+    scales = torch.linspace(0.6, 3, 7, dtype=torch.float64)[[4, 0, 1, 5, 2, 3, 6]]
+    yield z, _peaks(z, (-3.2, 3.2), (0.35, 0.65)), 28 / 350, means, scales
 
 
 def _floor_spelled_out(z, log_p, cell, means, scales):
@@ -246,6 +260,11 @@ floor_by_search = Exercise(
             "the means searched at one scale, the scales at that mean",
             "The best mean depends on the scale: go through all pairs.",
             _one_at_a_time,
+        ),
+        Mistake(
+            "means and scales searched in turns",
+            "Such a search stops where no single change helps, across both peaks. Try all pairs.",
+            _in_turns,
         ),
         Mistake(
             "each mean tried with one scale alone",

@@ -7,6 +7,7 @@ from the plain to the contrived; two slips at once come last.
 
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -60,17 +61,19 @@ class Subject:
         self._found: list[tuple[str, Run]] = []
         self._more = self._slips()
 
+    @property
+    def yes_or_no(self) -> bool:
+        """Whether all results are 0 or 1."""
+        return all(bool(((y == 0) | (y == 1)).all()) for parts in self.right.results for y in parts)
+
     def _counts(self) -> set[int]:
         """Return the positions of inputs that are whole numbers, such as a number of draws."""
         return {i for i, value in enumerate(self.drawn[0].inputs) if isinstance(value, int)}
 
-    def _yes_or_no(self) -> bool:
-        """Tell whether all results are 0 or 1."""
-        return all(bool(((y == 0) | (y == 1)).all()) for parts in self.right.results for y in parts)
-
     def run(self, function: Function, cases: Sequence[Case] | None = None) -> Run:
-        """Return what a function gives, on all cases or on those given."""
-        return run(function, cases or draw(self.cases), self.look, count=self.count)
+        """Return what a function gives, on all cases or on those given, if it ends soon."""
+        soon = max(2 * PATIENCE, 20 * self.right.seconds)
+        return run(function, cases or draw(self.cases), self.look, count=self.count, limit=soon)
 
     def slips(self) -> Iterator[tuple[str, Run]]:
         """Yield what one slip gives: made when first asked for, then kept."""
@@ -89,7 +92,7 @@ class Subject:
             (says, self.run(self.solution, cases))
             for says, cases in other_inputs(self.names, self.cases)
             # Yes or no is too little to tell changed inputs by.
-            if not self._yes_or_no()
+            if not self.yes_or_no
         )
         slips = (
             (f"is what comes out where {kind}", self.run(variant))
@@ -171,6 +174,9 @@ def _facts(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Itera
         yield from _without_effect(subject, answer, ours, wrong)
     if wrong.tolerance > SAMPLED:
         return
+    for said, known in subject.mistakes:
+        if _tells(known, wrong.part) and wrong.equals(_part(subject, known, wrong.part)):
+            yield f"looks like this: {said}"
     for says, other in subject.slips():
         if wrong.equals(_part(subject, other, wrong.part)):
             yield _sentence(says)
@@ -182,6 +188,11 @@ def _facts(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Itera
 
 def _sentence(says: str) -> str:
     return says if says.endswith("?") else f"{says}."
+
+
+def _tells(run: Run, part: int) -> bool:
+    """Tell whether a known mistake comes to an end, and gives a result of this number."""
+    return run.stopped is None and len(run.results[0]) > part
 
 
 def _part(subject: Subject, run: Run, part: int) -> Values:
@@ -230,7 +241,7 @@ def _two_slips(
         (
             (says, _part(subject, other, wrong.part))
             for says, other in known
-            if other.stopped is None and len(other.results[0]) > wrong.part
+            if _tells(other, wrong.part)
         ),
         ((says, change(wrong.want)) for says, change in plain),
     )
@@ -273,22 +284,29 @@ def _described(case: Case) -> str:
 def _without_effect(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Iterator[str]:
     """Yield an input, or all of an axis but one entry, that the answer does not notice."""
     first = subject.drawn[subject.ordinary[0]]
-    for index, name in enumerate(subject.names):
-        for says, change in disturbances(first.inputs[index], f"`{name}`"):
-            runs = []
-            for function in (subject.solution, answer):
-                cases = draw(subject.cases)
-                try:
-                    other = [changed(cases[i], index, change) for i in subject.ordinary]
-                except Exception:  # the change does not suit this input
-                    break
-                runs.append(subject.run(function, other))
-            if len(runs) < 2 or any(run.stopped for run in runs):
-                continue
-            theirs, mine = ([values[wrong.part] for values in run.results] for run in runs)
-            noticed = [close(a, b, 1e-4) for a, b in zip(theirs, wrong.want, strict=True)]
-            if not any(noticed) and all(map(torch.equal, mine, wrong.got)):
-                yield says
+    tried = [
+        (place, index, says, change)
+        for index, name in enumerate(subject.names)
+        for place, (says, change) in enumerate(disturbances(first.inputs[index], f"`{name}`"))
+    ]
+    # Whole inputs come first: an answer that does not notice one notices no entry of it either.
+    for place, index, says, change in sorted(tried, key=operator.itemgetter(0)):
+        if place > 0 and subject.yes_or_no:
+            return
+        runs = []
+        for function in (subject.solution, answer):
+            cases = draw(subject.cases)
+            try:
+                other = [changed(cases[i], index, change) for i in subject.ordinary]
+            except Exception:  # the change does not suit this input
+                break
+            runs.append(subject.run(function, other))
+        if len(runs) < 2 or any(run.stopped for run in runs):
+            continue
+        theirs, mine = ([values[wrong.part] for values in run.results] for run in runs)
+        noticed = [close(a, b, 1e-4) for a, b in zip(theirs, wrong.want, strict=True)]
+        if not any(noticed) and all(map(torch.equal, mine, wrong.got)):
+            yield says
 
 
 # --- numbers -------------------------------------------------------------------------------------

@@ -772,6 +772,8 @@ def _information_cases() -> Iterable[Any]:
     yield extreme("one direction and one level", _between(0.2, 3.2, 1), snr[1:2])
     flat = torch.tensor([2.0, 0.0, 0.5], dtype=torch.float64)
     yield extreme("a direction of variance 0", flat, snr[:2])
+    many = _between(20, 50, 200)
+    yield extreme("200 directions", many, torch.tensor([400.0, 1.0], dtype=torch.float64))
 
 
 def _information_direction_by_direction(eigenvalues, snr):

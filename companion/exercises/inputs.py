@@ -26,7 +26,7 @@ INPUTS: Final[dict[str, Callable[[Any], Any]]] = {
     "replaced by 1 divided by it": lambda v: 1 / v,
     "replaced by 0": lambda v: 0 * v,
     "replaced by 1": lambda v: 0 * v + 1,
-    "transposed": lambda v: v.mT,
+    "transposed": lambda v: v.transpose(-1, -2),
     "turned round along its first axis": lambda v: v.flip(0),
     "averaged over its first axis": lambda v: v.mean(0, keepdim=True),
 }

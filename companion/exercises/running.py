@@ -135,6 +135,7 @@ def run(
     *,
     count: int | None = None,
     gradients: bool = False,
+    limit: float = TIME_LIMIT,
 ) -> Run:
     """Call a function on all cases, stop at the first that fails, and note what else it does.
 
@@ -144,6 +145,7 @@ def run(
         look: Calls the function with the inputs of a case and returns what is compared.
         count: How many results a call should return; None takes them as they come.
         gradients: Whether to look at the gradients in the inputs too.
+        limit: Seconds of computing for all cases.
     """
     found, output = Run(), Start()
     names = input_names(function, cases)
@@ -180,7 +182,7 @@ def run(
 
     case = Case(())
     try:
-        with time_limit(TIME_LIMIT):
+        with time_limit(limit):
             for case in cases:
                 inputs = [_leaf(v) if gradients else v for v in case.inputs]
                 with quiet():
@@ -191,7 +193,7 @@ def run(
                 found.results.append([r.detach().to(torch.float64) for r in results])
     except OutOfTimeError:
         found.stopped = (
-            f"Your function was stopped: it ran for more than {TIME_LIMIT:.0f} seconds on small "
+            f"Your function was stopped: it ran for more than {limit:g} seconds on small "
             f"inputs. Does each loop end, and can torch work on all elements at once?"
         )
     except ShortcutError as shortcut:

@@ -8,6 +8,7 @@ import ast
 import copy
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
 from typing import Any, Final
@@ -220,7 +221,8 @@ def _made(function: Function, definitions: list[Any]) -> Function:
     """Compile definitions among the names of the function's module, and return the first."""
     module = ast.Module(body=list(definitions), type_ignores=[])
     names = dict(vars(sys.modules[function.__module__]))
-    exec(compile(ast.fix_missing_locations(module), "<variant>", "exec"), names)
+    with warnings.catch_warnings(action="ignore"):  # of syntax, at slips such as 2[0]
+        exec(compile(ast.fix_missing_locations(module), "<variant>", "exec"), names)
     made: Function = names[definitions[0].name]
     return made
 
