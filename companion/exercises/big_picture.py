@@ -141,6 +141,7 @@ def _energy_cases() -> Iterable[Any]:
         yield x, y
     yield extreme("samples so alike that it is negative", x, torch.cat([x, x + 1e-3]))
     yield extreme("two points in each sample", x[:2], y[:2])
+    yield extreme("a point that a sample holds twice", torch.cat([x[:3], x[:1]]), y)
 
 
 def _energy_with_differences(x, y):
@@ -403,6 +404,7 @@ def _walk_cases() -> Iterable[Any]:
         start, end = torch.randn(2, size, dtype=torch.float64)
         yield start, end, steps
     yield extreme("a walk of two steps", start, end, 2)
+    yield extreme("many steps between codes far from 0", 30 * start, 30 * end, 50)
 
 
 def _walk_along_the_difference(start, end, steps):

@@ -47,8 +47,8 @@ def _at_the_mean(z: Tensor, log_joint: Density, log_q: Density) -> Tensor:
 
 
 def _elbo_cases() -> Iterable[Any]:
-    """Samples of pairwise-distinct sizes: K = 7 draws for B = 5 points, d = 3; then 4, 6, 2."""
-    for samples, points, units in ((7, 5, 3), (4, 6, 2)):
+    """Samples of pairwise-distinct sizes: K = 7 draws for B = 5 points, d = 3; and more."""
+    for samples, points, units in ((7, 5, 3), (4, 6, 2), (25, 3, 4)):
         mean = torch.randn(points, units, dtype=torch.float64)
         scale = 0.5 + torch.rand(points, units, dtype=torch.float64)
         z = mean + scale * torch.randn(samples, points, units, dtype=torch.float64)

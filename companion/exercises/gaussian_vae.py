@@ -406,6 +406,13 @@ def _reconstruction_cases() -> Iterable[Any]:
             return -0.5 * (x - z @ weight).square().sum(-1)
 
         yield Independent(Normal(mu, sigma), 1), log_likelihood, num_samples
+    q = Independent(Normal(mu, sigma), 1)
+    flat = "four draws of a log-likelihood that hardly depends on z"
+    yield extreme(flat, q, lambda z: 0.01 * z.sum(-1) - torch.tensor([900.0, 300.0]), 4)
+    mu = torch.tensor([[0.9, 0.0], [0.0, -1.1]], dtype=torch.float64, requires_grad=True)
+    q = Independent(Normal(mu, torch.ones(2, 2, dtype=torch.float64, requires_grad=True)), 1)
+    apart = "a log-likelihood of the difference of two units"
+    yield extreme(apart, q, lambda z: -0.5 * (z[..., 0] - z[..., 1]).square(), 3_000)
 
 
 def _value_and_gradients(
@@ -440,7 +447,7 @@ reconstruction_term = Exercise(
     look=_value_and_gradients,
     right=(
         lambda q, f, num: f(q.mean + q.stddev * _noise(q, num)).sum(0) / num,
-        lambda q, f, num: sum(f(q.rsample((num // 10,))).mean(0) for _ in range(10)) / 10,
+        lambda q, f, num: sum(f(q.rsample((num // 2,))).mean(0) for _ in range(2)) / 2,
     ),
     tolerance=0.25,  # sampled: the noise of these draws is mostly below 0.1
     mistakes=(
@@ -850,6 +857,7 @@ def _mass_cases() -> Iterable[Any]:
     yield torch.tensor([0.01, 0.2, 0.35, 0.62, 0.9, 0.97], dtype=torch.float64)
     yield torch.tensor([0.13, 0.71, 0.55], dtype=torch.float64)
     yield extreme("λ = ½", torch.tensor([0.5], dtype=torch.float64))
+    yield extreme("λ = ½ among others", torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64))
     yield extreme("λ near ½", torch.tensor([0.49, 0.505], dtype=torch.float64))
     yield extreme("λ near 0 and 1", torch.tensor([1e-9, 1 - 1e-9], dtype=torch.float64))
 

@@ -700,7 +700,7 @@ def _rates_cases() -> Iterable[Any]:
     yield lam[:4].clone(), 2.0, 0.5
     yield lam, 0.3, 0.4
     yield extreme("directions that are asleep", lam, 2.0, 0.7)
-    yield extreme("directions that are asleep, and β below 1", lam, 0.4, 1.6)
+    yield extreme("directions that are asleep, and β below 1", lam, 0.4, 2.8)
     yield extreme("a single direction with a large rate", 1e9 * lam[:1], 0.5, 0.1)
 
 
