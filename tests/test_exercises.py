@@ -435,10 +435,11 @@ def settings():
 
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_a_check_leaves_no_trace(exercise):
+    wrong = exercise.wrong[0][1]  # making it draws: the type checker of the tests tries items
     torch.manual_seed(12)
     before = settings()
     exercise.verdict(exercise.solution)
-    exercise.verdict(exercise.wrong[0][1])
+    exercise.verdict(wrong)
     exercise.verdict(lambda *inputs: torch.rand(3))
     for disguise in (sets_seeds, draws_after, changes_default_dtype, prints, warns):
         exercise.verdict(disguise(exercise.solution))
@@ -569,7 +570,7 @@ DOUBLE = Exercise(
         (lambda x: torch.ones_like(x), "✗ Your result does not change with `x`: is this input"),
         (lambda x: 2 * x + torch.rand(1), "✗ Your result changes from one call to the next"),
         (lambda x: 2 * x.flip(0), "✗ Your result is the right one turned round along its axis 0"),
-        (lambda x: x * (2 if len(x) == 3 else 3), "✗ Your result is right for inputs of shapes"),
+        (lambda x: x * (2 if len(x) == 3 else 3), "✗ Your result is right for another of the"),
         (lambda x: 2 * x if len(x) > 1 else 3 * x, "✗ Right on ordinary inputs, but for a single"),
         (lambda x: 2 * x if len(x) > 1 else (2 * x)[0], "✗ Right on ordinary inputs, but for a"),
     ],
@@ -944,6 +945,80 @@ def test_a_slip_that_never_ends_is_soon_left(monkeypatch):
     slips = limits[limits.index(1.0) :]
     assert len(slips) > 10
     assert set(slips) == {2 * diagnosis.PATIENCE}
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (lambda x: torch.stack([x.sum(1), x.mean(1)], 1), "stand at index 0 of axis 1."),
+        (lambda x: x @ torch.ones(x.shape[1], len(x)), "the right numbers stand at index 0"),
+        (lambda x: torch.diag(x.sum(1)) + 5 - 5 * torch.eye(len(x)), "stand on its diagonal."),
+        (lambda x: torch.cat([torch.ones(1), x.sum(1)]), "with one more at the start of axis 0."),
+        (lambda x: x.sum(1)[:-1], "with one missing at the end of axis 0."),
+        (lambda x: x.double(), "Which axis is too many: is a sum or a mean missing?"),
+        (lambda x: x.sum(), "is the right one summed over its axis 0."),
+        (lambda x: x.sum(1) / 0, "Is an exponential too large, or something divided by zero?"),
+        (lambda x: (0 * x.sum(1)).log(), "Is a logarithm taken of zero"),
+        (lambda x: x.sum(1) * math.nan, "Is zero divided by zero"),
+    ],
+)
+def test_the_right_numbers_are_found_in_a_result_of_another_shape(answer, says):
+    exercise = Exercise(lambda x: x.sum(1), lambda: [(torch.rand(5, 3),), (torch.rand(4, 6),)])
+    assert says in exercise.verdict(answer)
+
+
+def test_axes_and_results_in_another_order_are_named():
+    cube = Exercise(lambda x: 2 * x, lambda: [(torch.randn(2, 3, 4),), (torch.randn(5, 2, 3),)])
+    assert "with the axes in another order" in cube.verdict(lambda x: 2 * x.permute(2, 0, 1))
+    two = Exercise(lambda x: (x.sum(1), x.cumsum(1)), pairs)
+    exchanged = two.verdict(lambda x: (x.cumsum(1), x.sum(1)))
+    assert exchanged == "✗ Your results are the right ones, in another order."
+
+
+def test_an_input_that_is_rounded_is_not_called_unused():
+    exercise = Exercise(
+        lambda x, y: x.sum(1) + y, lambda: [(torch.rand(5, 3), 0.5), (torch.rand(4, 6), 0.7)]
+    )
+    for part in (lambda x: x.sum(1) / 64, lambda x: (x - 0.6).round().sum(1)):
+        verdict = exercise.verdict(lambda x, y, part=part: part(x).clamp(min=0.6) + y)
+        assert "is this input used" not in verdict
+        assert "are the others used" not in verdict
+    assert "does not change with `x`" in exercise.verdict(lambda x, y: torch.ones(len(x)) + y)
+
+
+def test_no_cause_is_made_of_a_chance_agreement_of_sampled_results():
+    def draws(x):
+        return torch.stack([x.sum(), 1.3 * x.sum() + 0 * torch.rand(())])
+
+    cases = [(torch.full((5, 3), 1.0),), (torch.full((4, 6), 1.0),)]
+    rough = Exercise(draws, lambda: cases, tolerance=0.25, results=("The first", "The second"))
+    assert "minus the right one" in rough.verdict(lambda x: -draws(x))
+    assert "log 2" not in rough.verdict(lambda x: 0.7 * draws(x))
+    assert "another order" not in rough.verdict(lambda x: draws(x).flip(0) * 1.2)
+
+
+def test_results_have_names_where_they_are_not_what_is_returned():
+    exercise = Exercise(
+        lambda x: 2 * x,
+        pairs,
+        look=lambda f, x: [f(x), f(3 * x)],
+        results=("The value", "The value for 3 x"),
+    )
+    assert (
+        exercise.verdict(lambda x: -2 * x)
+        == "✗ The value is minus the right one: a sign is turned."
+    )
+
+
+def test_two_slips_are_a_known_one_and_a_plain_factor():
+    """Pairs with lengths and constants are too many: by chance they would blame what is right."""
+    exercise = Exercise(
+        lambda x: x.logsumexp(1) - math.log(x.shape[1]),
+        lambda: [(torch.randn(6, 3),), (torch.randn(7, 5),)],
+        mistakes=(Mistake("no log", "K.", lambda x: x.logsumexp(1)),),
+    )
+    assert "two slips" in exercise.verdict(lambda x: -x.logsumexp(1))
+    assert "two slips" not in exercise.verdict(lambda x: x.logsumexp(1) * len(x))
 
 
 def test_sampled_results_are_too_rough_for_slips():

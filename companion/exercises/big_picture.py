@@ -264,7 +264,9 @@ def _copies_cases() -> Iterable[Any]:
         # another of counting.
         above, below = diagnostics.nearest_distance(held_out, train).sort().values[[1, 2]]
         distance = diagnostics.nearest_distance(samples, train)
-        yield samples[(distance < above) | (distance > below)], train, held_out
+        samples = samples[(distance < above) | (distance > below)]
+        # A copy of the training point of its own row, too: who compares row by row finds that one.
+        yield torch.cat([train[:1], samples]), train, held_out
 
 
 def _copies_with_differences(samples, train, held_out):

@@ -40,6 +40,9 @@ FACTORS: Final = {
     "is the right one divided by √(2π)": 1 / math.sqrt(2 * math.pi),
 }
 
+PLAIN: Final = {*itertools.islice(FACTORS, 5)}
+"""What is said of signs, ½ and 2: it holds for rough numbers, and beside another slip."""
+
 BY_SIZE: Final[dict[str, Callable[[int], float]]] = {
     "is the right one divided by {}: a mean in place of a sum?": lambda n: 1 / n,
     "is the right one times {}: a sum in place of a mean?": lambda n: n,
@@ -219,17 +222,44 @@ def shapes(got: Values, want: Values, tolerance: float) -> Iterator[str]:
             yield f"has {found}: an axis of length 1 too many or too few?"
         if ours.shape == theirs.shape:
             continue
+        yield from _pieces(ours, theirs, tolerance, found)
         if ours.dim() > theirs.dim():
-            yield f"has {found}. Which axis is still to be summed or averaged over?"
+            yield f"has {found}. Which axis is too many: is a sum or a mean missing?"
         if ours.dim() < theirs.dim():
-            yield f"has {found}. Over which axes do you sum?"
+            yield f"has {found}. Which axis is lost: by a sum, a mean, an index?"
         yield f"has {found}. Which axis has another length, and where does it come from?"
+
+
+def permuted(got: Values, want: Values, tolerance: float) -> Iterator[str]:
+    """Yield that the right numbers stand in other places."""
     if all(
         a.shape == b.shape
         and _as_lists(a.flatten().sort().values, b.flatten().sort().values, tolerance)
         for a, b in zip(got, want, strict=True)
     ):
         yield "holds the right numbers in another order."
+
+
+def _pieces(ours: Tensor, theirs: Tensor, tolerance: float, found: str) -> Iterator[str]:
+    """Yield where in a result of another shape the right one stands, or what of it is there."""
+    if ours.dim() == theirs.dim() + 1:
+        places = ((axis, i) for axis, length in enumerate(ours.shape) for i in range(length))
+        for axis, index in places:
+            if close(ours.select(axis, index), theirs, tolerance):
+                yield f"has {found}: the right numbers stand at index {index} of axis {axis}."
+        if ours.dim() == 2 and close(ours.diagonal(), theirs, tolerance):
+            yield f"has {found}: the right numbers stand on its diagonal."
+    if ours.dim() != theirs.dim():
+        return
+    for axis, (mine, right) in enumerate(zip(ours.shape, theirs.shape, strict=True)):
+        more, less = (ours, theirs) if mine > right else (theirs, ours)
+        what = "one more" if mine > right else "one missing"
+        for start, where in ((1, "start"), (0, "end")) if abs(mine - right) == 1 else ():
+            if close(more.narrow(axis, start, less.shape[axis]), less, tolerance):
+                yield f"has {found}: the right numbers, with {what} at the {where} of axis {axis}."
+    for order in itertools.permutations(range(ours.dim())):
+        if close(ours.permute(order), theirs, tolerance):
+            yield f"has {found}: the right numbers, with the axes in another order."
 
 
 def _as_lists(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:

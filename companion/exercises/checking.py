@@ -53,6 +53,7 @@ class Exercise:
             that are not compared by what they return alone.
         differentiable: Whether the gradients in the inputs are compared too.
         tolerance: Relative to the largest entry of each right result.
+        results: What is compared, as the start of a sentence ("The gradient in σ"), with `look`.
     """
 
     solution: Function
@@ -62,6 +63,7 @@ class Exercise:
     look: Look | None = None
     differentiable: bool = False
     tolerance: float = 1e-6
+    results: tuple[str, ...] = ()
 
     def __call__(self, answer: object) -> None:
         """Print what the answer prints, shortened, and one line on it; never raise."""
@@ -132,6 +134,7 @@ class Exercise:
             self.look or _returned,
             self._right,
             [(f"{mistake.name}. {mistake.hint}", given) for mistake, given in self._catalogue],
+            self.results,
         )
 
     def _compared(self, answer: Function, ours: Run) -> str:

@@ -501,8 +501,8 @@ mixture_density = Exercise(
             lambda z, w, m, s: (w.log() + _peak_densities(z, m, s)).max(-1).values,
         ),
         Mistake(
-            "variances taken for scales",
-            "N(z; μ, σ²) names the variance; what does your function take, and what is it given?",
+            "scales taken for variances",
+            "`scales` are standard deviations already, which torch's Normal takes: no root.",
             lambda z, w, m, s: _mixture(z, w, m, s.sqrt()),
         ),
         Mistake(
@@ -599,6 +599,11 @@ k_sample_gap = Exercise(
             "the largest weight of each repetition in the place of the mean",
             "The bound averages all K weights before the logarithm.",
             lambda log_w, log_p: log_p - log_w.max(1).values.mean(0),
+        ),
+        Mistake(
+            "the largest weight of each repetition, divided by K, in the place of the mean",
+            "The bound averages all K weights before the logarithm.",
+            lambda log_w, log_p: log_p - log_w.max(1).values.mean(0) + math.log(log_w.shape[1]),
         ),
         Mistake(
             "the logarithm divided by K",

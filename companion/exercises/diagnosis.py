@@ -15,9 +15,18 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from companion.exercises.changes import Relations, Values, changes, constant, shapes, show
+from companion.exercises.changes import (
+    PLAIN,
+    Relations,
+    Values,
+    changes,
+    constant,
+    permuted,
+    shapes,
+    show,
+)
 from companion.exercises.comparing import apart, close, same, span, wrong
-from companion.exercises.inputs import changed, disturbances, other_inputs
+from companion.exercises.inputs import changed, disturbances, other_inputs, times
 from companion.exercises.running import Case, Cases, Function, Look, Run, draw, input_names, run
 from companion.exercises.variants import variants
 
@@ -38,6 +47,7 @@ class Subject:
         look: Calls a function on the inputs of a case.
         right: What the solution gives.
         mistakes: What known mistakes give, each with what is said of it.
+        results: What the results are called, where they are not what a function returns.
     """
 
     def __init__(
@@ -48,9 +58,10 @@ class Subject:
         look: Look,
         right: Run,
         mistakes: Sequence[tuple[str, Run]],
+        results: Sequence[str] = (),
     ) -> None:
         self.solution, self.others, self.cases, self.look = solution, others, cases, look
-        self.right, self.mistakes = right, mistakes
+        self.right, self.mistakes, self.results = right, mistakes, results
         self.count = right.count
         self.drawn = draw(cases)
         self.names = input_names(solution, self.drawn)
@@ -69,6 +80,13 @@ class Subject:
     def _counts(self) -> set[int]:
         """Return the positions of inputs that are whole numbers, such as a number of draws."""
         return {i for i, value in enumerate(self.drawn[0].inputs) if isinstance(value, int)}
+
+    def named(self, part: int) -> str:
+        """Return what one of the results is called, at the start of a sentence."""
+        if self.results:
+            return self.results[part]
+        count = len(self.right.results[0])
+        return "Your result" if count == 1 else f"Result {part + 1} of {count}"
 
     def run(self, function: Function, cases: Sequence[Case] | None = None) -> Run:
         """Return what a function gives, on all cases or on those given, if it ends soon."""
@@ -142,6 +160,11 @@ def diagnose(subject: Subject, answer: Function, ours: Run, tolerance: float) ->
     ]
     if not parts:
         return _at_extremes(subject, ours, tolerance)
+    for order in itertools.permutations(range(expected)):
+        if order != (*range(expected),) and all(
+            _agree([ours.results[i][k] for k in order], right[i], tolerance) for i in ordinary
+        ):
+            return "Your results are the right ones, in another order."
     part = parts[0]
     got, want = [ours.results[i][part] for i in ordinary], [right[i][part] for i in ordinary]
     for says, known in subject.mistakes:
@@ -149,7 +172,7 @@ def diagnose(subject: Subject, answer: Function, ours: Run, tolerance: float) ->
             _agree(ours.results[i], known.results[i], tolerance) for i in ordinary
         ):
             return f"This looks like: {says}"
-    which = "Your result" if expected == 1 else f"Result {part + 1} of {expected}"
+    which = subject.named(part)
     fact = next(_facts(subject, answer, ours, Wrong(part, got, want, tolerance)), None)
     if fact is None:
         return _numbers(got, want, which, tolerance)
@@ -158,21 +181,24 @@ def diagnose(subject: Subject, answer: Function, ours: Run, tolerance: float) ->
 
 def _facts(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Iterator[str]:
     """Yield what explains a wrong result, each a predicate with its full stop."""
+    sampled = wrong.tolerance > SAMPLED
     says = subject.relations.between(wrong.got, wrong.want, wrong.tolerance)
-    if says:
+    if says and (says in PLAIN or not sampled):
         yield _sentence(says)
     plain = changes(wrong.want)
     for says, change in plain:
         if wrong.equals(change(wrong.want)):
             yield _sentence(says)
     yield from shapes(wrong.got, wrong.want, wrong.tolerance)
+    if not sampled:
+        yield from permuted(wrong.got, wrong.want, wrong.tolerance)
     yield from _inputs_themselves(subject, wrong)
     if not all(bool(torch.isfinite(y).all()) for y in wrong.got):
         return
     if ours.seconds < PATIENCE:
         yield from _chance(subject, answer, ours, wrong)
         yield from _without_effect(subject, answer, ours, wrong)
-    if wrong.tolerance > SAMPLED:
+    if sampled:
         return
     for said, known in subject.mistakes:
         if _tells(known, wrong.part) and wrong.equals(_part(subject, known, wrong.part)):
@@ -247,7 +273,7 @@ def _two_slips(
     )
     for says, values in bases:
         then = subject.relations.between(wrong.got, values, wrong.tolerance)
-        if then and max(map(span, values)) > 1e-6 * max(map(span, wrong.want)):
+        if then in PLAIN and max(map(span, values)) > 1e-6 * max(map(span, wrong.want)):
             yield f"shows two slips: it {_bare(says)}; and that {_of(then)}."
 
 
@@ -264,21 +290,23 @@ def _one_case(subject: Subject, wrong: Wrong) -> Iterator[str]:
     """Yield that an answer is right for some inputs alone."""
     right = [close(a, b, wrong.tolerance) for a, b in zip(wrong.got, wrong.want, strict=True)]
     if any(right):
-        good, bad = (subject.drawn[subject.ordinary[right.index(v)]] for v in (True, False))
+        at = right.index(False)
+        (a, b), _ = _worst(wrong.got[at], wrong.want[at], wrong.tolerance)
+        case = subject.drawn[subject.ordinary[at]]
         yield (
-            f"is right for inputs of {_described(good)}, but not of {_described(bad)}: what does "
-            f"the code take for granted?"
+            f"is right for another of the check's inputs, but with {_described(case, subject)} it "
+            f"is {a} where {b} is expected: is it for the sizes, or for the values?"
         )
 
 
-def _described(case: Case) -> str:
+def _described(case: Case, subject: Subject) -> str:
     """Describe the inputs of a case by their shapes and numbers."""
     said = [
-        show(value) if isinstance(value, Tensor) else f"{value:g}"
-        for value in case.inputs
-        if isinstance(value, Tensor | int | float)
+        f"`{name}` of shape {show(v)}" if isinstance(v, Tensor) and v.dim() else f"`{name}` = {v:g}"
+        for name, v in zip(subject.names, case.inputs, strict=True)
+        if isinstance(v, Tensor | int | float)
     ]
-    return f"shapes {', '.join(said)}" if said else "one kind"
+    return ", ".join(said) or "this one"
 
 
 def _without_effect(subject: Subject, answer: Function, ours: Run, wrong: Wrong) -> Iterator[str]:
@@ -289,10 +317,11 @@ def _without_effect(subject: Subject, answer: Function, ours: Run, wrong: Wrong)
         for index, name in enumerate(subject.names)
         for place, (says, change) in enumerate(disturbances(first.inputs[index], f"`{name}`"))
     ]
+    limited = set()
     # Whole inputs come first: an answer that does not notice one notices no entry of it either.
     for place, index, says, change in sorted(tried, key=operator.itemgetter(0)):
-        if place > 0 and subject.yes_or_no:
-            return
+        if place > 0 and (subject.yes_or_no or index in limited):
+            continue
         runs = []
         for function in (subject.solution, answer):
             cases = draw(subject.cases)
@@ -306,7 +335,21 @@ def _without_effect(subject: Subject, answer: Function, ours: Run, wrong: Wrong)
         theirs, mine = ([values[wrong.part] for values in run.results] for run in runs)
         noticed = [close(a, b, 1e-4) for a, b in zip(theirs, wrong.want, strict=True)]
         if not any(noticed) and all(map(torch.equal, mine, wrong.got)):
-            yield says
+            if place == 0 and _noticed(subject, answer, wrong, index):
+                limited.add(index)
+            else:
+                yield says
+
+
+def _noticed(subject: Subject, answer: Function, wrong: Wrong, index: int) -> bool:
+    """Tell whether a large change of an input changes the result: it may be rounded or limited."""
+    for factor in (50, -2):
+        cases = draw(subject.cases)
+        run = subject.run(answer, [times(cases[i], index, factor) for i in subject.ordinary])
+        mine = [values[wrong.part] for values in run.results]
+        if run.stopped or not all(map(torch.equal, mine, wrong.got)):
+            return True
+    return False
 
 
 # --- numbers -------------------------------------------------------------------------------------
@@ -323,11 +366,22 @@ def _at_extremes(subject: Subject, ours: Run, tolerance: float) -> str:
                 return f"{start} result has shape {show(mine)}; {show(theirs)} is expected."
             (a, b), (value, _) = _worst(mine, theirs, tolerance)
             if not math.isfinite(value):
-                why = "An exponential, a logarithm or a quotient leaves the range of numbers."
+                why = _leaves(value)
+            elif value == float(f"{value:.2g}"):  # a limit, or what stands for a NaN
+                why = "Is there a clamp, an ε or a replaced NaN?"
             else:
-                why = "Is there a clamp, an ε or a replaced NaN, or a case left out?"
+                why = "Is this case left out, or limited by a clamp or an ε?"
             return f"{start} function gives {a} where {b} is expected. {why}"
     raise AssertionError("nothing is wrong")
+
+
+def _leaves(value: float) -> str:
+    """Ask what has left the range of numbers."""
+    if math.isnan(value):
+        return "Is zero divided by zero, infinity taken from infinity, or a negative number's log?"
+    if value < 0:
+        return "Is a logarithm taken of zero, perhaps of an exponential that is too small?"
+    return "Is an exponential too large, or something divided by zero?"
 
 
 def _numbers(got: Values, want: Values, which: str, tolerance: float) -> str:
@@ -341,10 +395,7 @@ def _numbers(got: Values, want: Values, which: str, tolerance: float) -> str:
         places = (
             "" if bad.numel() == ours.numel() else f" at {bad.numel()} of {ours.numel()} places"
         )
-        return (
-            f"{which} is {a}{places} where {b} is expected. Is a logarithm taken of zero, or "
-            f"something divided by it?"
-        )
+        return f"{which} is {a}{places} where {b} is expected. {_leaves(value)}"
     if (ours - theirs).abs().max() < 1e-3 * span(theirs):
         return (
             f"{which} is nearly right: {a} where {b} is expected. Is a small ε added, a value "

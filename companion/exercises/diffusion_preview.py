@@ -420,8 +420,8 @@ guess_from_noise = Exercise(
 # --- one diffusion term --------------------------------------------------------------------------
 
 
-def _diffusion_term(x: Tensor, x_hat: Tensor, snr_s: float, snr_t: float) -> Tensor:
-    return 0.5 * (snr_s - snr_t) * (x - x_hat).square().sum(-1)
+def _diffusion_term(x: Tensor, x_hat: Tensor, snr_before: float, snr_t: float) -> Tensor:
+    return 0.5 * (snr_before - snr_t) * (x - x_hat).square().sum(-1)
 
 
 def _term_cases() -> Iterable[Any]:
@@ -431,19 +431,19 @@ def _term_cases() -> Iterable[Any]:
     yield extreme("SNRs far above 1", _normal(3, 2), _normal(3, 2), 400.0, 250.0)
 
 
-def _term_spelled_out(x, x_hat, snr_s, snr_t):
+def _term_spelled_out(x, x_hat, snr_before, snr_t):
     error = ((x - x_hat) ** 2).sum(1)
-    return (snr_s * error - snr_t * error) / 2
+    return (snr_before * error - snr_t * error) / 2
 
 
-def _term_as_a_kl(x, x_hat, snr_s, snr_t):
-    schedule = _levels(snr_s / (1 + snr_s), snr_t / (1 + snr_t))
+def _term_as_a_kl(x, x_hat, snr_before, snr_t):
+    schedule = _levels(snr_before / (1 + snr_before), snr_t / (1 + snr_t))
     q, p = (package_posterior(schedule, 0 * x, value, 1, 2) for value in (x, x_hat))
     return torch.distributions.kl_divergence(q, p)
 
 
-def _term_by_a_norm(x, x_hat, snr_s, snr_t):
-    return (snr_s - snr_t) / 2 * torch.linalg.vector_norm(x - x_hat, dim=1) ** 2
+def _term_by_a_norm(x, x_hat, snr_before, snr_t):
+    return (snr_before - snr_t) / 2 * torch.linalg.vector_norm(x - x_hat, dim=1) ** 2
 
 
 diffusion_term = Exercise(
@@ -467,12 +467,12 @@ diffusion_term = Exercise(
         ),
         Mistake(
             "the sign turned",
-            "A KL divergence is not negative, and the SNR at s is the larger one.",
+            "A KL divergence is not negative, and the SNR at t − 1 is the larger one.",
             lambda x, x_hat, s, t: -_diffusion_term(x, x_hat, s, t),
         ),
         Mistake(
             "the weight of the predicted noise",
-            "SNR_s / SNR_t − 1 goes with ‖ε − ε̂‖². Here the error is that of x.",
+            "SNRₜ₋₁ / SNRₜ − 1 goes with ‖ε − ε̂‖². Here the error is that of x.",
             lambda x, x_hat, s, t: _diffusion_term(x, x_hat, s, t) / t,
         ),
         Mistake(

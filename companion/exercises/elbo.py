@@ -411,6 +411,11 @@ k_sample_bound = Exercise(
             lambda log_w: log_w.max(0).values,
         ),
         Mistake(
+            "the largest weight alone, divided by K",
+            "The other samples count too: the weights are averaged.",
+            lambda log_w: log_w.max(0).values - math.log(len(log_w)),
+        ),
+        Mistake(
             "K subtracted instead of log K",
             "Dividing inside the logarithm subtracts log K outside it.",
             lambda log_w: log_w.logsumexp(0) - len(log_w),
@@ -473,14 +478,14 @@ def _whole_chunks(chunks: Chunks) -> list[Tensor]:
 
 
 def _chunks_cases() -> Iterable[Any]:
-    """K = 3 + 3 + 2 weights of B = 5 points, and K = 4 + 4 + 4 + 1 of 6; then very small ones."""
-    for samples, points, size in ((8, 5, 3), (13, 6, 4)):
+    """K = 3 + 3 + 3 + 2 weights of B = 6 points, and K = 5 + 5 + 3 of 7; then very small ones."""
+    for samples, points, size in ((11, 6, 3), (13, 7, 5)):
         log_w = 1.5 * torch.randn(samples, points, dtype=torch.float64)
         yield ([*log_w.split(size)],)
     yield extreme("log-weights near −1500, where exp() gives 0", [*(log_w - 1500).split(size)])
     yield extreme("chunks of three lengths", [log_w[:2], log_w[2:7], log_w[7:8]])
     yield extreme("a single chunk", [log_w])
-    apart = log_w - 3000.0 * torch.arange(6)
+    apart = log_w - 3000.0 * torch.arange(7)
     yield extreme("data points whose log-weights lie thousands of nats apart", [*apart.split(4)])
     rising = log_w + 200.0 * torch.arange(13)[:, None]
     yield extreme("a chunk whose log-weights are 2,000 nats above the first", [*rising.split(4)])
@@ -536,6 +541,11 @@ bound_in_chunks = Exercise(
             lambda chunks: (
                 torch.cat(list(chunks)).logsumexp(0) - math.log(len(chunks) * len(chunks[0]))
             ),
+        ),
+        Mistake(
+            "the logarithm of the number of chunks in place of log K",
+            "The sum runs over all samples: add the chunks' lengths.",
+            lambda chunks: torch.cat(chunks).logsumexp(0) - math.log(len(chunks)),
         ),
         Mistake(
             "the short chunk dropped, its samples still counted in log K",

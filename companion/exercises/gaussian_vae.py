@@ -118,8 +118,8 @@ closed_form_kl = Exercise(
             lambda mu, logvar: _closed_form_kl(mu, 2 * logvar),
         ),
         Mistake(
-            "the log-variance in place of the variance",
-            "The formula holds both log σ² and σ². Which of the two does the encoder return?",
+            "the variance and its logarithm taken for one another",
+            "The formula holds both. Which of the two does the encoder return, where is its exp?",
             lambda mu, logvar: 0.5 * (mu.square() - 1).sum(-1),
         ),
         Mistake(
@@ -449,6 +449,7 @@ reconstruction_term = Exercise(
         lambda q, f, num: f(q.mean + q.stddev * _noise(q, num)).sum(0) / num,
         lambda q, f, num: sum(f(q.rsample((num // 2,))).mean(0) for _ in range(2)) / 2,
     ),
+    results=("Your value", "The gradient in μ", "The gradient in σ"),
     tolerance=0.25,  # sampled: the noise of these draws is mostly below 0.1
     mistakes=(
         Mistake(
@@ -793,6 +794,21 @@ log_marginal_in_chunks = Exercise(
             "only the last chunk in the sum",
             "Does your loop keep what the earlier chunks gave, or write over it?",
             lambda draw, num, size: _sums(draw, num, size)[-1] - math.log(num),
+        ),
+        Mistake(
+            "only the first chunk",
+            "What happens to the chunks that are drawn after it?",
+            lambda *inputs: _bounds(*inputs)[0],
+        ),
+        Mistake(
+            "the largest weight alone",
+            "The others count too: add all weights, by logsumexp.",
+            _of_weights(lambda lw: lw.max(0).values),
+        ),
+        Mistake(
+            "the largest weight alone, divided by K",
+            "The others count too: add all weights, by logsumexp.",
+            _of_weights(lambda lw: lw.max(0).values - math.log(len(lw))),
         ),
         Mistake(
             "a running sum of logarithms that starts at 0",

@@ -176,7 +176,9 @@ def _inference_error(p_data: Tensor, q: Tensor, posterior: Tensor) -> Tensor:
 def _inference_cases() -> Iterable[Any]:
     for p_data, q, prior, likelihood in _tables():
         _, generative = _joints(p_data, q, prior, likelihood)
-        yield p_data, q, generative / generative.sum(-1, keepdim=True)
+        posterior = generative / generative.sum(-1, keepdim=True)
+        rows = _kl(q, posterior).argsort()  # so that the first row is not the worst too
+        yield p_data[rows], q[rows], posterior[rows]
 
 
 def _inference_error_in_one_sum(p_data, q, posterior):
@@ -283,7 +285,7 @@ average_elbo = Exercise(
         ),
         Mistake(
             "the entropy left out",
-            "A perfect model has joint KL 0, but it does not give every face probability 1.",
+            "A perfect model has joint KL 0, but it does not give every x probability 1.",
             lambda joint_kl, p_data: -joint_kl + 0 * p_data.sum(),
         ),
         Mistake(
@@ -312,7 +314,7 @@ average_elbo = Exercise(
             lambda joint_kl, p_data: p_data.log().mean() - joint_kl,
         ),
         Mistake(
-            "log of the number of faces in place of the entropy",
+            "log of the number of values in place of the entropy",
             "They are equal for a uniform p_data only.",
             lambda joint_kl, p_data: -joint_kl - p_data.new_tensor(len(p_data)).log(),
         ),

@@ -139,6 +139,11 @@ naive_log_marginal = Exercise(
             lambda model, x, z: _log_likelihood(model, x, z).max(0).values,
         ),
         Mistake(
+            "the best draw alone, divided by K",
+            "The other draws count too: p(x) is estimated by the mean over all K.",
+            lambda model, x, z: _log_likelihood(model, x, z).max(0).values - math.log(len(z)),
+        ),
+        Mistake(
             "an exponential before the logarithm",
             "exp(−800) is zero in floating point and its logarithm −∞. torch.logsumexp avoids it.",
             lambda model, x, z: _log_likelihood(model, x, z).exp().mean(0).log(),
@@ -221,6 +226,11 @@ ancestral_sample = Exercise(
         _ancestral_in_two_halves,
     ),
     tolerance=0.1,  # sampled: the variances of 5,000 draws are known to 0.02
+    results=(
+        "The covariance of your draws",
+        "The mean of your draws (0: right, 1: wrong)",
+        "The number of different draws",
+    ),
     mistakes=(
         Mistake(
             "the decoder's mean in place of a draw",
@@ -245,8 +255,8 @@ ancestral_sample = Exercise(
             ),
         ),
         Mistake(
-            "noise of standard deviation 1",
-            "p(x | z) has a standard deviation of its own: is the model's scale used?",
+            "noise of another standard deviation than the model's",
+            "p(x | z) has a standard deviation of its own: is it used, and once?",
             lambda model, num: _with_noise(model, num, torch.randn(num, len(model.bias))),
         ),
         Mistake(

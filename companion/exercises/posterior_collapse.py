@@ -619,7 +619,7 @@ free_bits = Exercise(
             lambda r, rates, free: r.sum() - rates.sum().clamp(min=free),
         ),
         Mistake(
-            "the sum of the rates compared with the threshold",
+            "another number than the mean rate compared with the threshold",
             "Average the rate over the batch first, and compare that average with the threshold.",
             lambda r, rates, free: r.mean() - rates.sum().clamp(min=free) / len(rates),
         ),
@@ -662,7 +662,7 @@ free_bits = Exercise(
         ),
         Mistake(
             "the plain ELBO",
-            "Below the threshold the charge should not move with the rate.",
+            "Below the threshold the charge should not move with the rate: what do you clamp?",
             lambda r, rates, free: (r - rates).mean(),
         ),
         Mistake(

@@ -16,7 +16,7 @@ from typing import Any, Final
 Function = Callable[..., Any]
 
 SIGN: Final = "a sign is turned in one place"
-TERM: Final = "one term is left out"
+TERM: Final = "one term of a sum or an exponent is left out"
 FACTOR: Final = "one factor is left out"
 HALF: Final = "a factor ½ or 2 is missing or too many in one place"
 SQUARE: Final = "a square is missing or too many in one place"
@@ -32,7 +32,7 @@ TRANSPOSED: Final = "a transposition is missing in one place"
 OFF_BY_ONE: Final = "an index or a count is off by one"
 INPUT: Final = "one input stands where another belongs"
 EXCHANGED: Final = "two arguments are exchanged in one place"
-COMPARED: Final = "a comparison is turned round"
+COMPARED: Final = "a comparison is turned round, or the exception made the rule"
 UNIT: Final = "a 1 is missing inside a logarithm or exponential"
 SIZE: Final = "a count is that of another axis"
 
@@ -127,8 +127,10 @@ def _changes(node: ast.expr, inputs: list[str]) -> Iterator[tuple[str, ast.expr]
             yield SIGN, operand
         case ast.Attribute(value, "T" | "mT"):
             yield TRANSPOSED, value
-        case ast.Subscript(ast.Attribute(value, "shape"), ast.Constant(int() as axis)):
-            for length in sorted({0, 1, -1} - {axis}):
+        case ast.Subscript(ast.Attribute(value, "shape"), axis):
+            for length in (-1, 0, 1):
+                if _is(axis, length):
+                    continue
                 shape = ast.Attribute(value, "shape", ast.Load())
                 yield SIZE, ast.Subscript(shape, ast.Constant(length), ast.Load())
         case ast.Constant(float() as value):
