@@ -17,7 +17,7 @@ READY := .venv/.ready
 PEERS := .venv/.peers
 OLD_WIDGETS := .venv/ipywidgets-7.7.1
 CHROMIUM := .venv/.chromium
-MATHJAX := book/_static/mathjax/.ready
+NODE := book/_tools/node_modules/.ready
 
 # Progress bars are for readers at a screen.
 # Two notebooks run at once on two cores: one thread each, and threads that wait must not spin, or
@@ -43,7 +43,7 @@ $(READY): requirements.lock
 	@$(PY) -m pip install -qq --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(MATHJAX): book/_tools/package.json book/_tools/package-lock.json | $(READY)
+$(NODE): book/_tools/package.json book/_tools/package-lock.json | $(READY)
 	@$(PY) book/_tools/assets.py
 
 # The ipywidgets of Colab, for one test. Without a network the test is skipped.
@@ -61,7 +61,7 @@ venv: $(READY)  ## the virtual environment .venv, from requirements.lock
 
 # --- the book ------------------------------------------------------------------------------------
 
-book: $(READY) $(MATHJAX)  ## execute every chapter and build the site in _build/html
+book: $(READY) $(NODE)  ## execute every chapter and build the site in _build/html
 	@$(BATCH) $(PY) book/_tools/build.py
 
 serve: book  ## build if needed, then serve the site on 127.0.0.1 (PORT=8000)
@@ -76,7 +76,7 @@ lab: $(READY)  ## JupyterLab on the chapters
 test: lint unit notebooks site  ## everything: lint, types, unit tests, stored outputs, site, browser
 
 # The tests of the claims train models; they wait for `make test`.
-check: lint  ## the fast subset for use while writing
+check: lint $(NODE)  ## the fast subset for use while writing
 	@$(BATCH) $(PY) -m pytest -q -n $(WORKERS) -m "not site and not browser" \
 		--ignore=tests/claims tests
 
@@ -85,7 +85,7 @@ lint: $(READY)  ## ruff and mypy
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-unit: $(READY) $(OLD_WIDGETS)  ## unit, oracle, property and doctests
+unit: $(READY) $(NODE) $(OLD_WIDGETS)  ## unit, oracle, property and doctests
 	@$(BATCH) $(PY) -m pytest -q -n $(WORKERS) -m "not site and not browser" \
 		--doctest-modules companion tests
 
@@ -131,7 +131,7 @@ lock:  ## make requirements.lock from pyproject.toml
 	@echo "requirements.lock: $$(grep -c == requirements.lock) packages"
 
 clean:  ## remove what the others made
-	@rm -rf .venv _build book/_static/mathjax book/_tools/node_modules *.egg-info \
+	@rm -rf .venv _build book/_tools/node_modules *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache
 	@find companion tests book benchmarks -name __pycache__ -o -name .ipynb_checkpoints \
 		| xargs -r rm -rf

@@ -209,17 +209,14 @@ CELL = "```{code-cell} ipython3\nfrom companion import VALUE\nprint(VALUE)\n```\
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """A tiny book with this book's configuration and tools; call it to build."""
-    for folder in ("_ext", "_tools"):
+    for folder in ("_ext", "_tools", "_static"):
         shutil.copytree(
             ROOT / "book" / folder,
             tmp_path / "book" / folder,
             ignore=shutil.ignore_patterns("node_modules", "__pycache__"),
         )
-    shutil.copytree(
-        ROOT / "book" / "_static",
-        tmp_path / "book" / "_static",
-        ignore=shutil.ignore_patterns("mathjax"),
-    )
+    modules = Path("book", "_tools", "node_modules")
+    (tmp_path / modules).symlink_to(ROOT / modules)
     shutil.copy(ROOT / "_config.yml", tmp_path)
     (tmp_path / "_toc.yml").write_text(
         "format: jb-book\nroot: book/index\nparts:\n- caption: Part\n  chapters:\n"
@@ -249,10 +246,11 @@ def build(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     "broken",
     [
         "[nowhere](nowhere.md)\n",
+        "$\\frac{1}{$\n",
         "```{code-cell} ipython3\n1 / 0\n```\n",
         "```{code-cell} ipython3\nimport sys\nprint('oops', file=sys.stderr)\n```\n",
     ],
-    ids=["link", "failing cell", "warning of a cell"],
+    ids=["link", "formula", "failing cell", "warning of a cell"],
 )
 def test_broken_book_fails_twice(
     build: Callable[..., subprocess.CompletedProcess[str]], broken: str
