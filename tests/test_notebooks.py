@@ -331,8 +331,8 @@ def test_explorers_and_exercises(path: Path) -> None:
 def test_chapter_stands_in_the_contents(path: Path) -> None:
     index = (BOOK / "index.md").read_text("utf-8")
     title = read(path).cells[0].source.split("\n")[0].split(" ", 2)[2].replace("`", "")
-    link = f"[{title}]({path.name})"
-    assert f"| {int(path.stem[:2])} | {link} |" in index, f"index.md has no row with {link}"
+    link = f"**[{int(path.stem[:2])} {title}]({path.name})**"
+    assert link in index, f"index.md has no card with {link}"
     assert f"- file: book/{path.stem}\n" in (ROOT / "_toc.yml").read_text("utf-8")
 
 
