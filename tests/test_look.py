@@ -1,0 +1,339 @@
+"""The look of the page: fonts, folds, boxes; what a browser shows of them; what others see."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from bs4 import BeautifulSoup
+from docutils import nodes
+from docutils.frontend import get_default_settings
+from docutils.parsers.rst import Parser
+from docutils.utils import new_document
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+from boxes import Boxes  # noqa: E402
+from claims import toc_pages  # noqa: E402
+from code_blocks import fit  # noqa: E402
+from folded_cells import name_of  # noqa: E402
+from meta import describe, description_of, plain  # noqa: E402
+
+PAGES = toc_pages(ROOT)
+STATIC = ROOT / "book" / "_static"
+
+
+# --- fonts ----------------------------------------------------------------------------------------
+
+
+def test_style_sheet_asks_for_the_fonts_that_are_made() -> None:
+    made = re.findall(r'\("([\w-]+)", "(\w+)", "(\w+)"\)', text_of("book/_tools/fonts.py"))
+    asked = re.findall(r'url\("fonts/(.*?)\.woff2"\)', text_of("book/_static/book.css"))
+    assert sorted(asked) == sorted(f"{family}-{script}-{style}" for family, style, script in made)
+
+
+def text_of(path: str) -> str:
+    return (ROOT / path).read_text("utf-8")
+
+
+@pytest.mark.site
+def test_fonts_are_small_and_have_the_letters_that_the_style_sheet_promises(site: Path) -> None:
+    from fontTools.ttLib import TTFont
+
+    sys.path.insert(0, str(ROOT / "book" / "_tools"))
+    from fonts import LETTERS, brotli_by_node
+
+    brotli_by_node()
+    files = sorted((site / "_static" / "fonts").glob("*.woff2"))
+    assert len(files) == 7
+    first_screen = [file for file in files if "latin" in file.name]
+    assert sum(file.stat().st_size for file in first_screen) < 110_000
+    promised = re.findall(
+        r'url\("fonts/(.*?)"\).*?unicode-range: (.*?);', text_of("book/_static/book.css"), re.DOTALL
+    )
+    for file, ranges in promised:
+        script = "greek" if "greek" in file else "latin"
+        said = {letter for part in ranges.split(", ") for letter in span(part)}
+        assert said == set(LETTERS[script]), file
+        font = TTFont(site / "_static" / "fonts" / file)
+        letters = set("ελβο") if script == "greek" else set("The lower bound − 0.5 “é”")
+        assert {ord(letter) for letter in letters} <= set(font.getBestCmap())
+        assert [(axis.minValue, axis.maxValue) for axis in font["fvar"].axes] == [(400, 700)]
+
+
+def span(part: str) -> range:
+    first, _, last = part.removeprefix("U+").partition("-")
+    return range(int(first, 16), int(last or first, 16) + 1)
+
+
+# --- folds, boxes and code as the extensions write them -------------------------------------------
+
+
+def cell(
+    source: str, *tags: str, html: str = "", picture: bool = False, says: str = ""
+) -> nodes.container:
+    made = nodes.container(nb_element="cell_code", cell_metadata={"tags": list(tags)})
+    made += nodes.container("", nodes.literal_block("", source), nb_element="cell_code_source")
+    if html or picture or says:
+        output = nodes.container(nb_element="cell_code_output")
+        output += nodes.raw("", html, format="html") if html else nodes.image(uri="a.png")
+        if says:
+            output.children = [nodes.literal_block("", says)]
+        made += output
+    return made
+
+
+@pytest.mark.parametrize(
+    ("folded", "name"),
+    [
+        (cell("%pip install x", "setup", "hide-input"), "Setup"),
+        (cell("# Solution\nx = 1", "hide-cell"), "Solution"),
+        (cell("# Solution\nx = 1", "hide-cell", picture=True), "Solution"),
+        (cell("import torch\nfrom math import pi", "hide-input"), "Imports"),
+        (cell("import torch\nx = 1", "hide-input"), "Code that the next cells use"),
+        (cell("%matplotlib inline", "hide-input"), "Code that the next cells use"),
+        (cell("plot(x)", "hide-input", picture=True), "Code of this figure"),
+        (cell("explore(f)", "hide-input", html="<figure class='e'>"), "Code of this figure"),
+        (cell("show(f)", "claim:a.b", "hide-input", html="<svg>"), "Code of this figure"),
+        (cell("t", "claim:a.b", "hide-input", html="<div><table>"), "Code of this check"),
+        (cell("t", "nbval-check-output", "hide-input", says="1 1"), "Code of this check"),
+        (cell("t", "nbval-check-output", "hide-cell", says="1 1"), "A further check"),
+        (cell("t", "hide-input", html="<div><table>"), "Code of this table"),
+        (cell("print(1)", "hide-input", says="1"), "Code of this output"),
+    ],
+)
+def test_a_fold_is_named_by_what_it_holds(folded: nodes.container, name: str) -> None:
+    assert name_of(folded) == name
+
+
+def document() -> nodes.document:
+    return new_document("page", get_default_settings(Parser))
+
+
+def test_parts_of_a_chapter_become_boxes() -> None:
+    page = document()
+    bold = nodes.paragraph("", "", nodes.strong("", "Theorem."), nodes.Text(" It holds."))
+    statement = nodes.block_quote("", bold)
+    quotation = nodes.block_quote("", nodes.paragraph("", "It is said."))
+    page += nodes.section("", nodes.title("", "Two terms"), statement, quotation)
+    page += nodes.section("", nodes.title("", "A closer look"))
+    Boxes(page).apply()
+    assert statement["classes"] == ["statement"]
+    assert quotation["classes"] == []
+    assert [section["classes"] for section in page.findall(nodes.section)] == [[], ["closer-look"]]
+
+
+def test_long_lines_of_code_are_marked_and_the_text_stays() -> None:
+    long = 'print("<a> ' + "x" * 40 + '")'
+    html = (
+        '<div class="highlight"><pre><span></span><span class="k">if</span> a:\n'
+        f"    {long.replace('<', '&lt;')}\n\nb\n</pre></div>"
+    )
+    made = BeautifulSoup(fit(html), "html.parser")
+    assert made.get_text() == f"if a:\n    {long}\n\nb\n"
+    (marked,) = made.select(".long")
+    assert marked["style"] == "--at:4"
+    assert marked.get_text() == f"    {long}\n"
+    assert made.pre is not None
+    assert made.pre["style"] == f"--columns:{len(long) + 4}"
+    short = "<pre><span></span>a = 1\n</pre>"
+    assert fit(short) == short
+
+
+# --- what other sites see -------------------------------------------------------------------------
+
+
+def page_that_says(*inside: nodes.Node) -> nodes.document:
+    page = document()
+    page += nodes.section("", nodes.title("", "T"), nodes.paragraph("", "", *inside))
+    return page
+
+
+def test_description_is_the_first_paragraph_in_plain_letters() -> None:
+    question = page_that_says(
+        nodes.emphasis("", "", nodes.Text("Why is\n"), nodes.math("", r"\log p_\varphi(x)")),
+        nodes.Text(" out of reach?"),
+    )
+    assert description_of(question) == "Why is log pφ(x) out of reach?"
+    assert plain(r"q_\theta(z\mid x)") == "qθ(z|x)"
+    assert description_of(document()) == ""
+    sentence = "This sentence has some seventy characters, which is not so many at all. "
+    assert description_of(page_that_says(nodes.Text(sentence * 6))) == (sentence * 4).strip()
+    words = description_of(page_that_says(nodes.Text("word " * 100)))
+    assert words.endswith("word…")
+    assert len(words) <= 300
+
+
+@pytest.mark.parametrize("base", ["", "https://books.example/elbo/"])
+def test_tags_of_a_page_have_addresses_only_where_the_site_has_one(base: str) -> None:
+    config = SimpleNamespace(html_title="The Book", html_baseurl=base, root_doc="book/index")
+    app: Any = SimpleNamespace(config=config)
+    context = {"title": "3 <em>Bounds</em>", "file_suffix": ".html", "metatags": "<meta>"}
+    template = describe(
+        app, "book/03", "page.html", context, page_that_says(nodes.Text('A "bound".'))
+    )
+    assert template == "whole_page.html"
+    assert context["full_title"] == "3 Bounds · The Book"
+    tags = BeautifulSoup(context["metatags"], "html.parser")
+    said = {str(tag.get("name") or tag.get("property")): tag.get("content") for tag in tags("meta")}
+    assert said["description"] == said["og:description"] == 'A "bound".'
+    assert said["og:title"] == "3 Bounds"
+    assert said["og:type"] == "article"
+    assert said.get("og:url") == (f"{base}book/03.html" if base else None)
+    assert said.get("og:image") == (f"{base}_static/card.png" if base else None)
+    assert (STATIC / "card.png").is_file()
+    assert tags.base is None
+    lost = {"file_suffix": ".html"}
+    describe(app, "404", "404.html", lost, None)
+    assert ("<base" in lost["metatags"]) == bool(base)
+
+
+@pytest.mark.site
+def test_each_page_has_a_title_of_its_own_one_heading_and_a_description(site: Path) -> None:
+    titles = []
+    for page in [*PAGES, "search", "genindex", "404"]:
+        made = BeautifulSoup((site / f"{page}.html").read_text("utf-8"), "html.parser")
+        assert made.title is not None
+        titles.append(made.title.get_text())
+        assert len(made.find_all("h1")) == 1, page
+        if page in PAGES:
+            (said,) = made.select('meta[name="description"]')
+            assert 40 < len(str(said["content"])) <= 300, page
+            assert not re.search(r"[\\$]", str(said["content"])), page
+    assert len(set(titles)) == len(titles)
+    assert titles[0] == "The Lower Bound"
+    assert all(title.endswith(" · The Lower Bound") for title in titles[1:])
+
+
+# --- what a browser shows -------------------------------------------------------------------------
+
+# Blocks of code or print-outs of which something is outside, where nobody sees it.
+CUT = """() => [...document.querySelectorAll("article pre")]
+  .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth)
+  .map(e => e.textContent.slice(0, 80))"""
+# Characters in the lines of the text's paragraphs that are full.
+MEASURE = """() => {
+  const counts = [];
+  for (const p of document.querySelectorAll("article section > p")) {
+    const text = p.firstChild;
+    if (p.childNodes.length != 1 || text.nodeType != 3) continue;
+    const range = document.createRange();
+    let start = 0, top = null;
+    for (let i = 0; i < text.length; i++) {
+      range.setStart(text, i); range.setEnd(text, i + 1);
+      const box = range.getBoundingClientRect();
+      if (!box.width) continue;
+      if (top !== null && box.top > top + 5) { counts.push(i - start); start = i; }
+      top = box.top;
+    }
+  }
+  return counts;
+}"""
+# What is nearly white, large, and no picture.
+WHITE = """() => [...document.querySelectorAll("body *")].filter(e => {
+  if (!e.checkVisibility()) return false;
+  const [r, g, b, a] = getComputedStyle(e).backgroundColor.match(/[\\d.]+/g).map(Number);
+  const box = e.getBoundingClientRect();
+  return a !== 0 && Math.min(r, g, b) > 200 && box.width * box.height > 2000 && e.tagName != "IMG";
+}).map(e => e.tagName + "." + e.className)"""
+SMALL = """() => [...document.querySelectorAll(
+  ".bd-header-article button, article summary, article input, .start a")]
+  .filter(e => e.checkVisibility() && e.getBoundingClientRect().height < 43.5)
+  .map(e => e.outerHTML.slice(0, 100))"""
+
+
+@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["laptop", "phone"])
+def tab(request: pytest.FixtureRequest, browser: "Browser") -> "Iterator[Page]":
+    theme, width = request.param
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, color_scheme=theme, reduced_motion="reduce"
+    )
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("page", PAGES)
+def test_nothing_is_cut_white_in_the_dark_or_too_small(
+    tab: "Page", address: str, page: str
+) -> None:
+    tab.goto(f"{address}/{page}.html")
+    tab.evaluate("() => document.querySelectorAll('details').forEach(fold => fold.open = true)")
+    tab.evaluate("() => document.fonts.ready")
+    assert tab.evaluate(CUT) == []
+    if tab.viewport_size == {"width": 390, "height": 844}:
+        assert tab.evaluate(WHITE) == []
+        assert tab.evaluate(SMALL) == []
+
+
+@pytest.mark.browser
+def test_lines_of_text_have_a_readable_length(tab: "Page", address: str) -> None:
+    tab.goto(f"{address}/book/glossary.html")
+    tab.goto(f"{address}/book/07_posterior_collapse.html")
+    tab.evaluate("() => document.fonts.ready")
+    assert "Source Serif 4" in tab.evaluate(
+        "() => [...document.fonts].filter(f => f.status == 'loaded').map(f => f.family).join()"
+    )
+    lines = sorted(tab.evaluate(MEASURE))
+    low, high = (62, 78) if tab.viewport_size == {"width": 1280, "height": 844} else (34, 50)
+    assert low <= lines[len(lines) // 2] <= high
+
+
+@pytest.mark.browser
+def test_the_first_page_shows_its_task_in_one_screen(tab: "Page", address: str) -> None:
+    tab.set_viewport_size({**(tab.viewport_size or {}), "height": 800})
+    tab.goto(f"{address}/{PAGES[0]}.html")
+    tab.evaluate("() => document.fonts.ready")
+    for wanted in (".explorer", "input[type=range]:last-of-type", ".start a"):
+        box = tab.locator(wanted).first.bounding_box()
+        assert box is not None
+        assert box["y"] + box["height"] <= 800, wanted
+    tab.set_viewport_size({**(tab.viewport_size or {}), "height": 844})
+
+
+@pytest.mark.browser
+def test_paper_has_solutions_and_nothing_to_press(tab: "Page", address: str) -> None:
+    tab.emulate_media(media="print")
+    tab.goto(f"{address}/book/03_elbo.html")
+    solutions = tab.locator("details.solution pre").all()
+    assert len(solutions) >= 5
+    for solution in solutions:
+        box = solution.bounding_box()
+        assert box is not None
+        assert box["height"] > 10
+    for gone in (
+        ".bd-sidebar-primary",
+        ".bd-header-article",
+        ".prev-next-footer",
+        "input",
+        "button",
+    ):
+        for element in tab.locator(gone).all():
+            assert not element.is_visible(), gone
+    assert not tab.get_by_text("Code of this figure").first.is_visible()
+    assert tab.evaluate(CUT) == []
+    tab.emulate_media(media="screen")
+
+
+@pytest.mark.browser
+def test_the_boxes_fit_together(tab: "Page", address: str) -> None:
+    """The gallery has what no page may have yet, with the style sheets of the built site."""
+    html = text_of("tests/gallery/look.html")
+    html = re.sub(r"\.\./\.\./(_build/html|book)/_static", f"{address}/_static", html)
+    tab.goto(f"{address}/404.html")
+    tab.set_content(html)
+    tab.evaluate("() => document.fonts.ready")
+    assert tab.evaluate(CUT) == []
+    assert tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    left = {
+        round(tab.locator(box).first.bounding_box()["x"])  # type: ignore[index]
+        for box in ("h1", "blockquote", "figure", ".check-card", "pre", "section.exercise")
+    }
+    assert len(left) == 1, "all boxes start at the text's edge"
