@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from bs4 import BeautifulSoup, Tag
@@ -117,3 +117,20 @@ def test_page_is_light_and_quiet(host: str, browser: "Browser", page: str) -> No
     assert all(name.startswith("/") for name in seen.files), "it asks another host"
     assert seen.said == []
     assert f"/{page}.html" in seen.files
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_page_has_its_theme_at_the_first_paint(
+    address: str, browser: "Browser", theme: Literal["light", "dark"]
+) -> None:
+    context = browser.new_context(color_scheme=theme)
+    tab = context.new_page()
+    tab.route("**/scripts/*.js*", lambda route: route.abort())  # those that come later
+    tab.goto(f"{address}/book/notation.html")
+    assert tab.evaluate("() => document.documentElement.dataset.theme") == theme
+    other = "light" if theme == "dark" else "dark"
+    tab.evaluate("theme => localStorage.setItem('mode', theme)", other)
+    tab.reload()
+    assert tab.evaluate("() => document.documentElement.dataset.theme") == other
+    context.close()

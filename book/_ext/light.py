@@ -45,6 +45,11 @@ LOADED = re.compile(
 SETTINGS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
 HURRY = re.compile(r'<link rel="preload" as="script"[^>]*>\s*')
 BLOCKING = re.compile(r"<script (?![^>]*\b(?:defer|async)\b)(?=[^>]*\bsrc=)")
+# The theme decides between light and dark after the first paint, and all of the page is styled anew.
+LATE = 'localStorage.getItem("theme") || "auto";'
+AT_ONCE = """document.documentElement.dataset.mode != "auto"
+      ? document.documentElement.dataset.mode
+      : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";"""
 ICON = re.compile(
     r'<(?P<tag>i|span) class="(?P<classes>[^"]*\bfa-[^"]*)"[^>]*?(?P<data> data-mode="\w+")?[^>]*>'
     r"</(?P=tag)>"
@@ -99,7 +104,7 @@ class Templates(BuiltinTemplateLoader):
     def lighten(self, html: str, name: str) -> str:
         """Leave out what this page does not use; put icons and the sizes of pictures in."""
         settings = Path(self.builder.outdir, "_static/documentation_options.js")
-        html = HURRY.sub("", html)
+        html = HURRY.sub("", html).replace(LATE, AT_ONCE)
         html = LOADED.sub(lambda found: found[0] if is_used(found["file"], html) else "", html)
         html = SETTINGS.sub(lambda _: f"<script>{settings.read_text('utf-8')}</script>", html)
         html = BLOCKING.sub("<script defer ", html)
