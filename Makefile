@@ -80,10 +80,11 @@ check: lint $(NODE)  ## the fast subset for use while writing
 	@$(BATCH) $(PY) -m pytest -q -n $(WORKERS) -m "not site and not browser" \
 		--ignore=tests/claims tests
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY) $(MATHJAX)  ## ruff, mypy; eslint and types of the scripts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/npm --prefix book/_tools --silent run lint
 
 unit: $(READY) $(NODE) $(OLD_WIDGETS)  ## unit, oracle, property and doctests
 	@$(BATCH) $(PY) -m pytest -q -n $(WORKERS) -m "not site and not browser" \

@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from docutils.nodes import make_id  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
@@ -50,10 +52,10 @@ from companion.exact import (
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
-PAGES = sorted(BOOK.glob("*.md"))
+PAGES = [*sorted(BOOK.glob("*.md")), BOOK / "self_test.yml"]
 CHAPTERS = sorted(BOOK.glob("[01][0-9]_*.ipynb"))
 CLAIMS = (BOOK / "claims.yml").read_text("utf-8")
-SELF_TEST = (BOOK / "self_test.md").read_text("utf-8")
+SELF_TEST = yaml.safe_load((BOOK / "self_test.yml").read_text("utf-8"))
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 
@@ -61,7 +63,7 @@ each_page = pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
 def markdown(path: Path) -> str:
     """The text of a page, or of a chapter's text cells."""
     text = path.read_text("utf-8")
-    if path.suffix == ".md":
+    if path.suffix != ".ipynb":
         return text
     cells = json.loads(text)["cells"]
     return "\n\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "markdown")
@@ -153,7 +155,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert f"({anchor[3:].replace('-', '.')})" in label, f"{label} links to {anchor}"
         if anchor.startswith("claim-"):
             assert label.replace(".", "-") == anchor[6:], f"{label} links to {anchor}"
-        if number := re.match(r"section (\d+\.\d+)$", label.replace("\n", " "), re.I):
+        if number := re.match(r"section (\d+\.\d+)$", " ".join(label.split()), re.I):
             assert section_of(anchor, target) == number[1], f"{label} links to {anchor}"
 
 
@@ -202,38 +204,28 @@ def test_glossary_defines_each_term_once_and_links_it() -> None:
 
 # --- the self-test -------------------------------------------------------------------------------
 
-QUESTION = re.compile(
-    r"^\*\*(?P<number>\d+\.\d+)\*\* (?P<task>.*?)^:::\{dropdown\} Answer to (?P<of>[\d.]+)\n"
-    r"(?P<answer>.*?)^:::$",
-    re.M | re.S,
-)
-QUESTIONS = {match["number"]: match for match in QUESTION.finditer(SELF_TEST)}
+QUESTIONS = {
+    f"{chapter}.{k}": question
+    for chapter, questions in SELF_TEST.items()
+    for k, question in enumerate(questions, 1)
+}
+
+
+def said_of(question: dict[str, Any]) -> str:
+    """What a question's choices are told, in one line."""
+    return " ".join(" ".join(choice["because"] for choice in question["choices"]).split())
 
 
 def test_every_chapter_has_questions_in_order() -> None:
-    chapters = re.findall(r"^## (\d+) ", SELF_TEST, re.M)
-    assert chapters == [str(n) for n in range(1, 12)]
-    expected = []
-    for chapter in chapters:
-        number = sum(q.startswith(f"{chapter}.") for q in QUESTIONS)
-        assert 3 <= number <= 5
-        expected += [f"{chapter}.{k}" for k in range(1, number + 1)]
-    assert list(QUESTIONS) == expected
-    assert len(QUESTIONS) == SELF_TEST.count(":::{dropdown}")
+    assert list(SELF_TEST) == list(range(1, 12))
+    assert all(3 <= len(questions) <= 5 for questions in SELF_TEST.values())
+    page = (BOOK / "self_test.md").read_text("utf-8")
+    assert re.findall(r"^```\{self-test\} (\d+)", page, re.M) == [str(n) for n in SELF_TEST]
 
 
-@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
-def test_answer_speaks_of_every_choice(question: "re.Match[str]") -> None:
-    assert question["number"] == question["of"]
-    choices = re.findall(r"^- \*\*([A-D])\*\* ", question["task"], re.M)
-    assert choices == list("ABCD"[: len(choices)])
-    assert len(choices) != 1
-    if choices:
-        right = re.match(r"\*\*([A-D])\b", question["answer"])
-        assert right
-        assert right[1] in choices
-        for choice in choices:
-            assert re.search(rf"\b{choice}\b", question["answer"]), f"says nothing of {choice}"
+def test_the_right_choice_is_not_known_by_its_letter() -> None:
+    right = [["right" in c for c in q["choices"]].index(True) for q in QUESTIONS.values()]
+    assert max(map(right.count, range(3))) <= len(right) / 2
 
 
 def table(rows: object) -> Tensor:
@@ -532,19 +524,17 @@ NUMBERS: dict[str, Callable[[], list[str]]] = {
 @pytest.mark.parametrize("number", NUMBERS)
 def test_numbers_of_an_answer(number: str) -> None:
     question = QUESTIONS[number]
-    text = " ".join((question["task"] + question["answer"]).split())
+    choices = [choice.get("right") or choice["wrong"] for choice in question["choices"]]
+    text = " ".join(" ".join([question["ask"], *choices, said_of(question)]).split())
     for value in NUMBERS[number]():
         assert value in text, f"the package gives {value}"
 
 
 def test_answers_with_decimals_are_computed() -> None:
-    without = {n for n, q in QUESTIONS.items() if re.search(r"\d\.\d\d", text_of(q))} - set(NUMBERS)
+    said = {n: re.sub(r"\]\([^)]*\)|\[\([\d.]+\)", "", said_of(q)) for n, q in QUESTIONS.items()}
+    without = {n for n, text in said.items() if re.search(r"\d\.\d\d", text)} - set(NUMBERS)
     # These two have given numbers, and at most a difference of them.
     assert without == {"2.4", "7.4"}
-
-
-def text_of(question: "re.Match[str]") -> str:
-    return re.sub(r"\]\([^)]*\)|\[\([\d.]+\)", "", question["answer"])
 
 
 # --- what the checklist says of its own ----------------------------------------------------------
