@@ -2,8 +2,9 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 from conftest import PATIENCE
@@ -20,6 +21,8 @@ pytestmark = pytest.mark.browser
 
 AXE = ROOT / "book" / "_tools" / "node_modules" / "axe-core" / "axe.min.js"
 PAGES = [*toc_pages(ROOT), "search", "genindex", "py-modindex", "404"]
+THEMES: "tuple[Literal['light', 'dark'], ...]" = ("light", "dark")
+WIDTHS = (1280, 390)
 # All rules; of each element that breaks one, where it is and what is wrong with it.
 VIOLATIONS = """async () => (await axe.run({resultTypes: ["violations"]})).violations.flatMap(
   rule => rule.nodes.map(node => `${rule.id}: ${node.target.join(" ")}: ${node.html.slice(0, 150)}`)
@@ -39,9 +42,9 @@ def tab(browser: "Browser") -> "Iterator[Page]":
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_accessible(tab: "Page", address: str, page: str) -> None:
     found = []
-    for theme, width in (("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)):
+    for theme, width in product(THEMES, WIDTHS):
         tab.set_viewport_size({"width": width, "height": 844})
-        tab.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+        tab.emulate_media(color_scheme=theme)
         tab.goto(f"{address}/{page}.html")
         tab.evaluate("() => document.fonts.ready")
         assert tab.evaluate("() => document.documentElement.dataset.theme") == theme

@@ -13,6 +13,7 @@ from docutils import nodes
 from docutils.frontend import get_default_settings
 from docutils.parsers.rst import Parser
 from docutils.utils import new_document
+from myst_nb.sphinx_ import HideCodeCellNode
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
-from boxes import Boxes  # noqa: E402
+from boxes import Boxes, fewer_stops  # noqa: E402
 from claims import toc_pages  # noqa: E402
 from code_blocks import fit  # noqa: E402
-from folded_cells import name_of  # noqa: E402
+from folded_cells import CodeBelow, name_of  # noqa: E402
 from meta import describe, description_of, plain  # noqa: E402
 
+app: Any = None
 PAGES = toc_pages(ROOT)
 STATIC = ROOT / "book" / "_static"
 
@@ -113,6 +115,26 @@ def test_a_fold_is_named_by_what_it_holds(folded: nodes.container, name: str) ->
     assert name_of(folded) == name
 
 
+def test_a_figure_comes_before_its_code() -> None:
+    page, shown, alone = document(), cell("plot(x)", picture=True), cell("import torch")
+    for one in (shown, alone):
+        source = one[0]
+        fold = HideCodeCellNode(prompt_show="Code of this figure")
+        one.replace(source, fold)
+        fold += source
+        page += one
+    CodeBelow(page).run()
+    assert [part.get("nb_element") for part in shown.children] == ["cell_code_output", None]
+    assert len(alone.children) == 1
+
+
+def test_the_keyboard_passes_over_the_links_beside_headings() -> None:
+    context = {"body": '<h2>A<a class="headerlink" href="#a">#</a></h2><a href="b.html">b</a>'}
+    fewer_stops(app, "page", "page.html", context, None)
+    made = BeautifulSoup(context["body"], "html.parser")
+    assert [link.get("tabindex") for link in made("a")] == ["-1", None]
+
+
 def document() -> nodes.document:
     return new_document("page", get_default_settings(Parser))
 
@@ -174,10 +196,10 @@ def test_description_is_the_first_paragraph_in_plain_letters() -> None:
 @pytest.mark.parametrize("base", ["", "https://books.example/elbo/"])
 def test_tags_of_a_page_have_addresses_only_where_the_site_has_one(base: str) -> None:
     config = SimpleNamespace(html_title="The Book", html_baseurl=base, root_doc="book/index")
-    app: Any = SimpleNamespace(config=config)
+    built: Any = SimpleNamespace(config=config)
     context = {"title": "3 <em>Bounds</em>", "file_suffix": ".html", "metatags": "<meta>"}
     template = describe(
-        app, "book/03", "page.html", context, page_that_says(nodes.Text('A "bound".'))
+        built, "book/03", "page.html", context, page_that_says(nodes.Text('A "bound".'))
     )
     assert template == "whole_page.html"
     assert context["full_title"] == "3 Bounds · The Book"
@@ -191,7 +213,7 @@ def test_tags_of_a_page_have_addresses_only_where_the_site_has_one(base: str) ->
     assert (STATIC / "card.png").is_file()
     assert tags.base is None
     lost = {"file_suffix": ".html"}
-    describe(app, "404", "404.html", lost, None)
+    describe(built, "404", "404.html", lost, None)
     assert ("<base" in lost["metatags"]) == bool(base)
 
 

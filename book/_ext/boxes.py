@@ -33,9 +33,18 @@ class Boxes(SphinxTransform):
                 quote["classes"].append("statement")
 
 
+def fewer_stops(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:
+    """Take the links beside headings out of the keyboard's way: the contents have them as well."""
+    if "body" in context:
+        context["body"] = context["body"].replace(
+            '<a class="headerlink"', '<a class="headerlink" tabindex="-1"'
+        )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the transform and the style sheets."""
+    """Register the transform, the handler and the style sheets."""
     app.add_transform(Boxes)
+    app.connect("html-page-context", fewer_stops)
     app.add_css_file("boxes.css", priority=810)  # after book.css
     app.add_css_file("print.css", priority=820, media="print")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

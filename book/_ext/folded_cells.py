@@ -32,6 +32,19 @@ class FoldedCells(SphinxPostTransform):
                 cell["prompt_show"] = cell["prompt_hide"] = name
 
 
+class CodeBelow(SphinxPostTransform):
+    """Show first what a cell shows, and offer below it the folded code."""
+
+    default_priority = HideInputCells.default_priority + 1
+    formats = ("html",)
+
+    def run(self, **kwargs: Any) -> None:
+        """Change the document in place."""
+        for cell in self.document.findall(nodes.container):
+            if len(cell) > 1 and isinstance(cell[0], HideCodeCellNode):
+                cell.children = [*cell.children[1:], cell.children[0]]
+
+
 def name_of(cell: nodes.Element) -> str:
     """What the fold of a cell holds."""
     tags = cell["cell_metadata"].get("tags", [])
@@ -81,7 +94,8 @@ def close_fold(self: SphinxTranslator, node: nodes.Element) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the transform, and write folds in place of MyST-NB."""
+    """Register the transforms, and write folds in place of MyST-NB."""
     app.add_post_transform(FoldedCells)
+    app.add_post_transform(CodeBelow)
     app.add_node(HideCodeCellNode, override=True, html=(open_fold, close_fold))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
