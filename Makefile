@@ -80,7 +80,7 @@ check: lint $(NODE)  ## the fast subset for use while writing
 	@$(BATCH) $(PY) -m pytest -q -n $(WORKERS) -m "not site and not browser" \
 		--ignore=tests/claims tests
 
-lint: $(READY) $(MATHJAX)  ## ruff, mypy; eslint and types of the scripts
+lint: $(READY) $(NODE)  ## ruff, mypy; eslint and types of the scripts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy

@@ -45,7 +45,7 @@ LOADED = re.compile(
 SETTINGS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
 HURRY = re.compile(r'<link rel="preload" as="script"[^>]*>\s*')
 BLOCKING = re.compile(r"<script (?![^>]*\b(?:defer|async)\b)(?=[^>]*\bsrc=)")
-# The theme decides between light and dark after the first paint, and all of the page is styled anew.
+# The theme decides between light and dark after the first paint, and all is styled anew.
 LATE = 'localStorage.getItem("theme") || "auto";'
 AT_ONCE = """document.documentElement.dataset.mode != "auto"
       ? document.documentElement.dataset.mode

