@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from bs4 import BeautifulSoup
+from conftest import PATIENCE
 from docutils import nodes
 from docutils.frontend import get_default_settings
 from docutils.parsers.rst import Parser
@@ -271,13 +272,18 @@ SMALL = """() => [...document.querySelectorAll(
   .map(e => e.outerHTML.slice(0, 100))"""
 
 
-@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["laptop", "phone"])
+LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+
+
+@pytest.fixture(
+    scope="module", params=[("light", LAPTOP), ("dark", PHONE)], ids=["laptop", "phone"]
+)
 def tab(request: pytest.FixtureRequest, browser: "Browser") -> "Iterator[Page]":
-    theme, width = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": 844}, color_scheme=theme, reduced_motion="reduce"
-    )
-    yield context.new_page()
+    theme, screen = request.param
+    context = browser.new_context(viewport=screen, color_scheme=theme, reduced_motion="reduce")
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    yield page
     context.close()
 
 
@@ -290,34 +296,32 @@ def test_nothing_is_cut_white_in_the_dark_or_too_small(
     tab.evaluate("() => document.querySelectorAll('details').forEach(fold => fold.open = true)")
     tab.evaluate("() => document.fonts.ready")
     assert tab.evaluate(CUT) == []
-    if tab.viewport_size == {"width": 390, "height": 844}:
+    if tab.viewport_size == PHONE:
         assert tab.evaluate(WHITE) == []
         assert tab.evaluate(SMALL) == []
 
 
 @pytest.mark.browser
 def test_lines_of_text_have_a_readable_length(tab: "Page", address: str) -> None:
-    tab.goto(f"{address}/book/glossary.html")
     tab.goto(f"{address}/book/07_posterior_collapse.html")
     tab.evaluate("() => document.fonts.ready")
     assert "Source Serif 4" in tab.evaluate(
         "() => [...document.fonts].filter(f => f.status == 'loaded').map(f => f.family).join()"
     )
     lines = sorted(tab.evaluate(MEASURE))
-    low, high = (62, 78) if tab.viewport_size == {"width": 1280, "height": 844} else (34, 50)
+    low, high = (62, 78) if tab.viewport_size == LAPTOP else (34, 50)
     assert low <= lines[len(lines) // 2] <= high
 
 
 @pytest.mark.browser
 def test_the_first_page_shows_its_task_in_one_screen(tab: "Page", address: str) -> None:
-    tab.set_viewport_size({**(tab.viewport_size or {}), "height": 800})
     tab.goto(f"{address}/{PAGES[0]}.html")
     tab.evaluate("() => document.fonts.ready")
+    screen = tab.viewport_size or {}
     for wanted in (".explorer", "input[type=range]:last-of-type", ".start a"):
         box = tab.locator(wanted).first.bounding_box()
         assert box is not None
-        assert box["y"] + box["height"] <= 800, wanted
-    tab.set_viewport_size({**(tab.viewport_size or {}), "height": 844})
+        assert box["y"] + box["height"] <= screen["height"], wanted
 
 
 @pytest.mark.browser
