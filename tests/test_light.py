@@ -4,7 +4,8 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from bs4 import BeautifulSoup, Tag
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
 from claims import toc_pages  # noqa: E402
-from light import ICON, Templates, is_used  # noqa: E402
+from light import ICON, Templates, is_used, preload_fonts  # noqa: E402
 
 PAGES = toc_pages(ROOT)
 CHAPTERS = {p for p in PAGES if re.match(r"book/(0\d|1[013])_", p) or p == PAGES[0]}
@@ -61,6 +62,18 @@ def test_what_a_page_has_no_use_for_is_left_out() -> None:
     assert is_used("../_static/copybutton.js", "<pre>")
     assert is_used("searchindex.js", '<div id="search-results"></div>')
     assert is_used("../_static/book.css", "")
+
+
+def test_fonts_are_asked_for_at_once_but_not_from_a_file() -> None:
+    app: Any = SimpleNamespace(config=SimpleNamespace(preload_fonts=["fonts/a.woff2"]))
+    context = {"metatags": "<meta>", "pathto": lambda file, _: f"../{file}"}
+    preload_fonts(app, "book/a", "page.html", context, None)
+    assert 'crossorigin href="../_static/fonts/a.woff2"' in context["metatags"]
+    assert context["metatags"].startswith('<meta><script>if (location.protocol != "file:")')
+    app.config.preload_fonts = []
+    context["metatags"] = ""
+    preload_fonts(app, "book/a", "page.html", context, None)
+    assert context["metatags"] == ""
 
 
 def elements(path: Path, name: str) -> list[Tag]:

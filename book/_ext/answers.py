@@ -451,7 +451,7 @@ def add_script(
     """Load script and style on the pages that ask, alone."""
     if doctree and next(doctree.findall(Tag), None):
         app.add_js_file("answers.js", loading_method="defer")
-        app.add_css_file("answers.css")
+        app.add_css_file("answers.css", priority=820)
         context["metatags"] = context.get("metatags", "") + WITHOUT_SCRIPT
 
 

@@ -45,7 +45,7 @@ LOADED = re.compile(
 SETTINGS = re.compile(r'<script src="[^"]*documentation_options\.js[^"]*"></script>')
 HURRY = re.compile(r'<link rel="preload" as="script"[^>]*>\s*')
 BLOCKING = re.compile(r"<script (?![^>]*\b(?:defer|async)\b)(?=[^>]*\bsrc=)")
-# The theme decides between light and dark after the first paint, and all is styled anew.
+# The theme tells light from dark after the first paint, and then all of the page is styled anew.
 LATE = 'localStorage.getItem("theme") || "auto";'
 AT_ONCE = """document.documentElement.dataset.mode != "auto"
       ? document.documentElement.dataset.mode
@@ -221,11 +221,19 @@ def use_templates(app: Sphinx, config: Config) -> None:
 def preload_fonts(
     app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any
 ) -> None:
-    """Have a page ask at once for the fonts of its first screen: `preload_fonts`, in `_static`."""
-    for font in app.config.preload_fonts:
-        address = context["pathto"](f"_static/{font}", 1)
+    """Have a page ask at once for the fonts of its first screen: `preload_fonts`, in `_static`.
+
+    A page that was opened as a file gets its fonts without; there a browser refuses to preload.
+    """
+    links = "".join(
+        '<link rel="preload" as="font" type="font/woff2" crossorigin'
+        f' href="{context["pathto"](f"_static/{font}", 1)}">'
+        for font in app.config.preload_fonts
+    )
+    if links:
         context["metatags"] += (
-            f'<link rel="preload" as="font" type="font/woff2" href="{address}" crossorigin />'
+            '<script>if (location.protocol != "file:")'
+            f" document.head.insertAdjacentHTML('beforeend', '{links}')</script>"
         )
 
 
