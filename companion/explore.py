@@ -2,9 +2,9 @@
 
 `explore` takes a function that draws one figure from the values of its controls. In a live kernel
 it shows ipywidgets and calls the function as they move. In the published page there is no
-kernel: the build draws every frame once and writes them, with plain range inputs and a few lines
-of script, into one block of HTML that asks nothing of any other host. The environment variable
-``COMPANION_EXPLORE=page``, set by the build, says which.
+kernel: the build draws every frame once and writes them as inline SVG, with plain range inputs and
+a few lines of script, into one block of HTML that asks nothing of any other host. The environment
+variable ``COMPANION_EXPLORE=page``, set by the build, says which.
 
 What is drawn depends on the values alone: the book's style holds in it, whatever the reader's, and
 random generators and matplotlib's settings are afterwards as they were. Where the function stops,
@@ -12,13 +12,13 @@ a kernel shows its message in place of the picture, and a build fails.
 """
 
 import base64
+import gzip
 import hashlib
 import html
 import io
 import itertools
 import json
 import math
-import os
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,8 +30,7 @@ from companion._explore import Control, make_control
 
 __all__ = ["Explorer", "explore"]
 
-FRAME_BYTES: Final = 12_000
-EXPLORER_BYTES: Final = 1_500_000
+EXPLORER_BYTES: Final = 200_000  # as it travels, compressed
 # How many explorers of this process have had these frames, by their hash.
 COPIES: Final[Counter[str]] = Counter()
 
@@ -42,6 +41,8 @@ def explore(
     labels: Mapping[str, str] | None = None,
     alt: str | Callable[..., str] = "",
     start: Mapping[str, Any] | None = None,
+    number: str = "",
+    caption: str = "",
     **controls: Iterable[Any],
 ) -> "Explorer":
     """Make an explorer: one slider for each control, one figure for each combination.
@@ -53,6 +54,8 @@ def explore(
         alt: What the figure shows, for readers who cannot see it; the values of its controls are
             put before it. Or a function of the controls that returns the whole text of a frame.
         start: For each control the value that is shown first; by default the first one given.
+        number: Of chapter and figure, such as "3.2".
+        caption: What to do and to see, in a sentence or two.
         controls: For each control its values: a list, range, 1-D array or tensor, or a generator.
             Sliders have numbers in increasing order and anything else in the order given.
 
@@ -62,7 +65,7 @@ def explore(
     >>> explore(lambda beta: None, labels={"beta": "β"}, beta=[1, 0.1, 4]).num_frames
     3
     """
-    return Explorer(draw, controls, dict(labels or {}), alt, dict(start or {}))
+    return Explorer(draw, controls, dict(labels or {}), alt, dict(start or {}), number, caption)
 
 
 @final
@@ -76,6 +79,8 @@ class Explorer:
         labels: Mapping[str, str],
         alt: str | Callable[..., str],
         start: Mapping[str, Any],
+        number: str = "",
+        caption: str = "",
     ) -> None:
         if not callable(draw):
             raise TypeError(f"draw must be a function that returns a Figure, got {draw!r}")
@@ -92,6 +97,8 @@ class Explorer:
                 )
         self.draw: Final = draw
         self.alt: Final = alt
+        self.number: Final = number
+        self.caption: Final = caption
         self.controls: Final[dict[str, Control]] = {
             name: make_control(name, values, labels, start) for name, values in controls.items()
         }
@@ -103,12 +110,16 @@ class Explorer:
 
     def _ipython_display_(self) -> None:
         """Show widgets in a live kernel, or the block of HTML when the book is built."""
-        from IPython.display import HTML, display
+        from IPython.display import HTML, Markdown, display
 
-        if os.environ.get("COMPANION_EXPLORE") == "page":
+        from companion._plots import in_page
+
+        if in_page():
             display(HTML(self.page()))
-        else:
-            display(self.widget())
+            return
+        display(self.widget())
+        if self.number:
+            display(Markdown(f"**Figure {self.number}.** {self.caption}"))
 
     def widget(self) -> Any:
         """Return ipywidgets that redraw the figure as their sliders move."""
@@ -130,7 +141,7 @@ class Explorer:
         def redraw(_: object = None) -> None:
             positions = [slider.value for slider in sliders]
             try:
-                png, alt = self._frame(positions, 100)
+                png, alt = self._frame(positions, _png)
             except (Exception, SystemExit) as error:
                 picture.value = _message(error, self._at(positions))
             else:
@@ -147,20 +158,22 @@ class Explorer:
         return ipywidgets.VBox([*sliders, picture])
 
     def page(self) -> str:
-        """Return the block of HTML: every frame, the sliders, and the script that joins them."""
+        """Return the block of HTML: the sliders, every frame, and the script that joins them."""
+        from companion._plots import inline_svg
+
         frames = []
         for positions in itertools.product(*(range(len(c.values)) for c in self.controls.values())):
             try:
-                png, alt = self._frame(positions, 130)
-                frames.append((base64.b64encode(_small(png)).decode(), alt))
+                svg, alt = self._frame(positions, lambda figure: inline_svg(figure, ""))
             except Exception as error:
                 error.add_note(f"The explorer stopped at {self._at(positions)}.")
                 raise
+            frames.append(svg.replace('aria-label=""', f'aria-label="{html.escape(alt)}"', 1))
         block = _block(self, frames)
-        if len(block) > EXPLORER_BYTES:
+        if (size := len(gzip.compress(block.encode()))) > EXPLORER_BYTES:
             raise ValueError(
-                f"the explorer takes {len(block):,} bytes in the page, more than "
-                f"{EXPLORER_BYTES:,}; give its controls fewer values ({len(frames)} frames now)"
+                f"the explorer takes {size:,} bytes in the page, more than {EXPLORER_BYTES:,}; "
+                f"draw less detail or give its controls fewer values ({len(frames)} frames now)"
             )
         return block
 
@@ -169,18 +182,18 @@ class Explorer:
         each = zip(self.controls.values(), positions, strict=True)
         return ", ".join(f"{control.label} = {control.shown[i]}" for control, i in each)
 
-    def _frame(self, positions: Sequence[int], dpi: int) -> tuple[bytes, str]:
-        """Draw at these positions of the sliders; return a PNG and its alternative text."""
+    def _frame(self, positions: Sequence[int], take: Callable[[Any], Any]) -> tuple[Any, str]:
+        """Draw at these positions of the sliders; return what is taken of it, and its text."""
         each = zip(self.controls.items(), positions, strict=True)
         values = {name: control.values[i] for (name, control), i in each}
         with _isolated():
-            png = _png(self.draw(**values), dpi)
+            picture = take(_figure(self.draw(**values)))
             alt = self.alt(**values) if callable(self.alt) else self.alt
         if not isinstance(alt, str):
             raise TypeError(f"alt must return a text, got {type(alt).__name__}")
         if callable(self.alt):
-            return png, alt
-        return png, ": ".join(filter(None, [self._at(positions), alt]))
+            return picture, alt
+        return picture, ": ".join(filter(None, [self._at(positions), alt]))
 
 
 @contextmanager
@@ -205,16 +218,23 @@ def _isolated() -> Iterator[None]:
                 plt.close(number)
 
 
-def _png(drawn: Any, dpi: int) -> bytes:
-    """Return what `draw` returned as a PNG of so many dots to the inch."""
+def _figure(drawn: Any) -> Any:
+    """Return the figure that `draw` returned, or the one whose axes it returned."""
     from matplotlib.axes import Axes
 
     figure = drawn.figure.figure if isinstance(drawn, Axes) else drawn  # the root of a subfigure
     if not hasattr(figure, "savefig"):
         got = "None" if drawn is None else type(drawn).__name__
         raise TypeError(f"draw must return a matplotlib Figure, got {got}; end it in return figure")
+    return figure
+
+
+def _png(figure: Any) -> bytes:
+    """Return a figure as a PNG."""
+    from companion._plots import narrowed
+
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    narrowed(figure).savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()
 
 
@@ -231,52 +251,20 @@ def _message(error: BaseException, at: str) -> str:
     )
 
 
-def _small(png: bytes) -> bytes:
-    """Return a picture as WebP of at most `FRAME_BYTES`, as good as that allows."""
-    from PIL import Image
-
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    # Lines and text keep their edges in a small palette, with room for rare colours beside many
-    # greys; pictures do better with loss.
-    coverage = Image.Quantize.MAXCOVERAGE
-    candidates: list[tuple[int | None, dict[str, Any]]] = [
-        (32, {"lossless": True}),
-        (None, {"quality": 80}),
-        (None, {"quality": 55}),
-        (None, {"quality": 30}),
-    ]
-    for colors, options in candidates:
-        frame = (
-            picture.quantize(colors, coverage, kmeans=1, dither=Image.Dither.NONE).convert("RGB")
-            if colors
-            else picture
-        )
-        buffer = io.BytesIO()
-        frame.save(buffer, "webp", **options)
-        if buffer.tell() <= FRAME_BYTES:
-            return buffer.getvalue()
-    raise ValueError(
-        f"a frame takes {buffer.tell():,} bytes, more than {FRAME_BYTES:,}; draw less detail or a "
-        f"smaller figure"
-    )
-
-
-def _block(explorer: Explorer, frames: list[tuple[str, str]]) -> str:
+def _block(explorer: Explorer, frames: list[str]) -> str:
     """Return the explorer's HTML: frames are in the order of itertools.product."""
-    # A name from the frames and the number of their copies: unique in the page, and the same in
-    # every build, which runs each page's cells in a process of their own.
+    from companion._plots import anchor, captioned
+
+    # Its number, or else a name from the frames and the number of their copies: unique in the page,
+    # and the same in every build, which runs each page's cells in a process of their own.
     controls = explorer.controls
     digest = hashlib.sha256(json.dumps(frames).encode()).hexdigest()[:12]
     COPIES[digest] += 1
     uid = f"explorer-{digest}" + (f"-{COPIES[digest]}" if COPIES[digest] > 1 else "")
+    uid = anchor(explorer.number) if explorer.number else uid
     first = 0
     for control in controls.values():
         first = first * len(control.shown) + control.start
-    pictures = "".join(
-        f'<img alt="{html.escape(alt)}" src="data:image/webp;base64,{frame}"'
-        f"{'' if i == first else ' hidden'}>"
-        for i, (frame, alt) in enumerate(frames)
-    )
     rows = "".join(
         f'<label for="{uid}-{name}">{html.escape(control.label)}</label>'
         f'<input type="range" id="{uid}-{name}" min="0" max="{len(control.shown) - 1}" step="1" '
@@ -285,21 +273,27 @@ def _block(explorer: Explorer, frames: list[tuple[str, str]]) -> str:
         f'<output for="{uid}-{name}">{html.escape(control.shown[control.start])}</output>'
         for name, control in controls.items()
     )
-    shown = json.dumps([control.shown for control in controls.values()]).replace("<", "\\u003c")
-    script = _SCRIPT.replace("UID", uid).replace("SHOWN", shown)
+    shown = [control.shown for control in controls.values()]
+    others = [None if i == first else frame for i, frame in enumerate(frames)]
+    # Inert until the script reads it: the first frame alone is in the page.
+    data = json.dumps([first, shown, others], ensure_ascii=False, separators=(",", ":"))
+    data = data.replace("</", "<\\/").replace("<!", "\\u003c!").replace("<script", "\\u003cscript")
     return (
-        f'<figure class="explorer" id="{uid}"><div class="explorer-frames">{pictures}</div>'
-        f'<div class="explorer-controls">{rows}</div></figure><script>{script}</script>'
+        f'<figure class="explorer" id="{uid}"><div class="explorer-frame">{frames[first]}</div>'
+        f'<div class="explorer-controls">{rows}</div>'
+        f"{captioned(explorer.number, explorer.caption)}"
+        f'<script type="application/json">{data}</script></figure>'
+        f"<script>{_SCRIPT.replace('UID', uid)}</script>"
     )
 
 
 # The sliders' positions are the digits of the frame's number, as itertools.product counts.
 _SCRIPT: Final = """
 (() => {
-  const root = document.getElementById("UID"), shown = SHOWN;
-  const frames = root.querySelectorAll("img"), inputs = root.querySelectorAll("input");
-  const outputs = root.querySelectorAll("output");
-  let current = [...frames].findIndex(frame => !frame.hidden);
+  const root = document.getElementById("UID"), frame = root.querySelector(".explorer-frame");
+  const inputs = root.querySelectorAll("input"), outputs = root.querySelectorAll("output");
+  let [current, shown, frames] = JSON.parse(root.querySelector("script").textContent);
+  frames[current] = frame.innerHTML;
   const update = () => {
     let next = 0;
     inputs.forEach((input, i) => {
@@ -308,11 +302,7 @@ _SCRIPT: Final = """
       outputs[i].value = text;
       input.setAttribute("aria-valuetext", text);
     });
-    if (next !== current) {
-      frames[current].hidden = true;
-      frames[next].hidden = false;
-      current = next;
-    }
+    if (next !== current) frame.innerHTML = frames[current = next];
   };
   root.addEventListener("input", update);
 })();

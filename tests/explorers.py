@@ -1,5 +1,7 @@
 """What the tests of explorers share: a drawing, a reader of the page's HTML, one of the widgets."""
 
+import json
+import re
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -42,8 +44,25 @@ class Page(HTMLParser):
         return [attrs for name, attrs in self.elements if name == tag]
 
 
+class Block(Page):
+    """An explorer in a page: its frames in order, and which of them is there without script."""
+
+    def __init__(self, block):
+        super().__init__(block)
+        self.first, self.shown, self.frames = json.loads(
+            re.search('<script type="application/json">(.*?)</script>', block)[1]
+        )
+        assert self.frames[self.first] is None
+        there = '<div class="explorer-frame">(.*)</div><div class="explorer-controls">'
+        self.frames[self.first] = re.search(there, block)[1]
+
+    @property
+    def alts(self):
+        return [Page(frame).of("div")[0]["aria-label"] for frame in self.frames]
+
+
 def page(**kwargs):
-    return Page(explore(draw, **kwargs).page())
+    return Block(explore(draw, **kwargs).page())
 
 
 class Live:

@@ -106,7 +106,7 @@ LOOK = """control => {
     position: control.valueAsNumber,
     value: explorer.querySelector(`output[for="${control.id}"]`).innerText,
     spoken: control.getAttribute("aria-valuetext"),
-    frames: [...explorer.querySelectorAll("img")].filter(shows).map(e => e.src),
+    frames: [...explorer.querySelectorAll(".fig")].filter(shows).map(e => e.outerHTML),
   };
 }"""
 MOVED = f"""([control, before, position]) => {{
@@ -305,7 +305,7 @@ def test_sliders_move_the_figure_without_a_network(readers: dict[str, Reader]) -
 def test_first_frame_shows_without_script(readers: dict[str, Reader]) -> None:
     with readers["no script"] as tab:
         for explorer in tab.locator("figure.explorer:not(details figure)").all():
-            frame = explorer.locator("img:visible")
+            frame = explorer.locator(".fig:visible")
             assert frame.count() == 1
             box = frame.bounding_box()
             assert box is not None
