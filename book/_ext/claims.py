@@ -291,26 +291,34 @@ def link(address: str, content: str | nodes.Node) -> nodes.reference:
     return nodes.reference("", "", inside, refuri=address, internal="://" not in address)
 
 
-class ClaimAnchors(SphinxTransform):
-    """Give the first cell that shows a claim an anchor for the page of claims to link to."""
+class ClaimLinks(SphinxTransform):
+    """Link cells to the claims that they show, and give the first of each an anchor to link to."""
 
     default_priority = 400
 
     def apply(self, **kwargs: Any) -> None:
         """Change the document in place."""
-        seen = set()
+        seen: set[str] = set()
         for cell in self.document.findall(nodes.container):
             if cell.get("nb_element") != "cell_code":
                 continue
-            for tag in cell["cell_metadata"].get("tags", []):
-                if tag.startswith("claim:") and tag not in seen:
-                    seen.add(tag)
-                    claim = Claim(tag.removeprefix("claim:"), "E", "", "")
-                    cell["ids"].append(claim.cell_anchor)
+            tags = cell["cell_metadata"].get("tags", [])
+            named = [tag.removeprefix("claim:") for tag in tags if tag.startswith("claim:")]
+            claims = [Claim(name, "E", "", "") for name in named]
+            cell["ids"] += [c.cell_anchor for c in claims if c.cell_anchor not in seen]
+            seen |= {claim.cell_anchor for claim in claims}
+            if claims:
+                links = [
+                    link(f"claims.html#{claim.row_anchor}", nodes.literal("", claim.id))
+                    for claim in claims
+                ]
+                what = "This checks the claim " if len(links) == 1 else "This checks the claims "
+                line_ = nodes.paragraph("", what, *dotted(links), classes=["check-claim"])
+                cell.append(line_)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive and the transform."""
     app.add_directive("claims", ClaimsDirective)
-    app.add_transform(ClaimAnchors)
+    app.add_transform(ClaimLinks)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
