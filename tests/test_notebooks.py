@@ -159,10 +159,10 @@ def imported(notebook: NotebookNode) -> dict[str, set[str]]:
 
 
 def import_problems(notebook: NotebookNode) -> Iterator[str]:
-    """At most five modules; what `companion` itself offers is taken from there."""
+    """At most six modules; what `companion` itself offers is taken from there."""
     found = imported(notebook)
-    if len(found) > 5:
-        yield f"imports from more than 5 modules: {sorted(found)}"
+    if len(found) > 6:
+        yield f"imports from more than 6 modules: {sorted(found)}"
     for module, names in found.items():
         if module.count(".") > 1:
             yield f"{module} is an inner module: its package offers the same names"
@@ -277,29 +277,69 @@ def parsed(source: str) -> ast.Module:
     return ast.parse(re.sub(r"^(\s*)[%!].*$", r"\1pass", source, flags=re.M))
 
 
-def shows_figure(source: str) -> bool:
-    """Whether the cell itself, and not a function in it, makes or shows a figure."""
-    tree = parsed(source)
+def calls(source: str, name: str) -> list[ast.Call]:
+    """The calls of a function in a cell, in order."""
+    found = [n for n in ast.walk(parsed(source)) if isinstance(n, ast.Call)]
+    found.sort(key=lambda call: (call.lineno, call.col_offset))
+    return [call for call in found if ast.unparse(call.func) == name]
+
+
+def figures(notebook: NotebookNode) -> Iterator[tuple[NotebookNode, str, str, ast.AST | None]]:
+    """Each figure and explorer of a chapter: its cell, number, caption and alternative text."""
+    for cell in code(notebook):
+        for call in [*calls(cell.source, "show"), *calls(cell.source, "explore")]:
+            given = {keyword.arg: keyword.value for keyword in call.keywords}
+            given |= dict(zip(("figure", "number", "caption"), call.args, strict=False))
+            if ast.unparse(call.func) == "explore":
+                given |= {k.arg: k.value for k in call.keywords if k.arg in ("number", "caption")}
+            number, caption = (ast.literal_eval(given.get(k, ast.Constant(""))) for k in FIGURE)
+            yield cell, number, caption, given.get("alt")
+
+
+FIGURE = ("number", "caption")
+
+
+@each_chapter
+def test_figures_are_numbered_and_say_what_to_see(path: Path) -> None:
+    found = list(figures(read(path)))
+    numbers = [number for _, number, _, _ in found]
+    assert numbers == [f"{int(path.stem[:2])}.{i}" for i in range(1, len(found) + 1)]
+    for cell, number, caption, alt in found:
+        assert 30 < len(caption) < 250, f"figure {number}: {caption}"
+        assert caption.endswith((".", "?")), f"figure {number}: {caption}"
+        assert not re.search(r"[$\\*`]", caption), f"Unicode in figure {number}: {caption}"
+        assert alt is not None, f"figure {number} has no alternative text"
+        assert len(ast.unparse(alt)) > 30, f"figure {number} has no alternative text"
+        assert {"hide-input", "hide-cell"} & set(tags(cell)), f"the code of figure {number} is open"
+
+
+@each_chapter
+def test_no_figure_goes_around_show(path: Path) -> None:
+    for cell in code(read(path)):
+        assert not calls(cell.source, "plt.show"), cell.source[:80]
+        assert "mystnb" not in cell.metadata, cell.source[:80]
+        if makes_figure(cell.source):
+            assert calls(cell.source, "show"), cell.source[:80]
+
+
+def makes_figure(source: str) -> bool:
+    """Whether the cell itself, and not a function in it, makes a figure."""
     functions = (ast.FunctionDef, ast.Lambda)
-    stack: list[ast.AST] = [node for node in tree.body if not isinstance(node, functions)]
+    stack: list[ast.AST] = [n for n in parsed(source).body if not isinstance(n, functions)]
     while stack:
         node = stack.pop()
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-            "plt.subplots",
-            "plt.figure",
-            "plt.show",
-        ):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("plt.subplots", "plt.figure"):
             return True
         stack += [n for n in ast.iter_child_nodes(node) if not isinstance(n, functions)]
     return False
 
 
 @each_chapter
-def test_figures_have_alternative_text(path: Path) -> None:
+def test_code_in_the_open_fits_the_page(path: Path) -> None:
     for cell in code(read(path)):
-        if shows_figure(cell.source):
-            alt = cell.metadata.get("mystnb", {}).get("image", {}).get("alt", "")
-            assert len(alt) > 30, f'metadata mystnb: {{image: {{alt: "…"}}}}: {cell.source[:80]}'
+        if not {"hide-input", "hide-cell"} & set(tags(cell)):
+            assert max(map(len, cell.source.split("\n"))) <= 76, cell.source
+            assert cell.source.count("\nfrom ") + cell.source.count("\nimport ") < 3, "fold imports"
 
 
 @each_chapter
@@ -420,13 +460,13 @@ def code_of(*cells: str) -> NotebookNode:
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
 
 
-MODULES = ["", ".data", ".diagnostics", ".diffusion", ".exact", ".explore"]
+MODULES = ["", ".comparison", ".data", ".diagnostics", ".diffusion", ".exact", ".explore"]
 LINES = [f"from companion{module} import x" for module in MODULES]
 
 
 def test_imports_are_found() -> None:
     notebook = code_of("%pip list\nimport torch\n" + LINES[0], "def f():\n    " + LINES[1])
-    assert imported(notebook) == {"companion": {"x"}, "companion.data": {"x"}}
+    assert imported(notebook) == {"companion": {"x"}, "companion.comparison": {"x"}}
 
 
 @pytest.mark.parametrize(
@@ -439,7 +479,7 @@ def test_imports_are_found() -> None:
     ],
 )
 def test_rule_on_imports(cells: list[str]) -> None:
-    assert not list(import_problems(code_of(*LINES[:5])))
+    assert not list(import_problems(code_of(*LINES[:6])))
     assert list(import_problems(code_of(*cells)))
 
 
@@ -450,9 +490,9 @@ def test_rule_on_source() -> None:
 
 
 def test_rule_on_figures() -> None:
-    assert shows_figure("figure, ax = plt.subplots()\nax.plot([1])")
-    assert shows_figure("for i in range(2):\n    plt.show()")
-    assert not shows_figure("def draw():\n    return plt.subplots()[0]\n%pip list")
+    assert makes_figure("figure, ax = plt.subplots()\nax.plot([1])")
+    assert makes_figure("for i in range(2):\n    plt.figure()")
+    assert not makes_figure("def draw():\n    return plt.subplots()[0]\n%pip list")
 
 
 # --- the address of the repository ----------------------------------------------------------------

@@ -1,5 +1,6 @@
 """The built site as files: nothing missing, nothing from elsewhere, and failures that last."""
 
+import gzip
 import inspect
 import re
 import shutil
@@ -101,14 +102,32 @@ def test_links_and_anchors_resolve(site: Path) -> None:
 @each_page
 def test_pictures_have_alternative_text(site: Path, page: str) -> None:
     for picture in elements(site / f"{page}.html", "img"):
-        alt = str(picture.get("alt", ""))
-        assert len(alt) > 10, str(picture)[:300]
-        assert "_images/" not in alt, (
-            f'metadata mystnb: {{image: {{alt: "…"}}}}: {str(picture)[:300]}'
-        )
+        assert len(str(picture.get("alt", ""))) > 10, str(picture)[:300]
+    for picture in parsed(site / f"{page}.html").select("[role=img]"):
+        assert len(str(picture.get("aria-label", ""))) > 30, str(picture)[:300]
+    names = [str(e["id"]) for e in elements(site / f"{page}.html") if e.get("id")]
+    assert len(set(names)) == len(names), {n for n in names if names.count(n) > 1}
     for explorer in elements(site / f"{page}.html", "figure"):
         for control in explorer.find_all("input"):
             assert parsed(site / f"{page}.html").find("label", {"for": control["id"]})
+
+
+def gzipped(text: str) -> int:
+    return len(gzip.compress(text.encode()))
+
+
+@each_page
+def test_figures_have_numbers_and_captions_and_are_light(site: Path, page: str) -> None:
+    """A figure travels in a few kilobytes, an explorer in less than its pictures once took."""
+    figures = parsed(site / f"{page}.html").select("figure.figure, figure.explorer")
+    for figure in figures:
+        if re.search(r"/\d", page):  # a chapter
+            number = figure.select_one("figcaption .figure-number")
+            assert number is not None, str(figure)[:200]
+            assert figure["id"] == f"fig-{number.get_text().split()[1].replace('.', '-')}"
+        limit = 60_000 if "explorer" in figure.get_attribute_list("class") else 30_000
+        assert gzipped(str(figure)) < limit, f"{figure.get('id')}: {gzipped(str(figure)):,} bytes"
+    assert sum(gzipped(str(figure)) for figure in figures) < 250_000
 
 
 @each_page
@@ -133,6 +152,8 @@ def test_claims_link_to_the_cells_that_show_them(site: Path) -> None:
             holder = cell.parent if cell.name == "span" else cell
             assert isinstance(holder, Tag)
             assert "cell" in holder.get_attribute_list("class")
+            back = holder.select(f'p.check-claim a[href$="#{claim.row_anchor}"]')
+            assert back, f"the cell that shows {claim.id} has no link to it"
         else:
             assert "planned" in row.get_text()
 

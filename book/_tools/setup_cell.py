@@ -29,7 +29,10 @@ def book_is_installed():
     invalidate_caches()
     found = find_spec("companion")
     source = Path((found and found.origin) or "")
-    return source.is_file() and b'BOOK = "The Lower Bound"' in source.read_bytes()
+    return (
+        source.is_file()
+        and b'BOOK = "The Lower Bound"' in source.read_bytes()
+    )
 
 
 if not book_is_installed():  # on Colab, say
@@ -41,7 +44,9 @@ if not book_is_installed():  # on Colab, say
         )
     %pip uninstall -q -y companion the-lower-bound
     %pip install -q "git+{REPOSITORY}@{RELEASE}"
-    for module in [name for name in sys.modules if name.split(".")[0] == "companion"]:
+    for module in [
+        name for name in sys.modules if name.split(".")[0] == "companion"
+    ]:
         del sys.modules[module]  # the stranger's
     if not book_is_installed():
         raise ModuleNotFoundError(
