@@ -4,7 +4,6 @@ const js = require("@eslint/js");
 const globals = require("globals");
 
 module.exports = [
-  { ignores: ["**/mathjax/**"] },
   js.configs.recommended,
   {
     rules: { eqeqeq: "error", "no-eval": "error", "no-implied-eval": "error", "no-var": "error" },
