@@ -255,6 +255,8 @@ class _Ink(RendererBase):
         box = self._clip(gc)
         inside = np.isfinite(places).all(1)
         extent = shape.get_extents()
+        if not np.isfinite(extent.get_points()).all():
+            return  # an empty shape
         if max(extent.width, extent.height) < 20:  # a point; what is larger is cut, not left out
             middle = places + (extent.min + extent.max) / 2
             inside &= (middle > box[0] - 1).all(1) & (middle < box[1] + 1).all(1)

@@ -231,7 +231,7 @@ def preload_fonts(
         for font in app.config.preload_fonts
     )
     if links:
-        context["metatags"] += (
+        context["metatags"] = context.get("metatags", "") + (
             '<script>if (location.protocol != "file:")'
             f" document.head.insertAdjacentHTML('beforeend', '{links}')</script>"
         )
