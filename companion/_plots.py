@@ -23,6 +23,18 @@ from matplotlib.figure import Figure
 from matplotlib.path import Path
 from matplotlib.transforms import Affine2D, Bbox, Transform
 
+COLORS: Final = {
+    "prior": "#999999",
+    "posterior": "#0072B2",
+    "q": "#E69F00",
+    "elbo": "#009E73",
+    "gap": "#D55E00",
+    "data": "#000000",
+    "model": "#CC79A7",
+    "other": "#56B4E9",
+}
+"""One colour for each role, the same in all figures of the book."""
+
 TOLERANCE: Final = 0.12  # points that a drawn line may be off
 TEXT: Final = 1.12  # the page's font looks this much smaller than matplotlib's
 NARROW: Final = 5.4  # inches of a figure that has one panel: its text is legible on a phone
@@ -157,8 +169,6 @@ def _numbers(values: Any) -> str:
 
 def _paint(name: str, color: Sequence[float], alpha: float) -> str:
     """Return the attributes that fill or stroke in a colour, in the page's own ink or hues."""
-    from companion.plots import COLORS
-
     red, green, blue = (round(255 * channel) for channel in color[:3])
     code = f"#{red:02x}{green:02x}{blue:02x}"
     roles = {value.lower(): role for role, value in COLORS.items() if role != "data"}

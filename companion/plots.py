@@ -19,7 +19,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from companion._plots import anchor, captioned, in_page, inline_svg, narrowed
+from companion._plots import COLORS, anchor, captioned, in_page, inline_svg, narrowed
 from companion.exact import LinearGaussian
 
 __all__ = [
@@ -32,18 +32,6 @@ __all__ = [
     "setup",
     "show",
 ]
-
-COLORS: Final = {
-    "prior": "#999999",
-    "posterior": "#0072B2",
-    "q": "#E69F00",
-    "elbo": "#009E73",
-    "gap": "#D55E00",
-    "data": "#000000",
-    "model": "#CC79A7",
-    "other": "#56B4E9",
-}
-"""One colour for each role, the same in all figures of the book."""
 
 STYLE: Final[dict[Any, Any]] = {
     "figure.figsize": (7.5, 3.2),

@@ -16,14 +16,14 @@ PACKAGE = Path(__file__).parents[1] / "companion"
 # package itself, `companion`, gathers the rows before it, and only those after it may ask it.
 RANKS = [
     {"_checks"},
-    {"_context", "_explore"},
+    {"_context", "_explore", "_plots"},
     {"distributions"},
     {"conditionals", "data"},
     {"autoregressive", "models"},
     {"objectives"},
     {"exact", "diffusion", "diagnostics", "ensemble", "train", "weights"},
     {""},
-    {"plots"},
+    {"comparison", "plots"},
     {"explore"},
     {"exercises"},
 ]
@@ -159,11 +159,11 @@ def modules_of(*packages):
     ]
 
 
-NUMBERS = sorted(set().union(*RANKS) - {"", "plots", "exercises"})
+NUMBERS = sorted(set().union(*RANKS) - {"", "_plots", "comparison", "plots", "exercises"})
 STAGES = {
     "core": ["companion"],
     "numbers": modules_of(*NUMBERS),
-    "figures": ["companion.plots"],
+    "figures": ["companion._plots", "companion.plots", "companion.comparison"],
     "exercises": modules_of("exercises"),
     "guard": ["pyro"],
 }
