@@ -132,7 +132,7 @@ lock:  ## make requirements.lock from pyproject.toml
 	@echo "requirements.lock: $$(grep -c == requirements.lock) packages"
 
 clean:  ## remove what the others made
-	@rm -rf .venv _build book/_tools/node_modules *.egg-info \
+	@rm -rf .venv _build book/_tools/node_modules book/_static/fonts *.egg-info \
 		.pytest_cache .mypy_cache .ruff_cache
 	@find companion tests book benchmarks -name __pycache__ -o -name .ipynb_checkpoints \
 		| xargs -r rm -rf
