@@ -208,7 +208,9 @@ def test_wide_formulas_are_within_reach(address: str, browser: "Browser", page: 
         tab.wait_for_function("e => e.scrollLeft > 0", arg=box.element_handle())
     # What fits is no stop on the way.
     tab.set_viewport_size({"width": 2200, "height": 844})
-    tab.wait_for_function(f"() => ({SCROLLING})().every(([wide, named, any]) => !wide && !any)")
+    tab.wait_for_function(
+        f"() => ({SCROLLING})().every(([wide, named, any]) => wide == named && wide == any)"
+    )
     context.close()
 
 
