@@ -23,7 +23,7 @@ PAGES = [*toc_pages(ROOT), "search", "genindex", "py-modindex", "404"]
 # All rules by day; what night changes is colours.
 RULES: "dict[Literal['light', 'dark'], dict[str, list[str]]]" = {
     "light": {},
-    "dark": {"runOnly": ["cat.color"]},
+    "dark": {"runOnly": ["color-contrast", "link-in-text-block"]},
 }
 WIDTHS = (1280, 390)
 # Of each element that breaks one, where it is and what is wrong with it.
