@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -46,16 +47,12 @@ def tab(browser: "Browser") -> "Iterator[Page]":
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_accessible(tab: "Page", address: str, page: str) -> None:
     found = []
-    for width in WIDTHS:
+    for (theme, rules), width in product(RULES.items(), WIDTHS):
         tab.set_viewport_size({"width": width, "height": 844})
-        tab.emulate_media(color_scheme="light")
+        tab.emulate_media(color_scheme=theme)
         tab.goto(f"{address}/{page}.html")
         tab.evaluate("() => document.fonts.ready")
+        assert tab.evaluate("() => document.documentElement.dataset.theme") == theme
         tab.add_script_tag(path=AXE)
-        for theme, rules in RULES.items():
-            tab.emulate_media(color_scheme=theme)
-            tab.wait_for_function(
-                "theme => document.documentElement.dataset.theme == theme", arg=theme
-            )
-            found += [f"{theme}, {width} px: {one}" for one in tab.evaluate(VIOLATIONS, rules)]
+        found += [f"{theme}, {width} px: {one}" for one in tab.evaluate(VIOLATIONS, rules)]
     assert not found, "\n".join(found)
