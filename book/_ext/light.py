@@ -64,6 +64,10 @@ OUTLINES = re.compile(
 # In the theme's style sheet, the rules of these icons, and the characters it shows as icons.
 ICON_RULES = re.compile(r"/\*!\s*\* Font Awesome.*(?=html\{--pst-header-height)", re.S)
 ICON_CHARACTERS = re.compile(r"[\ue000-\uf8ff]|(?<=\\)[ef][0-9a-f]{3}")
+# In its script, the call of the function that makes scrolling boxes tab stops.
+TAB_STOPS = re.compile(
+    r',"complete"===document\.readyState\?(\w)\(\):window\.addEventListener\("load",\1\)(?=\}\)\(\))'
+)
 STYLE = """
 :root {{ --fa-font-solid: normal 900 1em/1 "Font Awesome 6 Free"; }}
 @font-face {{
@@ -191,17 +195,23 @@ def webp(picture: Path, folder: Path) -> Path:
 def shrink_theme(app: Sphinx, failure: Exception | None) -> None:
     """Take the icons out of the theme's style, but for those that it shows as characters.
 
-    And let its scripts do their work without a word in the console.
+    And let its scripts do their work without a word in the console, and leave to ``scrolling.js``
+    which boxes are tab stops: they measure all folded code, for a tenth of a second.
     """
     if failure or app.builder.format != "html":
         return
     static = Path(app.outdir, "_static")
+    stops = 0
     for script in (
         THEME / "scripts/pydata-sphinx-theme.js",
         BOOK_THEME / "scripts/sphinx-book-theme.js",
     ):
-        quiet = script.read_text("utf-8").replace("console.log(", "void(")
+        code, found = TAB_STOPS.subn("", script.read_text("utf-8"))
+        stops += found
+        quiet = code.replace("console.log(", "void(")
         (static / "scripts" / script.name).write_text(quiet, "utf-8")
+    if stops != 1:
+        raise ExtensionError("The theme's script has changed: look for its tab stops.")
     style = "styles/pydata-sphinx-theme.css"
     css, cut = ICON_RULES.subn("", (THEME / style).read_text("utf-8"))
     book = (BOOK_THEME / "styles/sphinx-book-theme.css").read_text("utf-8")
@@ -242,5 +252,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("preload_fonts", [], "html", list)
     app.connect("config-inited", use_templates)
     app.connect("html-page-context", preload_fonts)
+    app.add_js_file("scrolling.js", loading_method="defer")
     app.connect("build-finished", shrink_theme)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

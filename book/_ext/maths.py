@@ -154,7 +154,6 @@ def add_style(app: Sphinx, page: str, template: str, context: dict[str, Any], tr
     """Let a page with formulas load what shows them."""
     if "<mjx-container" in context.get("body", ""):
         app.add_css_file("maths.css")
-        app.add_js_file("maths.js", loading_method="defer")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -1,0 +1,31 @@
+// @ts-check
+// What is larger than its box scrolls there: while it does, the keyboard reaches the box.
+"use strict";
+
+{
+  const kinds = {
+    "div.math": "Formula",
+    pre: "Code",
+    ".cell_output > .output": "Output",
+    ".pst-scrollable-table-container": "Table",
+  };
+  /** @param {Element} box */
+  const overflows = (box) =>
+    box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+
+  // A box in a closed fold has no size: its turn comes when the fold is opened.
+  const observer = new ResizeObserver((changes) => {
+    const boxes = changes.map(({ target }) => target);
+    const scrolls = boxes.map(overflows); // all are asked before one is changed: one layout
+    boxes.forEach((box, i) => {
+      if (scrolls[i] == box.hasAttribute("tabindex")) return;
+      const kind = Object.entries(kinds).find(([selector]) => box.matches(selector))?.[1];
+      const reachable = { tabindex: "0", role: "group", "aria-label": `${kind}, larger than its box` };
+      for (const [name, value] of Object.entries(reachable)) {
+        if (scrolls[i]) box.setAttribute(name, value);
+        else box.removeAttribute(name);
+      }
+    });
+  });
+  document.querySelectorAll(Object.keys(kinds).join()).forEach((box) => observer.observe(box));
+}
