@@ -18,7 +18,7 @@
     const boxes = changes.map(({ target }) => target);
     const scrolls = boxes.map(overflows); // all are asked before one is changed: one layout
     boxes.forEach((box, i) => {
-      if (scrolls[i] == box.hasAttribute("tabindex")) return;
+      if (scrolls[i] === box.hasAttribute("tabindex")) return;
       const kind = Object.entries(kinds).find(([selector]) => box.matches(selector))?.[1];
       const reachable = { tabindex: "0", role: "group", "aria-label": `${kind}, larger than its box` };
       for (const [name, value] of Object.entries(reachable)) {
