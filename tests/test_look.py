@@ -14,7 +14,7 @@ from docutils import nodes
 from docutils.frontend import get_default_settings
 from docutils.parsers.rst import Parser
 from docutils.utils import new_document
-from myst_nb.sphinx_ import HideCodeCellNode
+from myst_nb.sphinx_ import HideCodeCellNode, HideInputCells
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from boxes import Boxes, fewer_stops  # noqa: E402
 from claims import toc_pages  # noqa: E402
 from code_blocks import fit  # noqa: E402
-from folded_cells import CodeBelow, name_of  # noqa: E402
+from folded_cells import CodeBelow, FoldedCells, FoldedChecks, name_of  # noqa: E402
 from meta import describe, description_of, plain  # noqa: E402
 
 app: Any = None
@@ -107,7 +107,6 @@ def cell(
         (cell("show(f)", "claim:a.b", "hide-input", html="<svg>"), "Code of this figure"),
         (cell("t", "claim:a.b", "hide-input", html="<div><table>"), "Code of this check"),
         (cell("t", "nbval-check-output", "hide-input", says="1 1"), "Code of this check"),
-        (cell("t", "nbval-check-output", "hide-cell", says="1 1"), "A further check"),
         (cell("t", "hide-input", html="<div><table>"), "Code of this table"),
         (cell("print(1)", "hide-input", says="1"), "Code of this output"),
     ],
@@ -127,6 +126,23 @@ def test_a_figure_comes_before_its_code() -> None:
     CodeBelow(page).run()
     assert [part.get("nb_element") for part in shown.children] == ["cell_code_output", None]
     assert len(alone.children) == 1
+
+
+def test_folded_checks_share_a_fold_with_those_beside_them() -> None:
+    card = "<div><table><caption>{}</caption></table></div>"
+    page = document()
+    for k, tag in enumerate(["hide-cell", "hide-input", "hide-cell", "hide-cell"]):
+        page += cell("compare()", "claim:a.b", tag, html=card.format(f"{k} &lt; 9"))
+        page[-1]["hide_mode"] = {"hide-cell": "all", "hide-input": "input"}[tag]
+    for transform in (FoldedCells, HideInputCells, CodeBelow, FoldedChecks):
+        transform(page).run()
+    outer = [HideCodeCellNode, nodes.container, HideCodeCellNode]
+    assert [type(part) for part in page.children] == outer
+    assert [page[0]["prompt_show"], page[2]["prompt_show"]] == ["Check: 0 < 9", "2 checks"]
+    # In the fold each check is as in the open: the card, and the code in a fold of its own.
+    for check in [page[0][0], page[1], *page[2].children]:
+        assert "<caption>" in check[0].astext()
+        assert check[1]["prompt_show"] == "Code of this check"
 
 
 def test_the_keyboard_passes_over_the_links_beside_headings() -> None:
