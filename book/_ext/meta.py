@@ -90,9 +90,10 @@ def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], tre
 
 
 def configure(app: Sphinx, config: Config) -> None:
-    """Make known the templates, and the page for what is not found."""
+    """Make known the templates, the page for what is not found, and what the search counts."""
     config.templates_path = [str(TEMPLATES), *config.templates_path]  # before the theme's
     config.html_additional_pages = {**config.html_additional_pages, "404": "404.html"}
+    config.html_search_scorer = str(TEMPLATES.parents[1] / "_static" / "scorer.js")
     if config.html_baseurl and not config.html_baseurl.endswith("/"):
         config.html_baseurl += "/"  # else the last part would be cut off
 
