@@ -413,8 +413,10 @@ class SelfTestDirective(SphinxDirective):
             right = "right" in option
             label = self.parsed(f"**{letter}** {option['right' if right else 'wrong']}")
             choices.append(choice(letter, *label[0].children))
-            verdict = f"**{letter} is {'right' if right else 'wrong'}.** {option['because']}"
             classes = "right" if right else "wrong"
+            verdict = f"**{letter} is {classes}.** {option['because']}"
+            if not right:
+                verdict += f" See {question['see']}."
             reason = tag("div", *self.parsed(verdict), data_choice=letter, classes=classes)
             reasons.insert(0 if right else len(reasons), reason)
         fieldset = tag("fieldset", *choices, aria_labelledby=f"{name}-text")
