@@ -225,7 +225,24 @@ def test_every_chapter_has_questions_in_order() -> None:
 
 def test_the_right_choice_is_not_known_by_its_letter() -> None:
     right = [["right" in c for c in q["choices"]].index(True) for q in QUESTIONS.values()]
-    assert max(map(right.count, range(3))) <= len(right) / 2
+    assert max(map(right.count, range(3))) <= 0.4 * len(right)
+
+
+def test_the_right_choice_is_not_known_by_its_length() -> None:
+    longest = shortest = 0
+    for question in QUESTIONS.values():
+        lengths = {"right" in c: [] for c in question["choices"]}
+        for choice in question["choices"]:
+            lengths["right" in choice].append(len(choice.get("right") or choice["wrong"]))
+        (right,) = lengths[True]
+        longest += right > max(lengths[False])
+        shortest += right < min(lengths[False])
+    assert max(longest, shortest) <= 0.4 * len(QUESTIONS)
+
+
+def test_every_question_says_where_to_read_again() -> None:
+    for number, question in QUESTIONS.items():
+        assert re.fullmatch(r"(the )?\[.+\]\(\d\d_\w+\.ipynb#[\w-]+\).*", question["see"]), number
 
 
 def table(rows: object) -> Tensor:
