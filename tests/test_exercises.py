@@ -1084,7 +1084,8 @@ def test_unknown_names(name):
 
 WORD = Prediction("Rises", "It does.", {"falls": "look again.", "stays": "not quite."})
 NUMBER = Prediction(2.5, "So it is.", {1: "half of it.", 5.0: "twice."}, tolerance=0.1)
-SMALL = Prediction(0.3, "So it is.", {1: "no."}, tolerance=0.004)
+SMALL = Prediction(0.3, "So it is.", {1: "no."}, tolerance=0.004, unit="nats")
+PART = Prediction(0.3, "So it is.", {1: "no."}, tolerance=0.004, unit="share")
 
 
 @pytest.mark.parametrize(
@@ -1102,14 +1103,16 @@ SMALL = Prediction(0.3, "So it is.", {1: "no."}, tolerance=0.004)
         (NUMBER, torch.tensor(2.5), "✓ Correct. So it is."),
         (NUMBER, torch.tensor([2.5]), "✓ Correct. So it is."),
         (NUMBER, np.float32(2.5), "✓ Correct. So it is."),
-        (NUMBER, 2.61, "✗ 2.61 is close. Give one more digit."),
+        (NUMBER, 2.61, "✗ 2.61 is close, but not there"),
         (NUMBER, 17, "✗ Not 17. Run the code"),
         (NUMBER, 1.05, "✗ Not quite: half of it."),
         (NUMBER, 5, "✗ Not quite: twice."),
         (NUMBER, "many", "✗ A number is asked for; this is 'many'."),
         (SMALL, -0.3, "✗ Not quite: the sign is turned."),
-        (SMALL, 0.6, "✗ Not quite: a factor of 2 is missing or too many."),
-        (SMALL, 30, "✗ Not quite: that is in per cent."),
+        (SMALL, 0.6, "✗ Not quite: a factor of 2 too many, or is a ½ missing?"),
+        (SMALL, 30, "✗ Not 30. Run the code"),
+        (PART, 30, "✗ Not quite: that is in per cent."),
+        (PART, 0.433, "✗ Not 0.433. Run the code"),
         (SMALL, "30 %", "✓ Correct."),
         (SMALL, 0.433, "✗ Not quite: that is in bits; the book counts in nats."),
         (SMALL, 0.09, "✗ Not quite: that is the square: is a root missing?"),

@@ -18,6 +18,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.writers.html5 import HTML5Translator
 
 from companion import exercises
-from companion.exercises.predicting import NEAR, SLIPS, Prediction
+from companion.exercises.predicting import NEAR, Prediction
 from companion.exercises.verdicts import NOT_ATTEMPTED
 
 QUESTIONS = "book/self_test.yml"
@@ -54,12 +55,16 @@ def rows(task: Prediction) -> list[tuple[float | str, float, str]]:
         return [(word, 0.0, task.verdict(word)) for word in words(task)]
     right, reach = task.answer, max(task.tolerance, 1e-9)
     known = [right, *map(float, task.mistakes)]
-    slips = [slip(right) for slip in SLIPS.values() if task.tolerance]
-    plain = Prediction(right, task.because, {}, task.tolerance)  # says the slips alone
+    slips = [slip(right) for slip in task.slips.values()]
+    plain = replace(task, mistakes={})  # says the slips alone
     return [
         *((value, reach, task.verdict(value)) for value in known),
         *((value, NEAR * abs(value), plain.verdict(value)) for value in slips if value == value),
-        (right, min(5 * reach, 0.1 * abs(right)), "✗ {} is close. Give one more digit."),
+        (
+            right,
+            min(5 * reach, 0.1 * abs(right)),
+            "✗ {} is close, but not there: rounded too early, or a small slip?",
+        ),
         (
             0.0,
             sys.float_info.max,
@@ -251,6 +256,8 @@ def prediction_form(question: str, task: Prediction) -> Tag:
             name="answer",
             required="required",
             maxlength="60",
+            pattern=r".*\S.*",  # spaces alone are nothing
+            title="a number, such as 0.5, 1/2 or log(2)/3",
             autocomplete="off",
             autocapitalize="off",
             spellcheck="false",

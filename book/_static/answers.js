@@ -15,16 +15,28 @@ const FUNCTIONS = /** @type {Record<string, (x: number) => number>} */ ({
   ln: Math.log,
   "log2(": Math.log2,
   "log10(": Math.log10,
+  "log₂": Math.log2,
   exp: Math.exp,
   sqrt: Math.sqrt,
   "√": Math.sqrt,
 });
 // "log2(8)" is a logarithm to base two, "log2" the logarithm of two.
 const TOKEN =
-  /\s*(?:((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)|(log2\(|log10\(|log|ln|exp|sqrt|√|pi|π|e)|([-+*/^()%]))/y;
+  /\s*(?:((?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)|(log2\(|log10\(|log₂|log|ln|exp|sqrt|√|pi|π|e)|([-+*/^()%]))/y;
+
+// Some mean the logarithm of a quarter by "log 1/4", some a quarter of a logarithm.
+const UNCLEAR = /(log|ln|exp)\s*([\d.]+)\s*\/\s*([\d.]+)/i;
+const FRACTIONS = /** @type {Record<string, string>} */ ({
+  "½": "1/2",
+  "⅓": "1/3",
+  "⅔": "2/3",
+  "¼": "1/4",
+  "¾": "3/4",
+});
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
 /**
- * Read a number as people write it: "0,5", "1/3", "-3 log 100", "50 %". NaN where it is none.
+ * Read a number as people write it: "0,5", "5½", "-3 log 100", "4.8²", "50 %". NaN where it is none.
  * @param {string} text
  * @returns {number}
  */
@@ -35,6 +47,9 @@ function read(text) {
     .replace(/^[=≈~]|\s*nats?$/g, "")
     .replace(/\b(math|np|torch)\./g, "")
     .replace(/[−–]/g, "-")
+    .replace(/(\d*)([½⅓⅔¼¾])/g, (_, whole, part) => `(${whole || 0}+${FRACTIONS[part]})`)
+    .replace(/[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/g, (raised) =>
+      `^(${Array.from(raised, (c) => (c === "⁻" ? "-" : RAISED.indexOf(c))).join("")})`)
     .replace(/\*\*/g, "^")
     .replace(/[×·]/g, "*")
     .replace(/÷/g, "/")
@@ -99,11 +114,19 @@ function read(text) {
  */
 function verdict(rows, text) {
   const number = read(text);
+  const unclear = UNCLEAR.exec(text);
+  if (unclear) {
+    const [, name, above, below] = unclear;
+    return `✗ Set brackets: is it ${name}(${above}/${below}) or ${name}(${above})/${below}?`;
+  }
   const fits = (/** @type {Row} */ [answer, reach]) =>
     typeof answer === "string" ? answer === text : Math.abs(number - answer) <= reach;
   const [, , says] = rows.find(fits) ?? /** @type {Row} */ (rows.at(-1));
-  const plain = Number.isNaN(number) || String(Number(text)) !== "NaN";
-  return says.replace("{}", () => (plain ? text : `${text} = ${Number(number.toPrecision(6))}`));
+  const minus = (/** @type {unknown} */ value) => String(value).replace("-", "−");
+  const plain = Number.isNaN(number) || !Number.isNaN(Number(text.replace("−", "-")));
+  const worth = plain ? text : `${text} = ${minus(Number(number.toPrecision(6)))}`;
+  if (says.includes("{}") || plain || says.startsWith("✓")) return says.replace("{}", () => worth);
+  return `${says} (${worth})`;
 }
 
 const KEY = "the-lower-bound";
@@ -151,7 +174,7 @@ function show() {
     const all = map.querySelectorAll("a[data-question]").length;
     const solved = map.querySelectorAll("a.solved").length;
     for (const count of map.querySelectorAll(".progress-count")) {
-      count.textContent = `${solved} of ${all} answered in the page`;
+      count.textContent = `${solved} of ${all} solved`;
     }
   }
 }
@@ -194,7 +217,12 @@ if (typeof document !== "undefined") {
   });
   document.addEventListener("click", (event) => {
     const target = event.target instanceof Element && event.target.closest(".progress-map button");
-    if (target && confirm("Forget all that you answered in these pages?")) remember({});
+    if (!target || !confirm("Forget all that you answered in these pages?")) return;
+    remember({});
+    document.querySelectorAll("form.prediction").forEach((form) => {
+      if (form instanceof HTMLFormElement) form.reset();
+      form.querySelector("output")?.replaceChildren();
+    });
   });
   show();
 }

@@ -754,6 +754,7 @@ halving = Prediction(
         0.7071: "that would be 1/√T, the pace of an average of random draws. Count the steps.",
     },
     tolerance=0.02,
+    unit="share",
 )
 
 # --- information ---------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ constant_weights = Prediction(
         -math.log(0.75): "weigh the ratio q / posterior where q is, not where it is not.",
     },
     tolerance=0.006,
+    unit="nats",
 )
 
 # --- Exercise 2: the ELBO from samples ------------------------------------------------------------

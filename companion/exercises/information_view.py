@@ -336,6 +336,7 @@ change_of_units = Prediction(
         -3 * math.log10(100): "that is the logarithm to base ten; the ELBO is in nats.",
     },
     tolerance=0.02,
+    unit="nats",
 )
 
 

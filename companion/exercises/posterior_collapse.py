@@ -686,6 +686,7 @@ minibatch_cap = Prediction(
         64.0: "this is the number of points. What is the entropy of a list of 64?",
     },
     tolerance=0.01,
+    unit="nats",
 )
 
 # --- rates of the optimal linear VAE -------------------------------------------------------------

@@ -13,15 +13,22 @@ NEAR: Final = 0.01
 
 SLIPS: Final[dict[str, Callable[[float], float]]] = {
     "the sign is turned": lambda a: -a,
-    "a factor of 2 is missing or too many": lambda a: 2 * a,
-    "a factor of ½ is missing or too many": lambda a: a / 2,
-    "that is in bits; the book counts in nats": lambda a: a / math.log(2),
-    "a factor of log 2 too many: the book counts in nats": lambda a: a * math.log(2),
+    "a factor of 2 too many, or is a ½ missing?": lambda a: 2 * a,
+    "a factor of ½ too many, or is a 2 missing?": lambda a: a / 2,
     "that is the square: is a root missing?": lambda a: a * a,
     "that is the square root: is a square missing?": lambda a: math.sqrt(abs(a)),
     "that is 1 divided by it": lambda a: 1 / a if a else math.nan,
-    "that is in per cent": lambda a: 100 * a,
 }
+"""What may happen to any number, and what it makes of the right one."""
+
+SLIPS_WITH: Final[dict[str, dict[str, Callable[[float], float]]]] = {
+    "nats": {
+        "that is in bits; the book counts in nats": lambda a: a / math.log(2),
+        "a factor of log 2 too many: the book counts in nats": lambda a: a * math.log(2),
+    },
+    "share": {"that is in per cent": lambda a: 100 * a},
+}
+"""What may happen to a number of a unit besides."""
 
 
 @dataclass(frozen=True)
@@ -33,16 +40,23 @@ class Prediction:
         because: Why it is right, one sentence.
         mistakes: Wrong answers and what each one overlooks.
         tolerance: How far a number may be from the answer, in its units.
+        unit: "nats" or "share", where its usual confusion is to be named.
     """
 
     answer: float | str
     because: str
     mistakes: Mapping[float | str, str]
     tolerance: float = 0.0
+    unit: str = ""
 
     def __call__(self, answer: object) -> None:
         """Print one line on the reader's answer; never raise."""
         say(self.verdict(answer))
+
+    @property
+    def slips(self) -> dict[str, Callable[[float], float]]:
+        """The slips that are named; none in a whole number, where each is one of many numbers."""
+        return SLIPS | SLIPS_WITH.get(self.unit, {}) if self.tolerance else {}
 
     def verdict(self, answer: object) -> str:
         """Return the line that `__call__` prints."""
@@ -72,12 +86,11 @@ class Prediction:
         for wrong, hint in self.mistakes.items():
             if abs(number - float(wrong)) <= reach:
                 return f"✗ Not quite: {hint}"
-        for says, slip in SLIPS.items():
-            # A slip in a whole number would be one of many numbers: there it tells nothing.
-            if self.tolerance and abs(number - slip(right)) <= NEAR * abs(slip(right)):
+        for says, slip in self.slips.items():
+            if abs(number - slip(right)) <= NEAR * abs(slip(right)):
                 return f"✗ Not quite: {says}{'' if says.endswith('?') else '.'}"
         if abs(number - right) <= min(5 * reach, 0.1 * abs(right)):
-            return f"✗ {short(answer)} is close. Give one more digit."
+            return f"✗ {short(answer)} is close, but not there: rounded too early, or a small slip?"
         return f"✗ Not {short(answer)}. Run the code above and compare, or work it out once more."
 
 

@@ -39,6 +39,7 @@ elbo_from_rates = Prediction(
         10.8: "this is what the levels pay together. What remains of the reconstruction term?",
     },
     tolerance=1e-6,
+    unit="nats",
 )
 
 rate_without_information = Prediction(
