@@ -103,13 +103,14 @@ def blocked(trace: bytes, address: str) -> float:
         for e in events
         if (e["pid"], e["tid"], e["name"]) == (process, thread, "ThreadControllerImpl::RunTask")
         and e["ts"] > paint
+        and "tdur" in e  # not of a task that the trace's end cut off
     ]
     return sum(max(0.0, task - 50) for task in tasks)
 
 
 @dataclass
 class Visit:
-    """What one visit to a page cost: bytes by file, what the console said, and times in ms."""
+    """What one visit to a page cost: bytes by file (0 if it never came), the console, and ms."""
 
     files: dict[str, int]
     said: list[str]
@@ -141,14 +142,16 @@ def visit(
     names: dict[str, str] = {}
     files: dict[str, int] = {}
 
-    def came(event: dict[str, Any]) -> None:
-        name = names.get(event["requestId"], "")
-        if name.startswith("http"):
-            files[name.removeprefix(address)] = int(event["encodedDataLength"])
+    def asked(event: dict[str, Any]) -> None:
+        if (name := event["request"]["url"]).startswith("http"):
+            names[event["requestId"]] = name.removeprefix(address)
+            files.setdefault(names[event["requestId"]], 0)
 
-    line.on(
-        "Network.requestWillBeSent", lambda e: names.update({e["requestId"]: e["request"]["url"]})
-    )
+    def came(event: dict[str, Any]) -> None:
+        if event["requestId"] in names:
+            files[names[event["requestId"]]] = int(event["encodedDataLength"])
+
+    line.on("Network.requestWillBeSent", asked)
     line.on("Network.loadingFinished", came)
     if slow:
         browser.start_tracing(page=tab, categories=["toplevel", "devtools.timeline"])
