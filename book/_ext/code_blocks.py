@@ -14,6 +14,8 @@ BLOCK = re.compile(r"<pre>(?P<code>(?:(?!</?pre).)*)</pre>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
 # No line of fewer columns wraps on a phone.
 SHORT = 38
+# Two lines or more with gaps inside are a table, which must not wrap.
+GAP = re.compile(r"\S {2,}\S")
 
 
 def fit(html: str) -> str:
@@ -37,7 +39,8 @@ def _block(match: re.Match[str]) -> str:
             marked += f'<span class="long" style="--at:{indent}">{line}{end}</span>'
         else:
             marked += line + end
-    return f'<pre style="--columns:{columns}">{marked}</pre>'
+    table = ' class="table-like"' if sum(bool(GAP.search(text)) for text in texts) > 1 else ""
+    return f'<pre{table} style="--columns:{columns}">{marked}</pre>'
 
 
 def fit_page(app: Sphinx, page: str, template: str, context: dict[str, Any], tree: Any) -> None:

@@ -31,6 +31,10 @@ MADE_BY = ["maths.mjs", "maths.css", "package-lock.json"]
 FACE = re.compile(r'@font-face.*font-family: (?P<family>[\w-]+);.*FONTS/(?P<file>[\w.-]+)"', re.S)
 GLYPHS = re.compile(r'(?P<selector>[^{]*){.*content: "(?P<text>.*)";', re.S)
 ESCAPED = re.compile(r"\\(?:([0-9A-F]+) ?|(.))")
+# How wide a numbered formula is, in em: with the room for its number on both sides, and that room.
+NUMBERED = re.compile(
+    r"<mjx-container[^>]* min-width: (?P<all>[\d.]+)em.*? margin: 0 (?P<number>[\d.]+)em", re.S
+)
 # The pieces of tall brackets and long braces come from any of these.
 STRETCHED = ["MJXTEX-S1", "MJXTEX-S4", "MJXTEX", "MJXTEX-A"]
 
@@ -108,9 +112,12 @@ class Maths:
         """Put a set formula in the page."""
         display = isinstance(formula, nodes.math_block)
         tag = "div" if display else "span"
+        html = self.html[Formula(formula.astext(), display)]
+        wide = NUMBERED.search(html) if display else None
+        size = {"style": f"--ems:{float(wide['all']) - float(wide['number']):.2f}"} if wide else {}
         translator.body += [
-            translator.starttag(formula, tag, "", CLASS="math notranslate nohighlight"),
-            self.html[Formula(formula.astext(), display)],
+            translator.starttag(formula, tag, "", CLASS="math notranslate nohighlight", **size),
+            html,
             f"</{tag}>",
         ]
         raise nodes.SkipNode
