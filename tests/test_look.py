@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book" / "_ext"))
 
-from boxes import Boxes, fewer_stops  # noqa: E402
+from boxes import Boxes, KeptTogether, fewer_entries, fewer_stops  # noqa: E402
 from claims import toc_pages  # noqa: E402
 from code_blocks import fit  # noqa: E402
 from folded_cells import CodeBelow, FoldedCells, FoldedChecks, name_of  # noqa: E402
@@ -142,7 +142,9 @@ def document() -> nodes.document:
 
 def test_parts_of_a_chapter_become_boxes() -> None:
     page = document()
-    bold = nodes.paragraph("", "", nodes.strong("", "Theorem."), nodes.Text(" It holds."))
+    # MyST writes an empty text before what is bold.
+    theorem = nodes.strong("", "Theorem.")
+    bold = nodes.paragraph("", "", nodes.Text(""), theorem, nodes.Text(" It holds."))
     statement = nodes.block_quote("", bold)
     quotation = nodes.block_quote("", nodes.paragraph("", "It is said."))
     page += nodes.section("", nodes.title("", "Two terms"), statement, quotation)
@@ -151,6 +153,45 @@ def test_parts_of_a_chapter_become_boxes() -> None:
     assert statement["classes"] == ["statement"]
     assert quotation["classes"] == []
     assert [section["classes"] for section in page.findall(nodes.section)] == [[], ["closer-look"]]
+
+
+def test_the_question_of_a_chapter_stands_before_its_goals() -> None:
+    page = document()
+    question, other = nodes.paragraph("", "Why?"), nodes.paragraph("", "So.")
+    goals = nodes.section("", nodes.title("", "What you will be able to do"))
+    page += nodes.section("", nodes.title("", "A chapter"), question, goals)
+    page += nodes.section("", nodes.title("", "A page"), other, nodes.section("", nodes.title()))
+    Boxes(page).apply()
+    assert question["classes"] == ["question"]
+    assert other["classes"] == []
+
+
+def test_a_formula_stays_on_a_line_with_its_comma_and_brackets() -> None:
+    page = document()
+    page += nodes.paragraph("", "", nodes.Text("It is (see "), nodes.math("", "x"), nodes.Text("."))
+    page += nodes.paragraph("", "", nodes.Text("It ("), nodes.math("", "y"), nodes.Text("), and"))
+    page += nodes.paragraph("", "", nodes.math("", "z"), nodes.Text(" is"))
+    texts = [paragraph.astext() for paragraph in page]
+    KeptTogether(page).run()
+    assert [paragraph.astext() for paragraph in page] == texts
+    kept = [part.astext() for part in page.findall(nodes.inline) if part["classes"] == ["kept"]]
+    assert kept == ["x.", "(y),"]
+
+
+def test_contents_leave_out_the_checks() -> None:
+    entry = '<li><a class="reference internal" href="#{0}">{0}</a>'.format
+    check = '<li><a class="reference internal" href="#id1">Check it</a></li>'
+    context = {"toc": f"<ul>{entry('a')}<ul>\n{check}\n</ul></li>{check}{entry('b')}</li></ul>"}
+    fewer_entries(app, "page", "page.html", context, None)
+    assert context["toc"] == f"<ul>{entry('a')}</li>{entry('b')}</li></ul>"
+
+
+def test_print_outs_in_columns_are_marked() -> None:
+    row = "ELBO of the model      " + "1.00 ± 0.10   " * 2
+    for text, said in ((f"{row}\n{row}", ["table-like"]), (f"{row}\n{'word ' * 9}", None)):
+        made = BeautifulSoup(fit(f"<pre><span></span>{text}\n</pre>"), "html.parser")
+        assert made.pre is not None
+        assert made.pre.get("class") == said
 
 
 def test_long_lines_of_code_are_marked_and_the_text_stays() -> None:
@@ -237,8 +278,9 @@ def test_each_page_has_a_title_of_its_own_one_heading_and_a_description(site: Pa
 
 # --- what a browser shows -------------------------------------------------------------------------
 
-# Blocks of code or print-outs of which something is outside, where nobody sees it.
-CUT = """() => [...document.querySelectorAll("article pre")]
+# Blocks of code or print-outs of which something is outside, where nobody sees it. Wide tables
+# scroll, and fade where they go on.
+CUT = """() => [...document.querySelectorAll("article pre:not(.table-like)")]
   .filter(e => e.checkVisibility() && e.scrollWidth > e.clientWidth)
   .map(e => e.textContent.slice(0, 80))"""
 # Characters in the lines of the text's paragraphs that are full.
@@ -322,10 +364,29 @@ def test_the_first_page_shows_its_task_in_one_screen(tab: "Page", address: str) 
     screen = tab.viewport_size or {}
     # On a phone the panels stand below one another, so that their text can be read.
     whole = [".explorer", "input[type=range]:last-of-type", ".start a"]
-    for wanted in [".explorer svg"] if screen == PHONE else whole:
+    sliders = [".explorer svg", "input[type=range]:last-of-type"]
+    for wanted in sliders if screen == PHONE else whole:
         box = tab.locator(wanted).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= screen["height"], wanted
+
+
+@pytest.mark.browser
+def test_numbered_formulas_shrink_before_they_scroll(tab: "Page", address: str) -> None:
+    tab.goto(f"{address}/book/03_elbo.html")
+    tab.evaluate("() => document.fonts.ready")
+    formulas = tab.evaluate(
+        """() => [...document.querySelectorAll("div.math[style]")].map(e => [
+          e.scrollWidth > e.clientWidth + 1,
+          parseFloat(getComputedStyle(e.firstChild).fontSize) / parseFloat(getComputedStyle(e).fontSize),
+        ])"""
+    )
+    assert len(formulas) > 10
+    smallest = 0.8 if tab.viewport_size == PHONE else 1.1
+    for scrolls, size in formulas:
+        assert smallest - 0.01 < size < 1.11
+        assert not scrolls or size < smallest + 0.01
+    assert sum(scrolls for scrolls, _ in formulas) < len(formulas) / 2
 
 
 @pytest.mark.browser
