@@ -378,7 +378,8 @@ def test_numbered_formulas_shrink_before_they_scroll(tab: "Page", address: str) 
     formulas = tab.evaluate(
         """() => [...document.querySelectorAll("div.math[style]")].map(e => [
           e.scrollWidth > e.clientWidth + 1,
-          parseFloat(getComputedStyle(e.firstChild).fontSize) / parseFloat(getComputedStyle(e).fontSize),
+          parseFloat(getComputedStyle(e.firstChild).fontSize)
+            / parseFloat(getComputedStyle(e).fontSize),
         ])"""
     )
     assert len(formulas) > 10
