@@ -188,7 +188,12 @@ def test_contents_leave_out_the_checks() -> None:
 
 def test_print_outs_in_columns_are_marked() -> None:
     row = "ELBO of the model      " + "1.00 ± 0.10   " * 2
-    for text, said in ((f"{row}\n{row}", ["table-like"]), (f"{row}\n{'word ' * 9}", None)):
+    other = "word " * 9
+    for text, said in (
+        (f"{row}\n{row}", ["table-like"]),
+        (f"{row}\n{other}", None),
+        (f"{row}\n{row}\n✗ {other}", None),
+    ):
         made = BeautifulSoup(fit(f"<pre><span></span>{text}\n</pre>"), "html.parser")
         assert made.pre is not None
         assert made.pre.get("class") == said

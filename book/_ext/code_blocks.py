@@ -14,8 +14,9 @@ BLOCK = re.compile(r"<pre>(?P<code>(?:(?!</?pre).)*)</pre>", re.DOTALL)
 TAG = re.compile(r"<[^>]*>")
 # No line of fewer columns wraps on a phone.
 SHORT = 38
-# Two lines or more with gaps inside are a table, which must not wrap.
+# Two lines or more with gaps inside are a table, which must not wrap; verdicts are sentences.
 GAP = re.compile(r"\S {2,}\S")
+VERDICT = ("✓ ", "✗ ")
 
 
 def fit(html: str) -> str:
@@ -39,7 +40,9 @@ def _block(match: re.Match[str]) -> str:
             marked += f'<span class="long" style="--at:{indent}">{line}{end}</span>'
         else:
             marked += line + end
-    table = ' class="table-like"' if sum(bool(GAP.search(text)) for text in texts) > 1 else ""
+    rows = sum(bool(GAP.search(text)) for text in texts)
+    is_table = rows > 1 and not any(text.startswith(VERDICT) for text in texts)
+    table = ' class="table-like"' if is_table else ""
     return f'<pre{table} style="--columns:{columns}">{marked}</pre>'
 
 
