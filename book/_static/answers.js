@@ -51,8 +51,9 @@ function read(text) {
     .replace(/[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/g, (raised) =>
       `^(${Array.from(raised, (c) => (c === "⁻" ? "-" : RAISED.indexOf(c))).join("")})`)
     .replace(/\*\*/g, "^")
-    .replace(/[×·]/g, "*")
+    .replace(/[×·⋅]/g, "*")
     .replace(/÷/g, "/")
+    .replace(/(log2|log10)\s+\(/g, "$1(")
     .replace(/(\d)[\s,](?=000\b|\d{3}\.\d)/g, "$1") // 10,000 and 1,234.5
     .replace(/(\d|^|[^\w)]),(?=\d)/g, "$1."); // 0,5
   /** @type {string[]} */
