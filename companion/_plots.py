@@ -8,6 +8,7 @@ path and no identifier: what leaves its axes is cut when it is written.
 
 import base64
 import html
+import inspect
 import io
 import itertools
 import os
@@ -35,7 +36,7 @@ COLORS: Final = {
 }
 """One colour for each role, the same in all figures of the book."""
 
-TOLERANCE: Final = 0.12  # points that a drawn line may be off
+TOLERANCE: Final = 0.2  # points: about what a drawn line may be off
 TEXT: Final = 1.12  # the page's font looks this much smaller than matplotlib's
 NARROW: Final = 5.4  # inches of a figure that has one panel: its text is legible on a phone
 SHADES: Final = 32  # of ink, in a picture
@@ -238,6 +239,8 @@ class _Ink(RendererBase):
     ) -> None:
         """Write many paths; equal points of one look together."""
         own: Any = self  # matplotlib's own renderers use these two methods as well
+        if "hatchcolors" in inspect.signature(own._iter_collection).parameters:
+            options.setdefault("hatchcolors", [])  # a mesh comes without
         shapes = list(own._iter_collection_raw_paths(master_transform, paths, all_transforms))
         each = own._iter_collection(gc, shapes, offsets, offset_trans, *looks, **options)
         groups: dict[Any, tuple[Any, Any, Any, list[Any]]] = {}
@@ -334,8 +337,7 @@ class _Ink(RendererBase):
         elif not filled:
             return
         box = self._clip(gc) if clip else None
-        pieces = [p for p in _pieces(path, box, filled) if len(p)]
-        if pieces:
+        if pieces := _pieces(path, box, filled):
             whole = np.concatenate(pieces)
             pad = gc.get_linewidth() / 2
             left, right = whole[:, 0].min() - pad, whole[:, 0].max() + pad
@@ -439,12 +441,13 @@ def _pieces(path: Any, box: Any, filled: bool) -> list[Any]:
             seen = [((p >= box[0] - 0.6) & (p <= box[1] + 0.6)).all() for p in areas]
             whole = zip(areas, seen, strict=True)
             areas = [p if inside else _cut(p, box) for p, inside in whole]
-        return [_thinned(area) for area in areas]
+        return [_thinned(area) for area in areas if len(area)]
     limits = None if box is None else (*box[0], *box[1])
     path = path.cleaned(remove_nans=True, clip=limits, curves=False)
     keep = (path.codes == Path.MOVETO) | (path.codes == Path.LINETO)
     points, starts = path.vertices[keep], np.flatnonzero(path.codes[keep] == Path.MOVETO)
-    return [_thinned(line) for line in np.split(points, starts[starts > 0])]
+    lines = np.split(points, starts[starts > 0])
+    return [_thinned(line) for line in lines if len(line)]
 
 
 def _cut(area: Any, box: Any) -> Any:
@@ -454,27 +457,10 @@ def _cut(area: Any, box: Any) -> Any:
 
 
 def _thinned(points: Any) -> Any:
-    """Return the points that a line needs to stay within the tolerance (Douglas and Peucker)."""
-    keep = np.zeros(len(points), bool)
-    keep[:1] = keep[-1:] = True
-    open_ = [(0, len(points) - 1)]
-    while open_:
-        first, last = open_.pop()
-        if last - first < 2:
-            continue
-        along = points[last] - points[first]
-        away = points[first + 1 : last] - points[first]
-        length = np.hypot(*along)
-        if length > 1e-9:
-            share = np.clip(away @ along / length**2, 0, 1)[:, None]
-            away = away - share * along
-        distance = np.hypot(away[:, 0], away[:, 1])
-        furthest = int(distance.argmax())
-        if distance[furthest] > TOLERANCE:
-            middle = first + 1 + furthest
-            keep[middle] = True
-            open_ += [(first, middle), (middle, last)]
-    return points[keep]
+    """Return the points that a line needs to stay within the tolerance, as matplotlib thins it."""
+    line: Any = Path(points)
+    line.simplify_threshold = TOLERANCE
+    return line.cleaned(simplify=True).vertices[:-1]  # the last one says "stop"
 
 
 def _d(points: Any, closed: bool) -> str:

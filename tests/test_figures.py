@@ -73,10 +73,10 @@ def luminance(color):
 
 
 def test_hues_can_be_read_on_both_grounds():
-    css = (Path(__file__).parents[1] / "book" / "_static" / "figures.css").read_text("utf-8")
-    for block, ground in zip(
-        re.findall(r"{([^}]*--fig-q[^}]*)}", css), ("#fff", "#14181e"), strict=True
-    ):
+    static = Path(__file__).parents[1] / "book" / "_static"
+    css, page = ((static / f"{name}.css").read_text("utf-8") for name in ("figures", "book"))
+    grounds = re.search(r"--book-paper: light-dark\((#\w+), (#\w+)\);", page).groups()
+    for block, ground in zip(re.findall(r"{([^}]*--fig-q[^}]*)}", css), grounds, strict=True):
         hues = dict(re.findall(r"--fig-(\w+): (#\w+);", block))
         assert set(hues) == set(plots.COLORS) - {"data"}
         for role, hue in hues.items():
@@ -139,6 +139,16 @@ def test_what_leaves_the_axes_is_cut(axes, filled):
     assert "clip" not in ET.tostring(tree, "unicode")
 
 
+@pytest.mark.parametrize("filled", [False, True])
+def test_what_lies_outside_the_axes_is_left_out(axes, filled):
+    if filled:
+        axes.fill_between([0, 1], [5, 6], [6, 7], color=plots.COLORS["q"])
+    else:
+        axes.plot([0, 1], [5, 6], color=plots.COLORS["q"])
+    axes.set(ylim=(0, 1))
+    assert not paths(svg(axes), "--fig-q")
+
+
 def test_points_of_one_look_are_one_path(axes):
     rng = np.random.default_rng(0)
     axes.scatter(*rng.random((2, 500)), s=9, color=plots.COLORS["q"])
@@ -165,6 +175,14 @@ def test_every_area_of_a_contour_plot_is_there(axes):
     text = ET.tostring(svg(axes), "unicode")
     for color in ("#ff0000", "#008000", "#0000ff"):
         assert color in text, "the innermost has few corners, and its place is the origin"
+
+
+def test_a_bar_of_colors_is_drawn_beside_its_panel(axes):
+    mesh = axes.pcolormesh(np.arange(6).reshape(2, 3), cmap="viridis")
+    axes.figure.colorbar(mesh)
+    text = ET.tostring(svg(axes), "unicode")
+    assert text.count("#440154") == 2, "the least: one of the mesh, and the bar's end"
+    assert _plots.inline_svg(axes.figure, ALT).count("<svg") == 1
 
 
 def test_ticks_are_one_path_with_their_axis(axes):
