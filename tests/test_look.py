@@ -322,6 +322,7 @@ SMALL = """() => [...document.querySelectorAll(
 
 
 LAPTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+WIDE = {"width": 1920, "height": 1080}
 
 
 @pytest.fixture(
@@ -357,9 +358,13 @@ def test_lines_of_text_have_a_readable_length(tab: "Page", address: str) -> None
     assert "Source Serif 4" in tab.evaluate(
         "() => [...document.fonts].filter(f => f.status == 'loaded').map(f => f.family).join()"
     )
-    lines = sorted(tab.evaluate(MEASURE))
-    low, high = (62, 78) if tab.viewport_size == LAPTOP else (34, 50)
-    assert low <= lines[len(lines) // 2] <= high
+    seen = tab.viewport_size or {}
+    low, high, screens = (62, 78, [LAPTOP, WIDE]) if seen == LAPTOP else (34, 50, [PHONE])
+    for screen in screens:
+        tab.set_viewport_size(screen)
+        lines = sorted(tab.evaluate(MEASURE))
+        assert low <= lines[len(lines) // 2] <= high, screen
+    tab.set_viewport_size(seen)
 
 
 @pytest.mark.browser
@@ -401,10 +406,8 @@ def test_paper_has_solutions_and_nothing_to_press(tab: "Page", address: str) -> 
     tab.goto(f"{address}/book/03_elbo.html")
     solutions = tab.locator("details.solution pre").all()
     assert len(solutions) >= 5
-    for solution in solutions:
-        box = solution.bounding_box()
-        assert box is not None
-        assert box["height"] > 10
+    for solution in solutions:  # a closed fold's contents have a box, too
+        assert solution.is_visible()
     for gone in (
         ".bd-sidebar-primary",
         ".bd-header-article",
