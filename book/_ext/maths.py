@@ -31,12 +31,14 @@ MADE_BY = ["maths.mjs", "maths.css", "package-lock.json"]
 FACE = re.compile(r'@font-face.*font-family: (?P<family>[\w-]+);.*FONTS/(?P<file>[\w.-]+)"', re.S)
 GLYPHS = re.compile(r'(?P<selector>[^{]*){.*content: "(?P<text>.*)";', re.S)
 ESCAPED = re.compile(r"\\(?:([0-9A-F]+) ?|(.))")
-# How wide a numbered formula is, in em: with the room for its number on both sides, and that room.
+# How wide a numbered formula is in em, with room on both sides for its number; and that room.
 NUMBERED = re.compile(
     r"<mjx-container[^>]* min-width: (?P<all>[\d.]+)em.*? margin: 0 (?P<number>[\d.]+)em", re.S
 )
 # The pieces of tall brackets and long braces come from any of these.
 STRETCHED = ["MJXTEX-S1", "MJXTEX-S4", "MJXTEX", "MJXTEX-A"]
+# What a phone has room for in the smallest type that maths.css allows there, in em.
+PHONE = 28.8
 
 
 class Formula(NamedTuple):
@@ -113,10 +115,13 @@ class Maths:
         display = isinstance(formula, nodes.math_block)
         tag = "div" if display else "span"
         html = self.html[Formula(formula.astext(), display)]
-        wide = NUMBERED.search(html) if display else None
-        size = {"style": f"--ems:{float(wide['all']) - float(wide['number']):.2f}"} if wide else {}
+        classes, more = "math notranslate nohighlight", {}
+        if display and (found := NUMBERED.search(html)):
+            every, number = float(found["all"]), float(found["number"])
+            more = {"style": f"--all:{every};--number:{number}"}
+            classes += " wide" * (every - number > PHONE)
         translator.body += [
-            translator.starttag(formula, tag, "", CLASS="math notranslate nohighlight", **size),
+            translator.starttag(formula, tag, "", CLASS=classes, **more),
             html,
             f"</{tag}>",
         ]
