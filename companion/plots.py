@@ -234,10 +234,9 @@ def bound_explorer_frame(mean: float, scale: float) -> Figure:
 
     bound_bar(right, elbo, elbo + gap, floor=-7.0)
     right.set_xlim(-0.5, 1.9)
-    right.text(0.4, elbo + gap, f"log p(x) = {nats(elbo + gap)}", va="bottom")
+    right.text(0.4, elbo + gap + 0.1, f"log p(x) = {nats(elbo + gap)}", va="bottom")
     # A small gap is named below the line of log p(x), not on it.
     middle = elbo + gap - max(gap / 2, 0.3)
     right.text(0.4, middle, f"gap = {nats(gap)}", va="center", color=COLORS["gap"])
     right.text(0.4, (elbo - 7.0) / 2, f"ELBO = {nats(elbo)}", va="center", color=COLORS["elbo"])
-    right.set_title("ELBO + gap = log p(x)")
     return figure

@@ -28,9 +28,11 @@ class MistakesDirective(SphinxDirective):
             section += nodes.title("", f"Chapter {number}")
             for name, task in exercises.chapter(number).exercises.items():
                 section += nodes.paragraph("", "", nodes.literal("", f"check.{name}"))
-                said = (f"{mistake}: {hint}" for mistake, hint in mistakes_of(task))
-                items = (nodes.list_item("", nodes.paragraph("", text)) for text in said)
-                section += nodes.bullet_list("", *items)
+                said = (
+                    nodes.paragraph("", "", nodes.strong("", f"{mistake}:"), nodes.Text(f" {hint}"))
+                    for mistake, hint in mistakes_of(task)
+                )
+                section += nodes.bullet_list("", *(nodes.list_item("", text) for text in said))
             sections.append(section)
         return sections
 
@@ -40,7 +42,10 @@ def mistakes_of(task: exercises.Task) -> list[tuple[str, str]]:
     if isinstance(task, Exercise):
         return [(mistake.name, mistake.hint) for mistake in task.mistakes]
     if isinstance(task, Prediction):
-        return [(str(wrong), hint) for wrong, hint in task.mistakes.items()]
+        return [
+            (wrong if isinstance(wrong, str) else f"{wrong:.4g}".replace("-", "−"), hint)
+            for wrong, hint in task.mistakes.items()
+        ]
     return [(condition.name, condition.hint) for condition in task.conditions]
 
 
