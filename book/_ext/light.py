@@ -195,7 +195,7 @@ def webp(picture: Path, folder: Path) -> Path:
 def shrink_theme(app: Sphinx, failure: Exception | None) -> None:
     """Take the icons out of the theme's style, but for those that it shows as characters.
 
-    And let its scripts do their work without a word in the console, and leave to ``scrolling.js``
+    And let its scripts do their work without a word in the console, and leave to ``boxes.js``
     which boxes are tab stops: they measure all folded code, for a tenth of a second.
     """
     if failure or app.builder.format != "html":
@@ -252,6 +252,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_config_value("preload_fonts", [], "html", list)
     app.connect("config-inited", use_templates)
     app.connect("html-page-context", preload_fonts)
-    app.add_js_file("scrolling.js", loading_method="defer")
+    app.add_js_file("boxes.js", loading_method="defer")
     app.connect("build-finished", shrink_theme)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

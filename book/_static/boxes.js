@@ -1,6 +1,8 @@
 // @ts-check
-// What is larger than its box scrolls there: while it does, the keyboard reaches the box.
+// Boxes of code, formulas and tables, in the open and in folds.
 "use strict";
+
+// What is larger than its box scrolls there: while it does, the keyboard reaches the box.
 
 {
   const kinds = {
@@ -29,3 +31,10 @@
   });
   document.querySelectorAll(Object.keys(kinds).join()).forEach((box) => observer.observe(box));
 }
+
+// A browser asks for a font when its letters are seen. Those of a closed fold come with the page, so
+// that it needs no network later.
+addEventListener("load", () => {
+  const folded = Array.from(document.querySelectorAll("details pre"), (code) => code.textContent);
+  if (folded.length) document.fonts.load('1em "Source Code Pro"', folded.join(""));
+});
