@@ -230,7 +230,7 @@ CELL = "```{code-cell} ipython3\nfrom companion import VALUE\nprint(VALUE)\n```\
 @pytest.fixture
 def build(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """A tiny book with this book's configuration and tools; call it to build."""
-    for folder in ("_ext", "_tools", "_static"):
+    for folder in ("_ext", "_root", "_static", "_tools"):
         shutil.copytree(
             ROOT / "book" / folder,
             tmp_path / "book" / folder,
