@@ -24,7 +24,7 @@ RANKS = [
     {"exact", "diffusion", "diagnostics", "ensemble", "train", "weights"},
     {""},
     {"comparison", "plots"},
-    {"explore"},
+    {"explore", "live"},
     {"exercises"},
 ]
 # The engine of the exercises stands below the chapters.
@@ -39,6 +39,7 @@ ENGINE = [
 INSIDE = {
     "exact": [{"blocks", "discrete", "linear"}, {"chain", "optimal", "quadrature"}],
     "diffusion": [{"schedule"}, {"denoisers"}, {"model"}, {"bounds"}],
+    "live": [{"_bundle"}],
     "diagnostics": [{"disentanglement", "information", "samples"}],
     "exercises": [
         *ENGINE,

@@ -2,7 +2,7 @@
 
 jupyter-cache knows an executed notebook by the notebook's code alone. The folder it works in
 therefore carries a hash of everything else that decides the outputs: the package and the versions
-of what it stands on.
+of what it stands on. The scripts of figures are no part of a chapter's outputs, which hold data.
 """
 
 import functools
@@ -17,8 +17,7 @@ from sphinx.config import Config
 def package_hash(root: Path) -> str:
     """The hash of ``companion/`` and the lock file below ``root``, taken once in a build."""
     digest = hashlib.sha256()
-    source = [p for p in root.glob("companion/**/*") if p.suffix in (".py", ".js")]
-    for path in [*sorted(source), root / "requirements.lock"]:
+    for path in [*sorted(root.glob("companion/**/*.py")), root / "requirements.lock"]:
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -23,6 +23,8 @@ from sphinx.errors import ExtensionError
 from sphinx.jinja2glue import BuiltinTemplateLoader
 from subsets import inline
 
+from companion import live
+
 THEME = Path(pydata_sphinx_theme.__file__).parent / "theme/pydata_sphinx_theme/static"
 BOOK_THEME = Path(sphinx_book_theme.__file__).parent / "theme/sphinx_book_theme/static"
 
@@ -103,7 +105,8 @@ class Templates(BuiltinTemplateLoader):
 
     def newest_template_mtime(self) -> float:
         """When pages last came to be made in another way; older ones are made again."""
-        return max(super().newest_template_mtime(), Path(__file__).stat().st_mtime)
+        makers = [Path(__file__), *Path(live.__file__).parent.rglob("*.js")]
+        return max(super().newest_template_mtime(), *(path.stat().st_mtime for path in makers))
 
     def lighten(self, html: str, name: str) -> str:
         """Leave out what this page does not use; put icons and the sizes of pictures in."""

@@ -18,7 +18,11 @@ module.exports = [
     languageOptions: { sourceType: "commonjs", globals: globals.node },
   },
   {
-    files: ["book/_tools/*.mjs"],
+    files: ["book/_tools/*.mjs", "tests/live/*.mjs"],
     languageOptions: { sourceType: "module", globals: globals.node },
+  },
+  {
+    files: ["companion/live/**/*.js"],
+    languageOptions: { sourceType: "module", globals: globals.browser },
   },
 ];

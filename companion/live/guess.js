@@ -1,0 +1,152 @@
+/**
+ * Predict, then see: a figure asks for a number, a point or a curve, and says how far off it was.
+ *
+ * A point and a curve are given with a handle of the figure. That of a curve is a pen: wherever it
+ * is dragged, or pushed with the arrow keys, it leaves the sketch behind.
+ */
+
+import { escaped, shown } from "./plot.js";
+
+/**
+ * @typedef {import("./plot.js").Plot} Plot
+ * @typedef {{question: string, unit?: string, panel?: number, digits?: number}} Asked
+ * @typedef {Asked & {
+ *   kind: "number", label: string, min: number, max: number, start: number,
+ *   truth: (values: any, state: any, data: any) => number,
+ * }} NumberGuess
+ * @typedef {Asked & {
+ *   kind: "point", label: string, start: [number, number],
+ *   truth: (values: any, state: any, data: any) => [number, number],
+ * }} PointGuess
+ * @typedef {Asked & {
+ *   kind: "curve", label: string, xs: number[], start: number,
+ *   truth: (values: any, state: any, data: any) => ArrayLike<number>,
+ * }} CurveGuess  the truth at each of xs
+ * @typedef {NumberGuess | PointGuess | CurveGuess} Guess
+ *
+ * @typedef {{value: number[], pen: number, done: boolean, says: string}} Own  what the reader said
+ */
+
+/**
+ * @param {Guess} guess
+ * @returns {Own}
+ */
+export function fresh(guess) {
+  const value =
+    guess.kind === "number"
+      ? [guess.start]
+      : guess.kind === "point"
+        ? [...guess.start]
+        : guess.xs.map(() => guess.start);
+  return { value, pen: 0, done: false, says: "" };
+}
+
+/**
+ * The question and its answer as text.
+ *
+ * @param {Guess} guess
+ * @param {Own} own
+ * @param {string} id  of the figure
+ */
+export function markup(guess, own, id) {
+  const name = `${id}-guess`;
+  const slider =
+    guess.kind === "number"
+      ? `<span class="live-slider"><label for="${name}">${escaped(guess.label)}</label>` +
+        `<input type="range" id="${name}" min="${guess.min}" max="${guess.max}" autocomplete="off" ` +
+        `step="${(guess.max - guess.min) / 200}" value="${own.value[0]}">` +
+        `<output for="${name}">${shown(own.value[0] ?? 0, guess.digits)}</output></span>`
+      : "";
+  return (
+    `<div class="live-guess"><p><strong>Guess first.</strong> ${escaped(guess.question)}</p>` +
+    `${slider}<button type="button" data-guess>Compare</button>` +
+    `<output class="live-verdict"></output></div>`
+  );
+}
+
+/**
+ * Where the reader's handle is: of a point or a pen.
+ *
+ * @param {PointGuess | CurveGuess} guess
+ * @param {Own} own
+ * @returns {[number, number]}
+ */
+export function place(guess, own) {
+  if (guess.kind === "point") return [own.value[0] ?? 0, own.value[1] ?? 0];
+  return [guess.xs[own.pen] ?? 0, own.value[own.pen] ?? 0];
+}
+
+/**
+ * Move the handle; a pen draws on its way.
+ *
+ * @param {PointGuess | CurveGuess} guess
+ * @param {Own} own
+ * @param {[number, number]} to
+ */
+export function move(guess, own, [x, y]) {
+  if (guess.kind === "point") {
+    own.value = [x, y];
+    return;
+  }
+  const { xs } = guess;
+  let next = 0;
+  for (let i = 1; i < xs.length; i++) {
+    if (Math.abs((xs[i] ?? 0) - x) < Math.abs((xs[next] ?? 0) - x)) next = i;
+  }
+  const [from, before] = [own.pen, own.value[own.pen] ?? y];
+  const way = Math.abs(next - from);
+  for (let k = 1; k <= way; k++) {
+    own.value[from + Math.sign(next - from) * k] = before + ((y - before) * k) / way;
+  }
+  own.value[next] = y;
+  own.pen = next;
+}
+
+/**
+ * Draw what the reader said into the panel of the question.
+ *
+ * @param {Guess} guess
+ * @param {Own} own
+ * @param {Plot} plot
+ */
+export function draw(guess, own, plot) {
+  if (guess.kind === "curve") plot.line(guess.xs, own.value, "other", { width: 2.5, dash: "6 4" });
+  if (guess.kind === "point" && own.done) {
+    const [x, y] = place(guess, own);
+    plot.points([x], [y], "other", { size: 9 }).text(x, y, "your guess", { dx: 8, dy: 4, role: "other" });
+  }
+}
+
+/**
+ * How far off the guess was.
+ *
+ * @param {Guess} guess
+ * @param {Own} own
+ * @param {any} truth
+ */
+export function verdict(guess, own, truth) {
+  const unit = guess.unit ? ` ${guess.unit}` : "";
+  const digits = guess.digits ?? 2;
+  if (guess.kind === "number") {
+    const said = own.value[0] ?? 0;
+    const off = said - truth;
+    const rest = Math.abs(off) < (guess.max - guess.min) / 50 ? "Well guessed." : `You are ${shown(Math.abs(off), digits)}${unit} too ${off > 0 ? "high" : "low"}.`;
+    return `You said ${shown(said, digits)}, it is ${shown(truth, digits)}${unit}. ${rest}`;
+  }
+  if (guess.kind === "point") {
+    const off = Math.hypot((own.value[0] ?? 0) - truth[0], (own.value[1] ?? 0) - truth[1]);
+    return `It is at (${shown(truth[0], digits)}, ${shown(truth[1], digits)}): you are ${shown(off, digits)}${unit} away.`;
+  }
+  let square = 0;
+  let worst = 0;
+  own.value.forEach((value, i) => {
+    const off = Math.abs(value - truth[i]);
+    square += (off * off) / own.value.length;
+    if (off > Math.abs((own.value[worst] ?? 0) - truth[worst])) worst = i;
+  });
+  return (
+    `Your sketch is off by ${shown(Math.sqrt(square), digits)}${unit} (root mean square), ` +
+    `and by ${shown(Math.abs((own.value[worst] ?? 0) - truth[worst]), digits)}${unit} at ` +
+    `${shown(guess.xs[worst] ?? 0, digits)}, where it is worst.`
+  );
+}
