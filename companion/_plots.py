@@ -11,7 +11,6 @@ import html
 import inspect
 import io
 import itertools
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,22 +40,6 @@ TEXT: Final = 1.12  # the page's font looks this much smaller than matplotlib's
 NARROW: Final = 5.4  # inches of a figure that has one panel: its text is legible on a phone
 SHADES: Final = 32  # of ink, in a picture
 SHAPES: Final = itertools.count(1)  # names of shapes that are drawn many times, unique in a page
-
-
-def in_page() -> bool:
-    """Tell whether the book is built: then what a cell shows is a part of the page."""
-    return os.environ.get("COMPANION_EXPLORE") == "page"
-
-
-def captioned(number: str, caption: str) -> str:
-    """Return the HTML below a figure; nothing where there is nothing to say."""
-    name = f'<span class="figure-number">Figure {number}</span> ' if number else ""
-    return f"<figcaption>{name}{html.escape(caption)}</figcaption>" if number or caption else ""
-
-
-def anchor(number: str) -> str:
-    """Return the name that links to a figure: ``fig-3-2``."""
-    return f"fig-{number.replace('.', '-')}"
 
 
 def narrowed(figure: Figure) -> Figure:

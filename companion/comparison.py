@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
-from companion._plots import in_page
+from companion._page import in_page
 
 __all__ = ["Table", "compare", "over_seeds"]
 

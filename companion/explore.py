@@ -27,6 +27,7 @@ from typing import Any, Final, final
 
 from companion._context import preserved
 from companion._explore import Control, make_control
+from companion._page import anchor, captioned, in_page
 
 __all__ = ["Explorer", "explore"]
 
@@ -111,8 +112,6 @@ class Explorer:
     def _ipython_display_(self) -> None:
         """Show widgets in a live kernel, or the block of HTML when the book is built."""
         from IPython.display import HTML, Markdown, display
-
-        from companion._plots import in_page
 
         if in_page():
             display(HTML(self.page()))
@@ -253,8 +252,6 @@ def _message(error: BaseException, at: str) -> str:
 
 def _block(explorer: Explorer, frames: list[str]) -> str:
     """Return the explorer's HTML: frames are in the order of itertools.product."""
-    from companion._plots import anchor, captioned
-
     # Its number, or else a name from the frames and the number of their copies: unique in the page,
     # and the same in every build, which runs each page's cells in a process of their own.
     controls = explorer.controls

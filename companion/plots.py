@@ -19,7 +19,8 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
-from companion._plots import COLORS, anchor, captioned, in_page, inline_svg, narrowed
+from companion._page import anchor, captioned, in_page
+from companion._plots import COLORS, inline_svg, narrowed
 from companion.exact import LinearGaussian
 
 __all__ = [

@@ -156,8 +156,9 @@ def test_the_wheel_holds_the_whole_package(tmp_path: Path) -> None:
     )
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
-    # Scripts for the page travel beside the modules, however deep; tests and notebooks do not.
-    scripts = [Path("companion/live/a.js"), Path("companion/exact/deep/b.js")]
+    # Scripts and style of figures travel beside the modules, however deep; notes do not.
+    scripts = [Path("companion/live/a.js"), Path("companion/live/deep/er/b.js")]
+    scripts += [path.relative_to(ROOT) for path in ROOT.glob("companion/live/**/*.[jc]s*")]
     others = [Path("tests/test_x.py"), Path("book/_ext/y.py"), Path("companion/live/notes.txt")]
     for path in [*scripts, *others]:
         (source / path).parent.mkdir(parents=True, exist_ok=True)
