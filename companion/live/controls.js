@@ -10,8 +10,9 @@ import { escaped, shown } from "./plot.js";
  *   kind: "slider", name: string, label: string, min: number, max: number, step?: number,
  *   log?: boolean, text?: (value: number) => string,
  * }} Slider  log: equal steps are equal factors
- * @typedef {{kind: "choice", name: string, label: string, options: [string, string][]}} Choice
- *   of values and what they are called
+ * @typedef {{
+ *   kind: "choice", name: string, label: string, options: [string, string][], menu?: boolean,
+ * }} Choice  of values and what they are called; menu: one line, whatever their number
  * @typedef {{kind: "toggle", name: string, label: string}} Toggle
  * @typedef {{
  *   kind: "button", label: string, press: (state: State, data: any) => State,
@@ -59,6 +60,16 @@ export function markup(controls, state, id) {
           `autocomplete="off"${value ? " checked" : ""}>${label}</label>`
         );
       }
+      if (control.kind === "choice" && control.menu) {
+        const options = control.options.map(
+          ([key, words]) =>
+            `<option value="${escaped(key)}"${key === value ? " selected" : ""}>${escaped(words)}</option>`,
+        );
+        return (
+          `<div class="live-menu"><label for="${name}">${label}</label>` +
+          `<select id="${name}" data-control="${i}" autocomplete="off">${options.join("")}</select></div>`
+        );
+      }
       if (control.kind === "choice") {
         const options = control.options.map(
           ([key, words]) =>
@@ -88,13 +99,13 @@ export function markup(controls, state, id) {
  * What a control that was moved sets in the state.
  *
  * @param {Control} control
- * @param {HTMLInputElement} input
+ * @param {HTMLInputElement | HTMLSelectElement} input
  * @returns {State}
  */
 export function read(control, input) {
   if (control.kind === "button") return {};
+  if (control.kind === "choice" || input instanceof HTMLSelectElement) return { [control.name]: input.value };
   if (control.kind === "toggle") return { [control.name]: input.checked };
-  if (control.kind === "choice") return { [control.name]: input.value };
   const at = input.valueAsNumber;
   const value = control.log ? control.min * (control.max / control.min) ** at : at;
   return { [control.name]: value };
@@ -108,11 +119,12 @@ export function read(control, input) {
  * @param {State} state
  */
 export function write(root, controls, state) {
-  for (const input of root.querySelectorAll("input[data-control]")) {
-    if (!(input instanceof HTMLInputElement)) continue;
-    const control = controls[Number(input.dataset["control"])];
+  for (const input of root.querySelectorAll("[data-control]:is(input, select)")) {
+    const control = controls[Number(input.getAttribute("data-control"))];
     if (!control || control.kind === "button") continue;
     const value = state[control.name];
+    if (input instanceof HTMLSelectElement) input.value = String(value);
+    if (!(input instanceof HTMLInputElement)) continue;
     if (control.kind === "toggle") input.checked = Boolean(value);
     else if (control.kind === "choice") input.checked = input.value === value;
     else {

@@ -85,7 +85,7 @@ export function accepted(spec, found) {
  * @param {Plot} plot
  * @param {(pixels: Pixels) => string} picture  what stands for pixels
  */
-function panel(plot, picture) {
+export function panel(plot, picture) {
   const share = (/** @type {number} */ part, /** @type {number} */ of) => `${(100 * part) / of}%`;
   const pixels = plot.pixelLayers.map(
     (layer) =>
@@ -375,7 +375,7 @@ export function figure(spec) {
  * @param {PointerEvent} event
  * @returns {Place}
  */
-function pointed(panel, plot, event) {
+export function pointed(panel, plot, event) {
   if (!panel || !plot) return [0, 0];
   const box = panel.getBoundingClientRect();
   return plot.place(
@@ -391,7 +391,7 @@ function pointed(panel, plot, event) {
  * @param {PointerEvent} down
  * @param {(event: PointerEvent) => void} move
  */
-function follow(target, down, move) {
+export function follow(target, down, move) {
   target.setPointerCapture(down.pointerId);
   const listener = /** @type {(event: Event) => void} */ (move);
   target.addEventListener("pointermove", listener);
@@ -428,7 +428,7 @@ function pushed(event, plot, [x, y]) {
  * @param {HTMLElement} panel
  * @param {Plot} plot
  */
-function colour(panel, plot) {
+export function colour(panel, plot) {
   const canvases = panel.querySelectorAll("canvas");
   plot.pixelLayers.forEach(({ alpha, columns, rows, role }, k) => {
     const canvas = canvases[k];
@@ -468,7 +468,7 @@ function rgb(element, role) {
  * @param {HTMLElement} el
  * @param {() => void} changed
  */
-function onTheme(el, changed) {
+export function onTheme(el, changed) {
   const root = el.ownerDocument.documentElement;
   new MutationObserver(changed).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
