@@ -192,10 +192,14 @@ class ClaimsDirective(SphinxDirective):
             raise self.error(f"no claim in claims.yml has the chapter {chapter!r}")
         notebook = root / "book" / f"{chapter}.ipynb"
         landed = f"book/{chapter}" in toc_pages(root)
-        checks = checks_of_chapter(notebook) if landed else []
+        checks = checks_of_chapter(notebook) if landed and notebook.is_file() else []
         tests = claims_of_tests(root)
         sources = [root / name for name in ("book/claims.yml", "_toc.yml", "_config.yml")]
-        sources += [notebook, *root.glob("tests/**/test_*.py"), *root.glob("companion/**/*.py")]
+        sources += [
+            *filter(Path.is_file, [notebook]),
+            *root.glob("tests/**/test_*.py"),
+            *root.glob("companion/**/*.py"),
+        ]
         for path in sources:
             self.env.note_dependency(str(path))
 
@@ -221,6 +225,8 @@ class ClaimsDirective(SphinxDirective):
             entry += line(*self.places(claim, checks))
             if code := self.code(checks):
                 entry += line(nodes.Text("code: "), *dotted(code))
+        elif tests and (self.env.doc2path(f"book/{claim.chapter}", False)).endswith(".md"):
+            entry += line(link(f"{claim.chapter}.html", "how it is tested"))
         else:
             entry += line(nodes.inline("", "planned", classes=["claim-planned"]))
         for file, names in by_file(tests).items():

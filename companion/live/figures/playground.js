@@ -1,0 +1,399 @@
+/**
+ * The playground: a VAE that learns while the reader watches, with the true log p(x) beside its bound.
+ *
+ * The model lives in a worker, `playground/training.js`; here are the controls that it is made from
+ * and the views of what it posts.
+ */
+
+import * as control from "../controls.js";
+import { accepted, colour, follow, onTheme, panel, pointed } from "../figure.js";
+import { escaped } from "../plot.js";
+import { CHALLENGES } from "../playground/challenges.js";
+import { DATA_NAMES } from "../playground/data.js";
+import { CHANGEABLE, DEFAULTS, serve } from "../playground/training.js";
+import { numbers, panels, remember } from "../playground/views.js";
+
+/**
+ * @typedef {import("../playground/training.js").Options} Options
+ * @typedef {import("../playground/views.js").Seen} Seen
+ * @typedef {import("../controls.js").Control} Control
+ */
+
+/** Speeds, in steps a second. */
+const SPEEDS = { slow: 20, medium: 200, fast: Infinity };
+
+/**
+ * @param {string} name
+ * @param {string} label
+ * @param {(string | number)[]} values
+ * @param {string[]} [words]
+ * @returns {Control}
+ */
+function choice(name, label, values, words) {
+  return {
+    kind: "choice", name, label, menu: true,
+    options: values.map((value, i) => [String(value), words?.[i] ?? String(value)]),
+  };
+}
+
+/** @type {[string, Control[]][]} */
+const GROUPS = [
+  ["Data and model", [
+    choice("data", "data", [...DATA_NAMES, "drawn"], [...DATA_NAMES, "draw your own"]),
+    choice("levels", "levels", [1, 2, 3]),
+    choice("units", "units a level", [1, 2]),
+    choice("encoder", "encoder", ["bottom-up", "top-down"]),
+    choice("hidden", "hidden width", [8, 16, 32, 64]),
+  ]],
+  ["Objective", [
+    { kind: "slider", name: "beta", label: "β", min: 0.02, max: 20, log: true },
+    { kind: "slider", name: "sigma", label: "σ of the decoder", min: 0.03, max: 2, log: true },
+    { kind: "toggle", name: "learnSigma", label: "learn σ" },
+    { kind: "slider", name: "warmUp", label: "warm-up, steps", min: 0, max: 5000, step: 100, text: (steps) => String(steps) },
+    choice("warming", "warm up", ["together", "level by level"]),
+    { kind: "slider", name: "freeNats", label: "free nats a level", min: 0, max: 2, step: 0.05 },
+    choice("bound", "bound", ["elbo", "iwae"], ["ELBO", "K samples"]),
+    choice("draws", "K", [1, 5, 20]),
+  ]],
+  ["Training", [
+    choice("train", "train", ["both", "encoder", "decoder"]),
+    { kind: "slider", name: "lr", label: "learning rate", min: 1e-4, max: 3e-2, log: true, text: (rate) => rate.toPrecision(2) },
+    { kind: "slider", name: "seed", label: "seed", min: 0, max: 99, step: 1, text: (seed) => String(seed) },
+    choice("speed", "speed", Object.keys(SPEEDS)),
+  ]],
+];
+const CONTROLS = GROUPS.flatMap(([, group]) => group);
+
+/** What the controls and an address hold: the options, as texts where they are choices. */
+const START = Object.fromEntries([
+  ...CONTROLS.map((one) => {
+    const name = one.kind === "button" ? "" : one.name;
+    const value = name === "speed" ? "fast" : DEFAULTS[/** @type {keyof Options} */ (name)];
+    return [name, one.kind === "choice" ? String(value) : value];
+  }),
+  ["level", "0"],
+]);
+
+/** @type {import("../figure.js").Spec} */
+const spec = {
+  start: START,
+  controls: [...CONTROLS, choice("level", "codes of level", [0, 1, 2], ["z₁", "z₂", "z₃"])],
+  compute: () => ({}),
+  draw: () => [],
+  says: () => "",
+};
+const LEVEL = spec.controls?.length ? spec.controls.length - 1 : 0;
+
+/**
+ * @param {Record<string, any>} state
+ * @returns {Options}
+ */
+function optionsOf(state) {
+  return /** @type {Options} */ (
+    Object.fromEntries(
+      Object.entries(DEFAULTS).map(([name, value]) => {
+        const own = state[name] ?? value;
+        return [name, typeof value === "number" ? Number(own) : own];
+      }),
+    )
+  );
+}
+
+/**
+ * @param {Options} options
+ * @returns {Seen}
+ */
+function nothing(options) {
+  return { options, view: null, bounds: null, level: 0, integrated: [], watched: [], kept: null };
+}
+
+/**
+ * All of it as text.
+ *
+ * @param {any} _
+ * @param {string} id
+ * @param {(pixels: import("../plot.js").Pixels) => string} picture
+ * @param {Record<string, any>} [state]
+ */
+function frame(_, id, picture, state = START) {
+  let first = 0;
+  const groups = GROUPS.map(([title, group]) => {
+    // Controls are found by their number among all.
+    const text = control.markup(group, state, `${id}-${first}`).replace(
+      /data-control="(\d+)"/g, (__, i) => `data-control="${first + Number(i)}"`,
+    );
+    first += group.length;
+    return `<fieldset class="play-group"><legend>${escaped(title)}</legend>${text}</fieldset>`;
+  });
+  const level = control
+    .markup([/** @type {Control} */ (spec.controls?.[LEVEL])], state, `${id}-level`)
+    .replace(/data-control="0"/g, `data-control="${LEVEL}"`);
+  const seen = nothing(optionsOf(state));
+  const challenges = CHALLENGES.map(
+    ({ title, task }, i) =>
+      `<li data-challenge="${i}"><details><summary><span class="play-won" aria-hidden="true"></span>` +
+      `${escaped(title)}</summary><p>${escaped(task)}</p>` +
+      `<button type="button" data-begin="${i}">Set it up</button> ` +
+      `<output class="live-verdict"></output></details></li>`,
+  );
+  return (
+    `<div class="play-buttons live-buttons"><button type="button" data-play class="play-main">Train</button>` +
+    `<button type="button" data-step>One step</button>` +
+    `<button type="button" data-restart>Start anew</button>` +
+    `<button type="button" data-keep>Keep this point</button>` +
+    `<button type="button" data-link>Copy link</button>` +
+    `<button type="button" data-reset>Reset all</button></div>` +
+    `<p class="live-says" aria-hidden="true">${escaped(numbers(seen))}</p>` +
+    `<p class="live-said" role="status"></p>` +
+    `<div class="live-panels">${panels(seen).map((plot) => panel(plot, picture)).join("")}</div>` +
+    `<div class="play-level">${level}</div>` +
+    `<div class="play-groups">${groups.join("")}</div>` +
+    `<div class="play-challenges"><p><strong>Six challenges.</strong> Each has a verdict by numbers.</p>` +
+    `<ol>${challenges.join("")}</ol></div>`
+  );
+}
+
+/** A worker with the trainer; without one, the trainer on the page itself. */
+function trainer() {
+  /** @type {((message: any) => void)[]} */
+  const listeners = [];
+  const hear = (/** @type {any} */ message) => listeners.forEach((listener) => listener(message));
+  try {
+    const { live } = /** @type {any} */ (globalThis);
+    const text = `${live.source()}live.require("playground/training.js").serve(self);`;
+    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
+    const worker = new Worker(address);
+    worker.addEventListener("message", ({ data }) => hear(data));
+    return {
+      post: (/** @type {any} */ order) => worker.postMessage(order),
+      hear: listeners,
+      end: () => worker.terminate(),
+    };
+  } catch {
+    /** @type {(event: {data: any}) => void} */
+    let order = () => {};
+    serve({
+      postMessage: (message) => queueMicrotask(() => hear(message)),
+      addEventListener: (_, listener) => {
+        order = listener;
+      },
+    });
+    return { post: (/** @type {any} */ data) => order({ data }), hear: listeners, end: () => {} };
+  }
+}
+
+/** @param {{model: import("../figure.js").Model, el: HTMLElement}} where */
+function render({ model, el }) {
+  let state = accepted(spec, model.get("state") ?? {});
+  const id = el.parentElement?.id || "playground";
+  /** @type {number[]} */
+  let clicks = [];
+  let seen = nothing(optionsOf(state));
+  let running = false;
+  let waiting = 0;
+  let challenge = -1;
+  /** @type {Record<string, any>} */
+  let noted = {};
+  model.set("start", START);
+
+  el.innerHTML = frame(null, id, () => "<canvas></canvas>", state);
+  const all = /** @type {Control[]} */ (spec.controls);
+  const layers = [...el.querySelectorAll(".live-drawn")];
+  const boxes = /** @type {HTMLElement[]} */ ([...el.querySelectorAll(".live-panel")]);
+  const find = (/** @type {string} */ what) => /** @type {HTMLElement} */ (el.querySelector(what));
+  const [says, said, play] = [find(".live-says"), find(".live-said"), find("[data-play]")];
+  const worker = trainer();
+
+  const redraw = () => {
+    waiting = 0;
+    const started = performance.now();
+    seen.level = Math.min(Number(state["level"]), seen.options.levels - 1);
+    panels(seen).forEach((plot, i) => {
+      const layer = layers[i];
+      if (layer) layer.innerHTML = plot.svg();
+      colour(/** @type {HTMLElement} */ (boxes[i]), plot);
+    });
+    says.textContent = numbers(seen);
+    control.write(el, all, state);
+    allow();
+    judge();
+    const detail = { seen, ms: performance.now() - started };
+    el.dispatchEvent(new CustomEvent("live-frame", { detail, bubbles: true }));
+  };
+  const schedule = () => {
+    waiting ||= requestAnimationFrame(redraw);
+  };
+
+  /** Grey out what has no effect on the model at hand. */
+  const allow = () => {
+    const { levels, bound, learnSigma, data } = seen.options;
+    /** @type {Record<string, boolean>} */
+    const idle = {
+      encoder: levels === 1,
+      level: levels === 1,
+      warming: levels === 1 || !seen.options.warmUp,
+      beta: bound === "iwae",
+      warmUp: bound === "iwae",
+      freeNats: bound === "iwae",
+      sigma: learnSigma,
+    };
+    for (const input of el.querySelectorAll("[data-control]")) {
+      const one = all[Number(/** @type {HTMLElement} */ (input).dataset["control"])];
+      const name = one && one.kind !== "button" ? one.name : "";
+      input.toggleAttribute("disabled", Boolean(idle[name]));
+    }
+    for (const option of el.querySelectorAll(".play-level option")) {
+      option.toggleAttribute("disabled", Number(option.getAttribute("value")) >= levels);
+    }
+    boxes[0]?.querySelector("svg")?.classList.toggle("live-board", data === "drawn");
+  };
+
+  const run = (/** @type {boolean} */ on) => {
+    running = on;
+    play.textContent = on ? "Pause" : "Train";
+    const speed = SPEEDS[/** @type {keyof typeof SPEEDS} */ (state["speed"])];
+    worker.post(on ? { type: "run", ...(speed < Infinity ? { speed } : {}) } : { type: "pause" });
+    if (!on) rested();
+  };
+  /** A new model. */
+  const anew = () => {
+    const options = { ...optionsOf(state), clicks };
+    const { kept } = seen;
+    seen = { ...nothing(options), kept };
+    if (options.data === "drawn" && clicks.length < 2) {
+      run(false);
+      said.textContent = "Draw some points in the plane of x first.";
+      return schedule();
+    }
+    worker.post({ type: "reset", options });
+    if (running) run(true);
+    schedule();
+  };
+  let rest = 0;
+  const rested = () => {
+    clearTimeout(rest);
+    rest = window.setTimeout(() => {
+      said.textContent = says.textContent;
+      model.set("state", state);
+      model.save_changes();
+    }, 400);
+  };
+  /** @param {Record<string, any>} change */
+  const set = (change) => {
+    state = { ...state, ...change };
+    const options = { ...optionsOf(state), clicks };
+    const names = Object.keys(change).filter((name) => name in DEFAULTS);
+    const soft = names.every((name) => CHANGEABLE.some((one) => one === name));
+    if (!soft) anew();
+    else {
+      seen.options = options;
+      const own = Object.fromEntries(names.map((name) => [name, options[/** @type {keyof Options} */ (name)]]));
+      if (names.length) worker.post({ type: "set", options: own });
+      if ("speed" in change && running) run(true);
+      schedule();
+    }
+    rested();
+  };
+
+  /** Whether the challenge at hand is won by what is seen. */
+  const judge = () => {
+    const one = CHALLENGES[challenge];
+    const row = el.querySelector(`[data-challenge="${challenge}"]`);
+    if (!one || !row) return;
+    const { won, says: words } = one.verdict(seen, noted);
+    row.toggleAttribute("data-won", won || row.hasAttribute("data-won"));
+    const output = row.querySelector(".live-verdict");
+    if (output && output.textContent !== words) output.textContent = words;
+  };
+
+  worker.hear.push((message) => {
+    if (message.type === "view") {
+      const { view } = message;
+      seen.view = view;
+      const last = seen.watched[seen.watched.length - 1];
+      if (last?.step !== view.step) {
+        remember(seen.watched, { step: view.step, rates: view.rates, distortion: view.distortion });
+      }
+    } else if (message.type === "bounds") {
+      const { bounds } = message;
+      seen.bounds = bounds;
+      remember(seen.integrated, { step: bounds.step, elbo: bounds.elbo, logMarginal: bounds.logMarginal });
+    } else if (message.type === "failed") {
+      run(false);
+      said.textContent = `${message.message}. Lower the learning rate and start anew.`;
+      says.textContent = said.textContent;
+      return;
+    }
+    schedule();
+  });
+
+  el.addEventListener("input", (event) => {
+    const input = /** @type {HTMLInputElement} */ (event.target);
+    const one = all[Number(input.dataset["control"])];
+    if (one) set(control.read(one, input));
+  });
+  el.addEventListener("click", (event) => {
+    const button = /** @type {Element} */ (event.target).closest("button");
+    if (!button) return;
+    if (button === play) {
+      if (!seen.view && !running) anew();
+      run(!running);
+    } else if (button.hasAttribute("data-step")) {
+      if (running) run(false);
+      worker.post({ type: "step" });
+    } else if (button.hasAttribute("data-restart")) anew();
+    else if (button.hasAttribute("data-keep") && seen.view) {
+      const { rates, distortion } = seen.view;
+      seen.kept = { rate: rates.reduce((sum, rate) => sum + rate, 0), distortion };
+      noted = { ...noted, kept: { view: seen.view, bounds: seen.bounds } };
+      schedule();
+    } else if (button.hasAttribute("data-link")) {
+      model.set("state", state);
+      model.save_changes();
+      navigator.clipboard?.writeText(location.href).then(
+        () => (said.textContent = button.textContent = "Copied"),
+        () => (button.textContent = "The link is in the address line"),
+      );
+    } else if (button.hasAttribute("data-reset")) {
+      run(false);
+      clicks = [];
+      state = { ...START };
+      challenge = -1;
+      noted = {};
+      seen.kept = null;
+      anew();
+      rested();
+    } else if (button.dataset["begin"]) {
+      challenge = Number(button.dataset["begin"]);
+      run(false);
+      noted = {};
+      seen.kept = null;
+      state = accepted(spec, { ...START, ...CHALLENGES[challenge]?.setup });
+      anew();
+      rested();
+      el.scrollIntoView({ block: "start" });
+    }
+  });
+
+  const board = /** @type {SVGSVGElement} */ (boxes[0]?.querySelector("svg"));
+  board.addEventListener("pointerdown", (event) => {
+    if (state["data"] !== "drawn") return;
+    event.preventDefault();
+    /** @param {PointerEvent} moved */
+    const put = (moved) => {
+      const plot = panels(seen)[0];
+      const [x, y] = pointed(boxes[0], plot, moved);
+      if (clicks.length < 1000) clicks = [...clicks, x, y];
+      seen.options = { ...seen.options, clicks };
+      schedule();
+    };
+    put(event);
+    follow(board, event, put);
+    board.addEventListener("pointerup", anew, { once: true });
+  });
+  onTheme(el, schedule);
+  anew();
+  return () => worker.end();
+}
+
+export default { spec, compute: spec.compute, frame, render };

@@ -1,0 +1,116 @@
+"""The playground in Chromium: it trains in a worker, and what it shows of the bound holds."""
+
+import re
+
+import pytest
+from living import shown
+
+from companion import live
+
+pytestmark = pytest.mark.browser
+
+SEEN = """() => {
+  const figure = document.querySelector("figure.live");
+  window.seen = null;
+  figure.addEventListener("live-frame", ({ detail }) => { window.seen = detail.seen; });
+}"""
+STEPS = "steps => window.seen?.bounds?.step >= steps"
+BOUNDS = """() => {
+  const { step, elbo, logMarginal, gap } = window.seen.bounds;
+  return { step, elbo, logMarginal, gap };
+}"""
+
+
+@pytest.fixture
+def tab(browser):
+    """The playground, at rest, with its first numbers."""
+    page = shown(browser, live.figure("playground", alt="The playground."))
+    page.evaluate(SEEN)
+    page.locator("[data-restart]").click()
+    page.wait_for_function(STEPS, arg=0)
+    yield page
+    page.close()
+
+
+def choose(tab, label, value):
+    tab.get_by_label(label, exact=True).select_option(value)
+
+
+def trained(tab, steps):
+    """Train for so many steps at least; the bounds of the model as it then is."""
+    play = tab.locator("[data-play]")
+    play.click()
+    tab.wait_for_function("steps => window.seen.view?.step >= steps", arg=steps)
+    play.click()
+    tab.wait_for_function("() => window.seen.bounds?.step === window.seen.view.step")
+    return tab.evaluate(BOUNDS)
+
+
+def test_with_the_decoder_at_rest_the_sum_of_bound_and_gap_is(tab):
+    before = tab.evaluate(BOUNDS)
+    choose(tab, "train", "encoder")
+    after = trained(tab, 300)
+    assert after["logMarginal"] == pytest.approx(before["logMarginal"], abs=1e-4)
+    assert after["gap"] < 0.5 * before["gap"]
+    assert after["elbo"] + after["gap"] == pytest.approx(after["logMarginal"], abs=1e-9)
+    choose(tab, "train", "decoder")
+    later = trained(tab, after["step"] + 300)
+    assert later["logMarginal"] > after["logMarginal"] + 1
+
+
+def test_one_step_is_one_step(tab):
+    for count in (1, 2):
+        tab.locator("[data-step]").click()
+        tab.wait_for_function("count => window.seen.view.step === count", arg=count)
+
+
+@pytest.mark.parametrize("units", ["1", "2"])
+@pytest.mark.parametrize(("levels", "encoder"), [("1", ""), ("2", "bottom-up"), ("3", "top-down")])
+def test_every_model_trains(tab, levels, encoder, units):
+    choose(tab, "units a level", units)
+    choose(tab, "levels", levels)
+    if encoder:
+        choose(tab, "encoder", encoder)
+    before = tab.evaluate("() => window.seen.view?.elbo")
+    tab.locator("[data-play]").click()
+    tab.wait_for_function("() => window.seen.view?.step >= 200 && window.seen.bounds")
+    view = tab.evaluate("() => ({ elbo: window.seen.view.elbo, rates: window.seen.view.rates })")
+    assert len(view["rates"]) == int(levels)
+    assert before is None or view["elbo"] > before
+    tab.locator("[data-play]").click()
+    # Every panel has something drawn in it.
+    for panel in tab.locator(".live-drawn").all():
+        assert panel.locator("svg > *").count() > 0
+
+
+def test_a_drawing_is_learned(tab):
+    choose(tab, "data", "drawn")
+    box = tab.locator(".live-panel").first.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + box["height"] * 0.4)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] * 0.6, steps=8)
+    tab.mouse.up()
+    tab.locator("[data-play]").click()
+    tab.wait_for_function("() => window.seen.view?.step >= 200")
+    x = tab.evaluate("() => Array.from(window.seen.view.x)")
+    assert 0.2 < sum(x[::2]) / len(x) * 2 < 3
+
+
+def test_a_reset_is_as_if_nothing_had_been(tab):
+    first = tab.locator(".live-says").inner_text()
+    choose(tab, "data", "rings")
+    trained(tab, 100)
+    tab.locator("[data-reset]").click()
+    tab.locator(".live-says", has_text=re.compile("^" + re.escape(first) + "$")).wait_for()
+
+
+def test_the_same_seed_gives_the_same_numbers(tab):
+    numbers = []
+    for _ in range(2):
+        tab.locator("[data-restart]").click()
+        tab.wait_for_function("() => window.seen.view?.step === 0")
+        for count in range(1, 4):
+            tab.locator("[data-step]").click()
+            tab.wait_for_function("count => window.seen.view.step === count", arg=count)
+        numbers.append(tab.evaluate("() => window.seen.view.elbo"))
+    assert numbers[0] == numbers[1]
