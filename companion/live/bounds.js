@@ -122,7 +122,8 @@ export function latentGrid(lows, highs, points) {
  * @property {Float64Array} mean Of p(x | z_1), at each point.
  * @property {number} logvar
  * @property {Float64Array} ratios Step over the standard deviation of the posterior, locally.
- * @property {number} inner The largest such ratio of the levels above; 0 if there are none.
+ * @property {number} inner The largest such ratio of the levels above; 0 if there are none. Where
+ *   the grid is too coarse for them, nothing else is computed.
  */
 
 /**
@@ -155,6 +156,10 @@ export function* onGrid({ decoders, logvar, units }, { points, bound = 6 }) {
     inner = Math.max(inner, largest(ratios, likely));
     const next = around(out, likely, units, points);
     inner = Math.max(inner, finest(out, likely, next));
+    if (inner > COARSEST) {
+      const nothing = new Float64Array();
+      return { grid, logPrior: nothing, mean: nothing, logvar, ratios: nothing, inner };
+    }
     logPrior = yield* pushed(grid, logPrior, out, next);
     grid = next;
     own = 0;
@@ -175,12 +180,21 @@ export function* onGrid({ decoders, logvar, units }, { points, bound = 6 }) {
  */
 
 /**
+ * @param {number} ratio
+ * @returns {string}
+ */
+export function coarse(ratio) {
+  return `the grid's step is ${ratio.toPrecision(2)} times the least standard deviation`;
+}
+
+/**
  * @param {OnGrid} model
  * @param {ArrayLike<number>} x One point.
  * @param {Float64Array} logJoint As long as the grid; on return log p(x, z).
  * @returns {Integral}
  */
 export function integrate({ grid, logPrior, mean, logvar, ratios, inner }, x, logJoint) {
+  if (inner > COARSEST) return { logMarginal: null, ratio: inner, reason: coarse(inner) };
   const size = x.length;
   const precision = Math.exp(-logvar);
   const constant = -0.5 * size * (logvar + LOG_TWO_PI);
@@ -211,11 +225,7 @@ export function integrate({ grid, logPrior, mean, logvar, ratios, inner }, x, lo
     if (log > -NEAR && at(ratios, i) > ratio) ratio = at(ratios, i);
   }
   const logMarginal = highest + Math.log(sum) + grid.logCell;
-  if (!(ratio <= COARSEST)) {
-    const times = ratio.toPrecision(2);
-    const reason = `the grid's step is ${times} times the least standard deviation`;
-    return { logMarginal: null, ratio, reason };
-  }
+  if (!(ratio <= COARSEST)) return { logMarginal: null, ratio, reason: coarse(ratio) };
   if (!(outside <= EDGE * sum)) {
     return { logMarginal: null, ratio, reason: "the posterior reaches the edge of the grid" };
   }
@@ -279,8 +289,7 @@ export function* elboOnGrid({ decoders, logvar, units }, q, x, { points = 27, bo
   const reconstruction = new Float64Array(rows);
   const rate = new Float64Array(rows);
   const z = new Float64Array(grid.z.length);
-  const mean = new Float64Array(count * size);
-  const decoder = /** @type {(z: Float64Array, out: Float64Array) => Float64Array} */ (decoders[0]);
+  const decoder = /** @type {Generative["decoders"][number]} */ (decoders[0]);
   for (let b = 0; b < rows; b++) {
     for (let j = 0; j < units; j++) {
       const centre = at(q, b * 2 * units + j);
@@ -289,7 +298,7 @@ export function* elboOnGrid({ decoders, logvar, units }, q, x, { points = 27, bo
       for (let i = j; i < z.length; i += units) z[i] = centre + scale * at(grid.z, i);
       rate[b] = at(rate, b) + gaussianKl(centre, log);
     }
-    decoder(z, mean);
+    const mean = decoder(z);
     let square = 0;
     for (let i = 0; i < count; i++) {
       let own = 0;
@@ -400,23 +409,34 @@ export function gaussianFloor(axis, logP) {
  * unbiased: a point is never paired with itself.
  * @param {Float64Array} x N × 2
  * @param {Float64Array} y M × 2
- * @returns {number}
+ * @returns {Generator<void, number, void>}
  */
-export function energyDistance(x, y) {
-  /** @param {Float64Array} a @param {Float64Array} b */
-  const total = (a, b) => {
-    let sum = 0;
-    for (let i = 0; i < a.length; i += 2) {
-      const [u, v] = [at(a, i), at(a, i + 1)];
-      for (let j = 0; j < b.length; j += 2) {
-        const [du, dv] = [u - at(b, j), v - at(b, j + 1)];
-        sum += Math.sqrt(du * du + dv * dv);
-      }
-    }
-    return sum;
-  };
+export function* energyDistance(x, y) {
   const [n, m] = [x.length / 2, y.length / 2];
-  return (2 * total(x, y)) / (n * m) - total(x, x) / (n * (n - 1)) - total(y, y) / (m * (m - 1));
+  const between = yield* distances(x, y);
+  const within = yield* distances(x, x);
+  const others = yield* distances(y, y);
+  return (2 * between) / (n * m) - within / (n * (n - 1)) - others / (m * (m - 1));
+}
+
+/**
+ * @param {Float64Array} x
+ * @param {Float64Array} y
+ * @returns {Generator<void, number, void>}
+ */
+function* distances(x, y) {
+  let sum = 0;
+  for (let i = 0; i < x.length; i += 2) {
+    const u = at(x, i);
+    const v = at(x, i + 1);
+    for (let j = 0; j < y.length; j += 2) {
+      const du = u - at(y, j);
+      const dv = v - at(y, j + 1);
+      sum += Math.sqrt(du * du + dv * dv);
+    }
+    if (i % 200 === 198) yield;
+  }
+  return sum;
 }
 
 /**

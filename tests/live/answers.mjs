@@ -82,7 +82,7 @@ const kinds = {
 
   /** @param {{ x: number[], y: number[] }} question */
   energy({ x, y }) {
-    return energyDistance(Float64Array.from(x), Float64Array.from(y));
+    return finish(energyDistance(Float64Array.from(x), Float64Array.from(y)));
   },
 };
 

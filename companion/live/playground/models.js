@@ -454,25 +454,27 @@ export class Model {
   }
 
   /**
-   * Draw x from the model: z_L from the prior, then down.
+   * Draw from the model: z_L from the prior, then down to x.
    * @param {number} count
    * @param {() => number} draw Standard normal numbers.
-   * @returns {Float64Array} count × 2
+   * @returns {Float64Array[]} x, z_1 … z_L, each count rows.
    */
   sample(count, draw) {
-    const maps = this.generative().decoders;
-    let z = Float64Array.from({ length: count * this.units }, draw);
-    for (let l = this.levels - 1; l >= 0; l--) {
-      const out = /** @type {(typeof maps)[number]} */ (maps[l])(z);
+    const { decoders } = this.generative();
+    const path = [Float64Array.from({ length: count * this.units }, draw)];
+    for (const [l, decoder] of [...decoders.entries()].reverse()) {
+      const out = decoder(/** @type {Float64Array} */ (path[0]));
       const size = l === 0 ? DATA_SIZE : this.units;
-      const sigma = this.sigma;
-      z = Float64Array.from({ length: count * size }, (_, i) => {
-        if (l === 0) return at(out, i) + sigma * draw();
-        const row = Math.floor(i / size) * 2 * size + (i % size);
-        return at(out, row) + Math.exp(0.5 * at(out, row + size)) * draw();
-      });
+      const width = out.length / count;
+      path.unshift(
+        Float64Array.from({ length: count * size }, (_, i) => {
+          const place = Math.floor(i / size) * width + (i % size);
+          const scale = l === 0 ? this.sigma : Math.exp(0.5 * at(out, place + size));
+          return at(out, place) + scale * draw();
+        }),
+      );
     }
-    return z;
+    return path;
   }
 }
 

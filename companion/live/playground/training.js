@@ -1,0 +1,591 @@
+// @ts-check
+// A model that learns while somebody watches: the trainer, what it has to show, and the loop of the
+// worker that it lives in.
+//
+// Two looks at a model. `view` takes some milliseconds, for every few frames. `bounds` are the
+// integrals: they work on a copy of the weights, in pieces, while training goes on.
+
+import {
+  COARSEST,
+  coarse,
+  elboOnGrid,
+  energyDistance,
+  finish,
+  kSampleBound,
+  logAggregate,
+  logMarginals,
+  onGrid,
+} from "../bounds.js";
+import { Adam, at, generator, normal } from "../nn.js";
+import { dataSet, drawnSet } from "./data.js";
+import { DATA_SIZE, Model, mean } from "./models.js";
+
+/** @typedef {import("./data.js").Name} Name */
+
+/**
+ * @typedef {object} Options
+ * @property {Name | "drawn"} data
+ * @property {number[]} clicks Pairs of coordinates that the reader drew.
+ * @property {number} jitter Spread around them.
+ * @property {number | null} noise Of the data; null is each set's own.
+ * @property {number} count Points to learn from.
+ * @property {number} levels
+ * @property {number} units
+ * @property {number} hidden
+ * @property {"bottom-up" | "top-down"} encoder
+ * @property {number} sigma
+ * @property {boolean} learnSigma
+ * @property {number} seed
+ * @property {number} batch
+ * @property {number} draws K
+ * @property {"elbo" | "iwae"} bound
+ * @property {"sampled" | "analytic"} rates
+ * @property {number} beta
+ * @property {number} warmUp Steps until β has its value; 0 is none.
+ * @property {"together" | "level by level"} warming All weights rise at once, or z_1's first.
+ * @property {number} freeNats λ of each level.
+ * @property {number} lr
+ */
+
+/** @typedef {{ values: Float64Array, standardError: number, kSample: number | null }} Elbo */
+/** @typedef {{ logMarginals: Float64Array | null, ratio: number, reason: string }} Marginals */
+
+/** @type {Options} */
+export const DEFAULTS = {
+  data: "moons",
+  clicks: [],
+  jitter: 0.08,
+  noise: null,
+  count: 2000,
+  levels: 1,
+  units: 2,
+  hidden: 32,
+  encoder: "bottom-up",
+  sigma: 0.3,
+  learnSigma: true,
+  seed: 0,
+  batch: 64,
+  draws: 1,
+  bound: "elbo",
+  rates: "sampled",
+  beta: 1,
+  warmUp: 0,
+  warming: "together",
+  freeNats: 0,
+  lr: 3e-3,
+};
+
+/** What may change while a model learns; anything else asks for a new one. */
+export const CHANGEABLE = /** @type {const} */ ([
+  "sigma",
+  "batch",
+  "draws",
+  "bound",
+  "rates",
+  "beta",
+  "warmUp",
+  "warming",
+  "freeNats",
+  "lr",
+]);
+
+// Points that are never learned from: those of a view, of which the first are integrated too.
+const HELD_OUT = 1000;
+const WATCHED = 200;
+const INTEGRATED = 64;
+const VIEW_DRAWS = 5;
+const BOUND_DRAWS = 64;
+// A unit is active if its mean moves with x by more than this variance, as in the package.
+const ACTIVE = 0.01;
+// The finest grids that are tried: points an axis, for one unit and for two (with several levels).
+const FINEST = { one: 6401, two: 401, deep: 141 };
+
+export class Trainer {
+  /** @param {Partial<Options>} [options] */
+  constructor(options = {}) {
+    this.options = { ...DEFAULTS, ...options };
+    const { seed, data, clicks, jitter, noise, count } = this.options;
+    const total = count + HELD_OUT;
+    const points =
+      data === "drawn"
+        ? drawnSet(clicks, total, { seed, jitter })
+        : dataSet(data, total, noise === null ? { seed } : { seed, noise });
+    this.heldOut = points.slice(0, HELD_OUT * DATA_SIZE);
+    this.data = points.slice(HELD_OUT * DATA_SIZE);
+    this.model = new Model(this.options);
+    /** The copy that is looked at. */
+    this.twin = new Model(this.options);
+    this.adam = new Adam(this.model.parameters.length);
+    this.uniform = generator(seed + 1);
+    this.gauss = normal(this.uniform);
+    this.steps = 0;
+    /** The last step's loss. */
+    this.loss = NaN;
+    this.next = 0;
+    this.x = new Float64Array();
+    /** The grid that was fine enough last time. */
+    this.points = this.options.units === 1 ? 401 : 81;
+    this.bound = 6;
+  }
+
+  /**
+   * Change options while the model learns.
+   * @param {Partial<Options>} options
+   */
+  set(options) {
+    for (const name of CHANGEABLE) {
+      if (options[name] !== undefined) Object.assign(this.options, { [name]: options[name] });
+    }
+    if (options.sigma !== undefined && !this.options.learnSigma) {
+      this.model.logvar[0] = 2 * Math.log(options.sigma);
+    }
+  }
+
+  /** What each level's rate weighs now. */
+  get betas() {
+    const { beta, warmUp, warming, levels } = this.options;
+    const share = warmUp > 0 ? this.steps / warmUp : 1;
+    return Array.from({ length: levels }, (_, l) => {
+      const own = warming === "together" || warmUp === 0 ? share : share * levels - l;
+      return beta * Math.min(1, Math.max(0, own));
+    });
+  }
+
+  /** @param {number} [count] */
+  step(count = 1) {
+    const { batch, draws, bound, rates, freeNats, lr } = this.options;
+    const { model } = this;
+    model.reserve(batch, draws);
+    if (this.x.length !== batch * DATA_SIZE) this.x = new Float64Array(batch * DATA_SIZE);
+    for (let i = 0; i < count; i++) {
+      this.nextBatch();
+      model.draw(this.gauss);
+      const closed = rates === "analytic" && model.hasAnalytic ? "analytic" : "sampled";
+      this.loss = model.loss(this.x, { bound, rates: closed, betas: this.betas, freeNats });
+      this.adam.step(model.parameters, model.gradients, lr);
+      this.steps += 1;
+    }
+  }
+
+  /** Each point once, in an order of chance; then again in another. */
+  nextBatch() {
+    const { data, x, uniform } = this;
+    const rows = data.length / DATA_SIZE;
+    for (let i = 0; i < x.length; i += DATA_SIZE) {
+      // One step of a shuffle: the point is taken from those that are left of this round.
+      if (this.next >= rows) this.next = 0;
+      const other = this.next + Math.floor(uniform() * (rows - this.next));
+      for (let j = 0; j < DATA_SIZE; j++) {
+        const kept = at(data, other * DATA_SIZE + j);
+        data[other * DATA_SIZE + j] = at(data, this.next * DATA_SIZE + j);
+        data[this.next * DATA_SIZE + j] = kept;
+        x[i + j] = kept;
+      }
+      this.next += 1;
+    }
+  }
+
+  /**
+   * Copy the weights, and trace held-out points with them; the same ε each time, so that curves
+   * move with the weights alone.
+   * @param {number} count
+   * @param {number} draws
+   * @returns {Model}
+   */
+  look(count, draws) {
+    const { twin } = this;
+    twin.parameters.set(this.model.parameters);
+    twin.logvar[0] = at(this.model.logvar, 0);
+    twin.reserve(count, draws);
+    twin.draw(normal(generator(7)));
+    twin.trace(this.heldOut.subarray(0, count * DATA_SIZE));
+    return twin;
+  }
+
+  /** What can be seen at once. Nats are means over held-out points; arrays belong to the caller. */
+  view() {
+    const seen = this.look(WATCHED, VIEW_DRAWS);
+    const { levels, units, first } = seen;
+    const rates = seen.rates.map(mean);
+    const distortion = -mean(seen.reconstruction);
+    const q = seen.q.map((of) => of.slice(0, WATCHED * 2 * units));
+    const z = seen.z.map((of) => of.slice(0, WATCHED * units));
+    const information = seen.q.map((_, l) => informationOf(seen, l));
+    const samples = seen.sample(400, normal(generator(8)));
+    // The decoder's manifold: the mean of x over a lattice of z_1, where the model's z_1 are.
+    const drawn = /** @type {Float64Array} */ (samples[1]);
+    const around = levels === 1 ? unitSpread(units) : spread(drawn, units);
+    const lattice = latticeOf(around, units === 1 ? 201 : 25);
+    const decode = /** @type {(z: Float64Array) => Float64Array} */ (seen.generative().decoders[0]);
+    return {
+      step: this.steps,
+      epoch: (this.steps * this.options.batch) / (this.data.length / DATA_SIZE),
+      loss: this.loss,
+      betas: this.betas,
+      sigma: seen.sigma,
+      elbo: -distortion - rates.reduce((sum, rate) => sum + rate, 0),
+      distortion,
+      rates,
+      /** I_q(x; z_l) of each level, in nats: for the watched points, so log 200 at most. */
+      information,
+      /** KL(q(z) ‖ p(z)) of the aggregated posterior; known for one level. */
+      marginalKl: levels === 1 ? (rates[0] ?? 0) - (information[0] ?? 0) : null,
+      /** Share of the units, over all levels, whose mean follows x. */
+      active: mean(Float64Array.from(seen.q.flatMap((_, l) => activeUnits(seen, l)))),
+      first,
+      x: this.heldOut.slice(0, WATCHED * DATA_SIZE),
+      /** Of each level: μ and log σ² of q side by side, and a draw, for each watched point. */
+      q,
+      z,
+      /** Draws from the model: x, z_1 … z_L. */
+      samples,
+      lattice,
+      manifold: decode(lattice),
+    };
+  }
+
+  /**
+   * What only integrals tell: log p(x) and the gap, over held-out points; and how far samples are
+   * from data. `logMarginal` and `gap` are null where no grid of a bearable size is fine enough,
+   * and `reason` says so.
+   */
+  *bounds() {
+    const step = this.steps;
+    const seen = this.look(INTEGRATED, 1);
+    // Later looks take the twin: what the integrals need is copied here.
+    const { units, levels } = seen;
+    const copy = new Model(this.options);
+    copy.parameters.set(seen.parameters);
+    copy.logvar[0] = at(seen.logvar, 0);
+    const x = this.heldOut.subarray(0, INTEGRATED * DATA_SIZE);
+    const elbo =
+      levels === 1 ? yield* this.integratedElbo(copy, x) : yield* this.sampledElbo(copy, x);
+    const found = yield* this.logMarginal(copy, x);
+    const samples = copy.sample(HELD_OUT, normal(generator(9)))[0] ?? x;
+    yield;
+    const energy = yield* energyDistance(samples, this.heldOut);
+    const values = found.logMarginals;
+    const gaps = values && values.map((log, b) => log - at(elbo.values, b));
+    return {
+      step,
+      elbo: mean(elbo.values),
+      /** Of the mean, where the ELBO is sampled. */
+      standardError: elbo.standardError,
+      /** The bound with as many draws as were taken; null for one level, whose ELBO is exact. */
+      kSample: elbo.kSample,
+      logMarginal: values && mean(values),
+      gap: gaps && mean(gaps),
+      gaps,
+      reason: found.reason,
+      grid: { points: this.points, ratio: found.ratio, units },
+      energyDistance: energy,
+    };
+  }
+
+  /** Both looks at once. */
+  evaluate() {
+    return { view: this.view(), bounds: finish(this.bounds()) };
+  }
+
+  /**
+   * @param {Model} model
+   * @param {Float64Array} x
+   * @returns {Generator<void, Elbo, void>}
+   */
+  *integratedElbo(model, x) {
+    const rows = x.length / DATA_SIZE;
+    const encoder = /** @type {Model["encoders"][number]} */ (model.encoders[0]);
+    const q = encoder.forward(x, rows).slice(0, rows * 2 * model.units);
+    const { reconstruction, rate } = yield* elboOnGrid(model.generative(), q, x);
+    return {
+      values: reconstruction.map((value, b) => value - at(rate, b)),
+      standardError: 0,
+      kSample: null,
+    };
+  }
+
+  /**
+   * @param {Model} model
+   * @param {Float64Array} x
+   * @returns {Generator<void, Elbo, void>}
+   */
+  *sampledElbo(model, x) {
+    const rows = x.length / DATA_SIZE;
+    const gauss = normal(generator(10));
+    const logWeights = Array.from({ length: rows }, () => /** @type {number[]} */ ([]));
+    model.reserve(rows, 4);
+    while ((logWeights[0]?.length ?? 0) < BOUND_DRAWS) {
+      model.draw(gauss);
+      model.trace(x);
+      for (let r = 0; r < model.reconstruction.length; r++) {
+        const rate = model.rates.reduce((sum, rates) => sum + at(rates, r), 0);
+        logWeights[r % rows]?.push(at(model.reconstruction, r) - rate);
+      }
+      yield;
+    }
+    const values = Float64Array.from(logWeights, (own) => mean(Float64Array.from(own)));
+    let variance = 0;
+    logWeights.forEach((own, b) => {
+      for (const log of own) variance += (log - at(values, b)) ** 2 / (own.length - 1) / own.length;
+    });
+    return {
+      values,
+      standardError: Math.sqrt(variance) / rows,
+      kSample: mean(Float64Array.from(logWeights, kSampleBound)),
+    };
+  }
+
+  /**
+   * log p(x) on grids that grow until one is fine and wide enough, or would take too long. What was
+   * enough is where the next look begins.
+   * @param {Model} model
+   * @param {Float64Array} x
+   * @returns {Generator<void, Marginals, void>}
+   */
+  *logMarginal(model, x) {
+    const { levels, units } = model;
+    const finest = units === 1 ? FINEST.one : levels === 1 ? FINEST.two : FINEST.deep;
+    for (;;) {
+      const grid = yield* onGrid(model.generative(), { points: this.points, bound: this.bound });
+      const found = yield* logMarginals(grid, x);
+      const ratio = found.reduce((worst, one) => Math.max(worst, one.ratio), grid.inner);
+      const failed = found.find((one) => one.reason);
+      if (!failed) {
+        // A coarser grid would do: the next look takes less time.
+        const enough = Math.ceil((this.points * ratio) / 0.9);
+        if (ratio < 0.6) this.points = Math.max(units === 1 ? 401 : 61, enough);
+        const logMarginals = Float64Array.from(found, (one) => one.logMarginal ?? NaN);
+        return { logMarginals, ratio, reason: "" };
+      }
+      const narrow = ratio <= COARSEST;
+      if (this.points >= finest || (narrow && this.bound > 8)) {
+        return { logMarginals: null, ratio, reason: narrow ? failed.reason : coarse(ratio) };
+      }
+      const wider = narrow ? 1.5 : Math.min(4, ratio);
+      if (narrow) this.bound *= 1.5;
+      this.points = Math.min(finest, Math.ceil(this.points * wider));
+    }
+  }
+}
+
+/** @typedef {ReturnType<Trainer["view"]>} View */
+/** @typedef {ReturnType<Trainer["bounds"]> extends Generator<any, infer R, any> ? R : never} Bounds */
+
+/**
+ * I_q(x; z_l) = E[log q(z_l | x) − log q(z_l)] over the watched points. Beyond the level that is
+ * drawn from x itself, q(z_l | x) is a mean over the draws of the level before, but its own.
+ * @param {Model} seen
+ * @param {number} l
+ * @returns {number}
+ */
+function informationOf({ q, z, units, batch, draws, first }, l) {
+  const own = /** @type {Float64Array} */ (q[l]);
+  const drawn = /** @type {Float64Array} */ (z[l]).subarray(0, batch * units);
+  const width = 2 * units;
+  if (l === first) {
+    const rows = own.subarray(0, batch * width);
+    const marginal = finish(logAggregate(rows, drawn, units));
+    let sum = 0;
+    for (let n = 0; n < batch; n++) {
+      const row = rows.subarray(n * width, (n + 1) * width);
+      const point = drawn.subarray(n * units, (n + 1) * units);
+      sum += at(finish(logAggregate(row, point, units)), 0) - at(marginal, n);
+    }
+    return sum / batch;
+  }
+  // Each point's other draws, and for the mixture the same of all points.
+  const others = own.subarray(batch * width, batch * draws * width);
+  const marginal = finish(logAggregate(others, drawn, units));
+  const mine = new Float64Array((draws - 1) * width);
+  let sum = 0;
+  for (let n = 0; n < batch; n++) {
+    for (let k = 0; k < draws - 1; k++) {
+      const from = (k * batch + n) * width;
+      mine.set(others.subarray(from, from + width), k * width);
+    }
+    const point = drawn.subarray(n * units, (n + 1) * units);
+    sum += at(finish(logAggregate(mine, point, units)), 0) - at(marginal, n);
+  }
+  return sum / batch;
+}
+
+/**
+ * For each unit of a level 1 if its mean follows x, as `companion.diagnostics.active_units` tells.
+ * @param {Model} seen
+ * @param {number} l
+ * @returns {number[]}
+ */
+function activeUnits({ q, units, batch, draws, first }, l) {
+  const own = /** @type {Float64Array} */ (q[l]);
+  const times = l === first ? 1 : draws;
+  return Array.from({ length: units }, (_, j) => {
+    const means = new Float64Array(batch);
+    let within = 0;
+    for (let n = 0; n < batch; n++) {
+      const values = Float64Array.from({ length: times }, (__, k) =>
+        at(own, (k * batch + n) * 2 * units + j),
+      );
+      means[n] = mean(values);
+      if (times > 1) within += variance(values) / batch;
+    }
+    return variance(means) - within / times > ACTIVE ? 1 : 0;
+  });
+}
+
+/**
+ * @param {Float64Array} values
+ * @returns {number}
+ */
+function variance(values) {
+  const centre = mean(values);
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += (at(values, i) - centre) ** 2;
+  return sum / (values.length - 1);
+}
+
+/**
+ * @param {number} units
+ * @returns {{ centre: number, half: number }[]}
+ */
+function unitSpread(units) {
+  return Array.from({ length: units }, () => ({ centre: 0, half: 3 }));
+}
+
+/**
+ * Three standard deviations around the mean, axis by axis.
+ * @param {Float64Array} z
+ * @param {number} units
+ * @returns {{ centre: number, half: number }[]}
+ */
+function spread(z, units) {
+  return Array.from({ length: units }, (_, j) => {
+    const values = z.filter((__, i) => i % units === j);
+    return { centre: mean(values), half: 3 * Math.sqrt(variance(values)) };
+  });
+}
+
+/**
+ * @param {{ centre: number, half: number }[]} around
+ * @param {number} points
+ * @returns {Float64Array}
+ */
+function latticeOf(around, points) {
+  const d = around.length;
+  const count = points ** d;
+  return Float64Array.from({ length: count * d }, (_, i) => {
+    const j = i % d;
+    const row = Math.floor(i / d);
+    const place = j === d - 1 ? row % points : Math.floor(row / points);
+    const { centre = 0, half = 0 } = around[j] ?? {};
+    return centre + half * ((2 * place) / (points - 1) - 1);
+  });
+}
+
+/**
+ * @typedef {{ type: "reset", options?: Partial<Options> } | { type: "run", speed?: number }
+ *   | { type: "pause" } | { type: "step", count?: number }
+ *   | { type: "set", options: Partial<Options> }} Order
+ * `speed` is in steps a second; without it, as fast as it goes.
+ */
+
+// One slice of work: training, then a piece of the integrals. Orders are heard between slices.
+const TRAINING = 8;
+const SLICE = 12;
+// How often is shown what has changed, and how often the integrals start anew.
+const VIEW_EVERY = 80;
+const BOUNDS_EVERY = 300;
+
+/**
+ * The loop of the worker: takes orders, posts `{ type: "view", view }` and
+ * `{ type: "bounds", bounds }`, and `{ type: "failed", message }` when training diverged.
+ * @param {{ postMessage: (message: any) => void,
+ *   addEventListener: (type: "message", hear: (event: { data: Order }) => void) => void }} scope
+ * @returns {() => void} Ends the loop: where no page ends the worker, as in a test.
+ */
+export function serve(scope) {
+  let trainer = new Trainer();
+  let running = false;
+  let speed = Infinity;
+  let started = 0;
+  let stepsThen = 0;
+  /** @type {Generator<void, Bounds, void> | null} */
+  let work = null;
+  let shown = -1;
+  let shownAt = -Infinity;
+  let integrated = -1;
+  let integratedAt = -Infinity;
+  let waiting = false;
+
+  // A timer would wait four milliseconds between two slices; a message to oneself does not.
+  const channel = new MessageChannel();
+  channel.port1.onmessage = () => slice();
+  const again = () => {
+    if (waiting) return;
+    waiting = true;
+    channel.port2.postMessage(null);
+  };
+
+  const slice = () => {
+    waiting = false;
+    const start = performance.now();
+    if (running) {
+      const due = stepsThen + ((start - started) * speed) / 1000;
+      while (trainer.steps < due && performance.now() - start < TRAINING) trainer.step();
+      if (!Number.isFinite(trainer.loss) && trainer.steps) {
+        running = false;
+        work = null;
+        scope.postMessage({ type: "failed", message: "The loss is no number any more" });
+        return;
+      }
+    }
+    const behind = !running || start - shownAt > VIEW_EVERY;
+    if (shown !== trainer.steps && behind) {
+      shown = trainer.steps;
+      shownAt = start;
+      scope.postMessage({ type: "view", view: trainer.view() });
+    }
+    if (!work && integrated !== trainer.steps && start - integratedAt > BOUNDS_EVERY) {
+      work = trainer.bounds();
+      integratedAt = start;
+    }
+    while (work && performance.now() - start < SLICE) {
+      const { done, value } = work.next();
+      if (!done) continue;
+      integrated = value.step;
+      work = null;
+      scope.postMessage({ type: "bounds", bounds: value });
+    }
+    if (!running && !work && integrated === trainer.steps) return;
+    // With nothing to do until the next step, or the next integrals, the processor may rest.
+    const due = running ? stepsThen + ((start - started) * speed) / 1000 : 0;
+    if (!work && trainer.steps >= due) setTimeout(again, 8);
+    else again();
+  };
+
+  scope.addEventListener("message", ({ data: order }) => {
+    if (order.type === "reset") {
+      trainer = new Trainer(order.options);
+      running = false;
+      work = null;
+      shown = integrated = -1;
+      integratedAt = -Infinity;
+    } else if (order.type === "run") {
+      running = true;
+      speed = order.speed ?? Infinity;
+      started = performance.now();
+      stepsThen = trainer.steps;
+    } else if (order.type === "pause") {
+      running = false;
+      integratedAt = -Infinity;
+    } else if (order.type === "step") {
+      trainer.step(order.count ?? 1);
+      integratedAt = -Infinity;
+    } else {
+      trainer.set(order.options);
+      // Some options change what is seen at once.
+      shown = integrated = -1;
+    }
+    again();
+  });
+  return () => channel.port1.close();
+}
