@@ -343,12 +343,14 @@ export class Adam {
    * @param {Float64Array} parameters
    * @param {Float64Array} gradients
    * @param {number} lr
+   * @param {number} [from]  of the first parameter that moves
+   * @param {number} [to]  one past the last
    */
-  step(parameters, gradients, lr) {
+  step(parameters, gradients, lr, from = 0, to = parameters.length) {
     this.steps += 1;
     const size = lr / (1 - 0.9 ** this.steps);
     const correction = 1 / Math.sqrt(1 - 0.999 ** this.steps);
-    for (let i = 0; i < parameters.length; i++) {
+    for (let i = from; i < to; i++) {
       const g = at(gradients, i);
       const mean = 0.9 * at(this.mean, i) + 0.1 * g;
       const square = 0.999 * at(this.square, i) + 0.001 * g * g;

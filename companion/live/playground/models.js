@@ -74,6 +74,8 @@ export class Model {
       return made;
     };
     this.encoders = encoders.map(network);
+    /** How many of the parameters are the encoders': the first ones. */
+    this.encoding = from;
     this.decoders = decoders.map(network);
     this.logvar = learnSigma ? this.parameters.subarray(count) : new Float64Array(1);
     this.logvar[0] = 2 * Math.log(shape.sigma);

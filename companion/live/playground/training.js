@@ -45,6 +45,7 @@ import { DATA_SIZE, Model, mean } from "./models.js";
  * @property {"together" | "level by level"} warming All weights rise at once, or z_1's first.
  * @property {number} freeNats λ of each level.
  * @property {number} lr
+ * @property {"both" | "encoder" | "decoder"} train What moves: with the decoder at rest, log p(x) is.
  */
 
 /** @typedef {{ values: Float64Array, standardError: number, kSample: number | null }} Elbo */
@@ -73,6 +74,7 @@ export const DEFAULTS = {
   warming: "together",
   freeNats: 0,
   lr: 3e-3,
+  train: "both",
 };
 
 /** What may change while a model learns; anything else asks for a new one. */
@@ -87,6 +89,7 @@ export const CHANGEABLE = /** @type {const} */ ([
   "warming",
   "freeNats",
   "lr",
+  "train",
 ]);
 
 // Points that are never learned from: those of a view, of which the first are integrated too.
@@ -153,8 +156,10 @@ export class Trainer {
 
   /** @param {number} [count] */
   step(count = 1) {
-    const { batch, draws, bound, rates, freeNats, lr } = this.options;
+    const { batch, draws, bound, rates, freeNats, lr, train } = this.options;
     const { model } = this;
+    const { encoding } = model;
+    const all = model.parameters.length;
     model.reserve(batch, draws);
     if (this.x.length !== batch * DATA_SIZE) this.x = new Float64Array(batch * DATA_SIZE);
     for (let i = 0; i < count; i++) {
@@ -162,7 +167,8 @@ export class Trainer {
       model.draw(this.gauss);
       const closed = rates === "analytic" && model.hasAnalytic ? "analytic" : "sampled";
       this.loss = model.loss(this.x, { bound, rates: closed, betas: this.betas, freeNats });
-      this.adam.step(model.parameters, model.gradients, lr);
+      const [from, to] = { both: [0, all], encoder: [0, encoding], decoder: [encoding, all] }[train];
+      this.adam.step(model.parameters, model.gradients, lr, from, to);
       this.steps += 1;
     }
   }
