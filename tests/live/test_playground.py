@@ -114,3 +114,98 @@ def test_the_same_seed_gives_the_same_numbers(tab):
             tab.wait_for_function("count => window.seen.view.step === count", arg=count)
         numbers.append(tab.evaluate("() => window.seen.view.elbo"))
     assert numbers[0] == numbers[1]
+
+
+# --- the challenges ------------------------------------------------------------------------------
+
+TITLES = [
+    "Close the gap",
+    "Collapse the code without touching β",
+    "Same ELBO, half the rate",
+    "Wake z₃",
+    "Leave holes in the prior",
+    "A lower ELBO and better samples",
+]
+
+
+def begin(tab, number):
+    row = tab.locator(f'[data-challenge="{number}"]')
+    row.locator("summary").click()
+    row.locator("button").click()
+    return row
+
+
+def slide(tab, label, share):
+    """Move a slider to a share of its way."""
+    tab.get_by_label(label, exact=True).evaluate(
+        """(input, share) => {
+          input.value = Number(input.min) + share * (input.max - input.min);
+          input.dispatchEvent(new Event("input", { bubbles: true }));
+        }""",
+        share,
+    )
+
+
+def fix_sigma(tab, share):
+    tab.get_by_label("learn σ").uncheck()
+    slide(tab, "σ of the decoder", share)
+
+
+def close_the_gap(tab):
+    fix_sigma(tab, 0.835)  # σ = 1
+    trained(tab, 1500)
+
+
+def collapse(tab):
+    fix_sigma(tab, 0.935)  # σ = 1.5
+    trained(tab, 1500)
+
+
+def halve_the_rate(tab):
+    trained(tab, 2000)
+    tab.locator("[data-keep]").click()
+    slide(tab, "β", 0.72)  # 3
+    trained(tab, 5000)
+
+
+def wake(tab):
+    slide(tab, "free nats a level", 0.5)
+    trained(tab, 3000)
+
+
+def leave_holes(tab):
+    fix_sigma(tab, 0.285)  # σ = 0.1
+    trained(tab, 2500)
+
+
+def better_samples(tab):
+    slide(tab, "β", 0.72)  # 3
+    trained(tab, 2000)
+    tab.locator("[data-keep]").click()
+    slide(tab, "β", 0.39)  # 0.3
+    tab.locator("[data-restart]").click()
+    trained(tab, 3000)
+
+
+WAYS = [close_the_gap, collapse, halve_the_rate, wake, leave_holes, better_samples]
+
+
+@pytest.mark.parametrize(("number", "way"), list(enumerate(WAYS)), ids=TITLES)
+def test_a_challenge_can_be_won(tab, number, way):
+    row = begin(tab, number)
+    assert row.locator("summary").inner_text() == TITLES[number]
+    way(tab)
+    row.locator(".live-verdict", has_text="Done.").wait_for()
+    assert row.get_attribute("data-won") is not None
+
+
+@pytest.mark.parametrize("number", range(len(WAYS)), ids=TITLES)
+def test_a_challenge_is_not_won_by_training_alone(tab, number):
+    row = begin(tab, number)
+    trained(tab, 3000)
+    tab.locator("[data-keep]").click()
+    trained(tab, 4000)
+    verdict = row.locator(".live-verdict").inner_text()
+    assert verdict
+    assert "Done." not in verdict, verdict
+    assert row.get_attribute("data-won") is None

@@ -192,8 +192,6 @@ function render({ model, el }) {
   let running = false;
   let waiting = 0;
   let challenge = -1;
-  /** @type {Record<string, any>} */
-  let noted = {};
   model.set("start", START);
 
   el.innerHTML = frame(null, id, () => "<canvas></canvas>", state);
@@ -300,7 +298,7 @@ function render({ model, el }) {
     const one = CHALLENGES[challenge];
     const row = el.querySelector(`[data-challenge="${challenge}"]`);
     if (!one || !row) return;
-    const { won, says: words } = one.verdict(seen, noted);
+    const { won, says: words } = one.verdict(seen);
     row.toggleAttribute("data-won", won || row.hasAttribute("data-won"));
     const output = row.querySelector(".live-verdict");
     if (output && output.textContent !== words) output.textContent = words;
@@ -342,10 +340,8 @@ function render({ model, el }) {
       if (running) run(false);
       worker.post({ type: "step" });
     } else if (button.hasAttribute("data-restart")) anew();
-    else if (button.hasAttribute("data-keep") && seen.view) {
-      const { rates, distortion } = seen.view;
-      seen.kept = { rate: rates.reduce((sum, rate) => sum + rate, 0), distortion };
-      noted = { ...noted, kept: { view: seen.view, bounds: seen.bounds } };
+    else if (button.hasAttribute("data-keep") && seen.view && seen.bounds) {
+      seen.kept = { view: seen.view, bounds: seen.bounds, data: seen.options.data };
       schedule();
     } else if (button.hasAttribute("data-link")) {
       model.set("state", state);
@@ -359,14 +355,12 @@ function render({ model, el }) {
       clicks = [];
       state = { ...START };
       challenge = -1;
-      noted = {};
       seen.kept = null;
       anew();
       rested();
     } else if (button.dataset["begin"]) {
       challenge = Number(button.dataset["begin"]);
       run(false);
-      noted = {};
       seen.kept = null;
       state = accepted(spec, { ...START, ...CHALLENGES[challenge]?.setup });
       anew();

@@ -4,23 +4,141 @@ import { shown } from "../plot.js";
 
 /**
  * @typedef {import("./views.js").Seen} Seen
+ * @typedef {import("./views.js").Kept} Kept
  * @typedef {{won: boolean, says: string}} Verdict
  * @typedef {{
- *   title: string, task: string, setup: Record<string, any>,
- *   verdict: (seen: Seen, noted: Record<string, any>) => Verdict,
- * }} Challenge
+ *   title: string, task: string, setup: Record<string, any>, verdict: (seen: Seen) => Verdict,
+ * }} Challenge  `setup` is what differs from the playground as it opens
  */
+
+/**
+ * All rates together.
+ *
+ * @param {{rates: number[]}} view
+ */
+const total = ({ rates }) => rates.reduce((sum, rate) => sum + rate, 0);
+
+/**
+ * @param {boolean} won
+ * @param {string} says
+ * @returns {Verdict}
+ */
+const verdict = (won, says) => ({ won, says: `${won ? "Done. " : ""}${says}` });
+
+/**
+ * Nothing is judged before a model has learned for some time.
+ *
+ * @param {number} steps
+ * @param {(view: NonNullable<Seen["view"]>, seen: Seen) => Verdict} judge
+ * @returns {(seen: Seen) => Verdict}
+ */
+function after(steps, judge) {
+  return (seen) => {
+    const step = seen.view?.step ?? 0;
+    if (!seen.view || step < steps) {
+      return verdict(false, `Judged from step ${steps.toLocaleString("en")} on.`);
+    }
+    return judge(seen.view, seen);
+  };
+}
+
+/**
+ * A model is compared with the one that the reader kept.
+ *
+ * @param {(view: NonNullable<Seen["view"]>, kept: Kept, seen: Seen) => Verdict} judge
+ * @returns {(seen: Seen) => Verdict}
+ */
+function beside(judge) {
+  return after(1000, (view, seen) => {
+    const { kept } = seen;
+    if (!kept) return verdict(false, "First train a model and keep its point.");
+    return judge(view, kept, seen);
+  });
+}
 
 /** @type {Challenge[]} */
 export const CHALLENGES = [
   {
     title: "Close the gap",
-    task: "Bring the gap below 0.02 nats, after at least 500 steps.",
+    task:
+      "Bring the gap below 0.02 nats with a code that is used: a rate of at least 0.1 nats. What " +
+      "kind of posterior does an axis-aligned Gaussian fit that well?",
     setup: {},
-    verdict: ({ bounds }) => {
-      if (!bounds || bounds.gap === null) return { won: false, says: "The gap is not known yet." };
-      const won = bounds.step >= 500 && bounds.gap < 0.02;
-      return { won, says: `The gap is ${shown(bounds.gap, 3)} nats after ${bounds.step} steps.` };
-    },
+    verdict: after(500, (view, { bounds }) => {
+      if (!bounds || bounds.gap === null) return verdict(false, "The gap is not known.");
+      const won = bounds.gap < 0.02 && total(view) >= 0.1;
+      return verdict(won, `Gap ${shown(bounds.gap, 3)} nats, rate ${shown(total(view))} nats.`);
+    }),
+  },
+  {
+    title: "Collapse the code without touching β",
+    task: "Bring the rate below 0.02 nats at β = 1. What else weighs the rate against the picture?",
+    setup: {},
+    verdict: after(1000, (view, { options }) => {
+      const { beta, bound, freeNats, train } = options;
+      const fair = beta === 1 && bound === "elbo" && freeNats === 0 && train === "both";
+      if (!fair) return verdict(false, "Only with β = 1, no free nats, and both nets training.");
+      return verdict(total(view) < 0.02, `Rate ${shown(total(view), 3)} nats.`);
+    }),
+  },
+  {
+    title: "Same ELBO, half the rate",
+    task:
+      "Train on the rings and keep the point. Then find a model whose ELBO is as good, to 0.1 nats, " +
+      "with at most half the rate. What does that say about the ELBO as a judge of codes?",
+    setup: { data: "rings" },
+    verdict: beside((view, kept, { options }) => {
+      if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
+      if (total(kept.view) < 1) return verdict(false, "Keep a model with a rate of 1 nat or more.");
+      const better = view.elbo - kept.view.elbo;
+      const share = total(view) / total(kept.view);
+      const won = better > -0.1 && share <= 0.5;
+      const sign = better < 0 ? "lower" : "higher";
+      return verdict(
+        won, `ELBO ${shown(Math.abs(better))} nats ${sign}, ${shown(100 * share, 0)} % of the rate.`,
+      );
+    }),
+  },
+  {
+    title: "Wake z₃",
+    task:
+      "Three levels on the tree: z₃ stays idle. Let it tell at least half a nat about x, after " +
+      "2,000 steps or more. Chapter 10 has two recipes.",
+    setup: { data: "tree", levels: "3", level: "2" },
+    verdict: after(2000, ({ information }, { options }) => {
+      if (options.levels < 3) return verdict(false, "This needs three levels.");
+      const told = information[2] ?? 0;
+      return verdict(told >= 0.5, `z₃ tells ${shown(told)} nats about x.`);
+    }),
+  },
+  {
+    title: "Leave holes in the prior",
+    task:
+      "Good reconstructions, a distortion below −1, and yet the average of the posteriors misses " +
+      "the prior by half a nat: KL(q(z) ‖ p(z)) ≥ 0.5. Look at where the blue points are not.",
+    setup: {},
+    verdict: after(1000, ({ distortion, marginalKl }, { options }) => {
+      if (options.levels > 1 || marginalKl === null) return verdict(false, "With one level, please.");
+      const won = distortion < -1 && marginalKl >= 0.5;
+      return verdict(won, `Distortion ${shown(distortion)}, KL(q(z) ‖ p(z)) ${shown(marginalKl)} nats.`);
+    }),
+  },
+  {
+    title: "A lower ELBO and better samples",
+    task:
+      "Train on the tree and keep the point. Then find a model whose ELBO is lower by 0.1 nats or " +
+      "more and whose samples are nearer to the data: three quarters of the energy distance, or less.",
+    setup: { data: "tree" },
+    verdict: beside((view, kept, { bounds, options }) => {
+      if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
+      if (!bounds || bounds.step < 1000) return verdict(false, "The samples are not measured yet.");
+      const lower = kept.view.elbo - view.elbo;
+      const share = bounds.energyDistance / kept.bounds.energyDistance;
+      const side = lower < 0 ? "higher" : "lower";
+      return verdict(
+        lower >= 0.1 && share <= 0.75,
+        `ELBO ${shown(Math.abs(lower))} nats ${side}, ${shown(100 * share, 0)} % of the energy distance.`,
+      );
+    }),
   },
 ];

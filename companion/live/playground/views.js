@@ -8,11 +8,12 @@ import { Plot, shown } from "../plot.js";
  * @typedef {import("./training.js").Options} Options
  * @typedef {import("../plot.js").Range} Range
  *
+ * @typedef {{view: View, bounds: Bounds, data: string}} Kept  a model to compare with
  * @typedef {{step: number, elbo: number, logMarginal: number | null}} Integrated
  * @typedef {{step: number, rates: number[], distortion: number}} Watched
  * @typedef {{
  *   options: Options, view: View | null, bounds: Bounds | null, level: number,
- *   integrated: Integrated[], watched: Watched[], kept: {rate: number, distortion: number} | null,
+ *   integrated: Integrated[], watched: Watched[], kept: Kept | null,
  * }} Seen  all that the views show; `level` counts from 0
  */
 
@@ -242,8 +243,9 @@ function trail({ watched, kept }) {
   const rates = late.map(({ rates: each }) => each.reduce((sum, rate) => sum + rate, 0));
   const distortions = late.map(({ distortion }) => distortion);
   const [rate = 0, distortion = 0] = [rates[rates.length - 1], distortions[distortions.length - 1]];
-  const right = Math.max(1, ...rates, kept?.rate ?? 0) * 1.15;
-  const y = around([...distortions, ...(kept ? [kept.distortion] : [])], 1);
+  const before = kept?.view.rates.reduce((sum, each) => sum + each, 0) ?? 0;
+  const right = Math.max(1, ...rates, before) * 1.15;
+  const y = around([...distortions, ...(kept ? [kept.view.distortion] : [])], 1);
   const plot = new Plot({
     x: [0, right], y, width: 260, height: 230, ticks: [5, 5],
     title: "distortion, over the rate", alt:
@@ -252,8 +254,8 @@ function trail({ watched, kept }) {
   plot.line([0, right], [distortion + rate, distortion + rate - right], "elbo", { dash: "5 3", width: 1.5 });
   plot.line(rates, distortions, "ink", { width: 1.5, opacity: 0.7 }).points([rate], [distortion], "gap", { size: 9 });
   if (kept) {
-    plot.points([kept.rate], [kept.distortion], "posterior", { size: 9 })
-      .text(kept.rate, kept.distortion, "kept", { role: "posterior", dx: 7, dy: 4 });
+    plot.points([before], [kept.view.distortion], "posterior", { size: 9 })
+      .text(before, kept.view.distortion, "kept", { role: "posterior", dx: 7, dy: 4 });
   }
   return plot.text(right, distortion + rate - right, "same ELBO", { role: "elbo", anchor: "end", dx: -4, dy: -8 });
 }
