@@ -364,7 +364,9 @@ export class Trainer {
         return { logMarginals, ratio, reason: "" };
       }
       const narrow = ratio <= COARSEST;
-      if (this.points >= finest || (narrow && this.bound > 8)) {
+      // A grid that would be fine enough, by what this one sees, and more than is bearable.
+      const hopeless = !narrow && (this.points * ratio) / COARSEST > 1.05 * finest;
+      if (this.points >= finest || hopeless || (narrow && this.bound > 8)) {
         return { logMarginals: null, ratio, reason: narrow ? failed.reason : coarse(ratio) };
       }
       const wider = narrow ? 1.5 : Math.min(4, ratio);
@@ -520,6 +522,7 @@ export function serve(scope) {
   let shownAt = -Infinity;
   let integrated = -1;
   let integratedAt = -Infinity;
+  let integrateAt = -Infinity;
   let waiting = false;
 
   // A timer would wait four milliseconds between two slices; a message to oneself does not.
@@ -550,7 +553,7 @@ export function serve(scope) {
       shownAt = start;
       scope.postMessage({ type: "view", view: trainer.view() });
     }
-    if (!work && integrated !== trainer.steps && start - integratedAt > BOUNDS_EVERY) {
+    if (!work && integrated !== trainer.steps && start > integrateAt) {
       work = trainer.bounds();
       integratedAt = start;
     }
@@ -559,6 +562,9 @@ export function serve(scope) {
       if (!done) continue;
       integrated = value.step;
       work = null;
+      // Integrals take a third of the time at most, and rest for longer where they led nowhere.
+      const took = performance.now() - integratedAt;
+      integrateAt = integratedAt + Math.max(BOUNDS_EVERY, (value.reason ? 10 : 3) * took);
       scope.postMessage({ type: "bounds", bounds: value });
     }
     if (!running && !work && integrated === trainer.steps) return;
@@ -574,7 +580,7 @@ export function serve(scope) {
       running = false;
       work = null;
       shown = integrated = -1;
-      integratedAt = -Infinity;
+      integrateAt = -Infinity;
     } else if (order.type === "run") {
       running = true;
       speed = order.speed ?? Infinity;
@@ -582,10 +588,10 @@ export function serve(scope) {
       stepsThen = trainer.steps;
     } else if (order.type === "pause") {
       running = false;
-      integratedAt = -Infinity;
+      integrateAt = -Infinity;
     } else if (order.type === "step") {
       trainer.step(order.count ?? 1);
-      integratedAt = -Infinity;
+      integrateAt = -Infinity;
     } else {
       trainer.set(order.options);
       // Some options change what is seen at once.
