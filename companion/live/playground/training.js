@@ -377,7 +377,9 @@ export class Trainer {
 }
 
 /** @typedef {ReturnType<Trainer["view"]>} View */
-/** @typedef {ReturnType<Trainer["bounds"]> extends Generator<any, infer R, any> ? R : never} Bounds */
+/**
+ * @typedef {ReturnType<Trainer["bounds"]> extends Generator<any, infer R, any> ? R : never} Bounds
+ */
 
 /**
  * I_q(x; z_l) = E[log q(z_l | x) − log q(z_l)] over the watched points. Beyond the level that is
