@@ -215,7 +215,7 @@ test("a chain of linear levels: marginals one after the other", () => {
 test("a level whose width varies more than its grid can follow is refused", () => {
   // p(z_1 | z_2) = N(0, exp(1.8 z_2)): flat in its mean, and seldom narrow.
   const wild = (/** @type {Float64Array} */ z) =>
-    Float64Array.from({ length: 2 * z.length }, (_, i) => (i % 2 ? 1.8 * (z[(i - 1) / 2] ?? 0) : 0));
+    Float64Array.from([...z].flatMap((v) => [0, 1.8 * v]));
   const chain = linear(1, 0.5, 1);
   const model = { ...chain, decoders: [...chain.decoders, wild] };
   assert.ok(finish(onGrid(model, { points: 201 })).inner > COARSEST);
