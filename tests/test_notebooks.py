@@ -294,7 +294,9 @@ def calls(source: str, name: str) -> list[ast.Call]:
 def figures(notebook: NotebookNode) -> Iterator[tuple[NotebookNode, str, str, ast.AST | None]]:
     """Each figure and explorer of a chapter: its cell, number, caption and alternative text."""
     for cell in code(notebook):
-        for call in [*calls(cell.source, "show"), *calls(cell.source, "explore")]:
+        for call in [
+            call for name in ("live.figure", "show", "explore") for call in calls(cell.source, name)
+        ]:
             given = {keyword.arg: keyword.value for keyword in call.keywords}
             given |= dict(zip(("figure", "number", "caption"), call.args, strict=False))
             if ast.unparse(call.func) == "explore":
