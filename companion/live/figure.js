@@ -31,19 +31,20 @@ import { escaped, paint } from "./plot.js";
  *   prepare?: (data: any) => any,
  *   compute: (data: any, state: State) => any,
  *   draw: (state: State, values: any, data: any, more: {guessing: boolean}) => Plot[],
- *   says: (state: State, values: any) => string,
+ *   says: (state: State, values: any, more: {guessing: boolean}) => string,
  *   controls?: import("./controls.js").Control[],
  *   handles?: Handle[],
  *   press?: {panel: number, label: string,
  *     move: (state: State, to: Place, data: any, first: boolean) => State},
- *   play?: {label: string, step: (state: State, data: any) => State | null},
+ *   play?: {label: string, step: (state: State, data: any) => State | null,
+ *     again?: (state: State, data: any) => State},
  *   guess?: import("./guess.js").Guess,
  * }} Spec
  *   start: the state that the figure begins with, which an address can hold
  *   limits: of the numbers that no slider has limits for
  *   prepare: what is worth computing once
  *   press: what drawing on a panel does
- *   play: one step of a motion; null where it ends
+ *   play: one step of a motion; null where it ends, and then what Play begins again with
  *
  * @typedef {{get: (key: string) => any, set: (key: string, value: any) => void,
  *   save_changes: () => void, on: (event: string, listener: () => void) => void}} Model
@@ -132,7 +133,7 @@ export function figure(spec) {
       `<div class="live-panels">${panels.join("")}</div>` +
       `<div class="live-controls">${control.markup(controls, state, id)}` +
       `<div class="live-buttons">${buttons}<button type="button" data-reset>Reset</button></div></div>` +
-      `<p class="live-says" aria-hidden="true">${escaped(spec.says(state, values))}</p>` +
+      `<p class="live-says" aria-hidden="true">${escaped(spec.says(state, values, { guessing }))}</p>` +
       `<p class="live-said" role="status"></p>`
     );
   }
@@ -190,7 +191,8 @@ export function figure(spec) {
       waiting = 0;
       const started = performance.now();
       values = spec.compute(data, state);
-      plots = spec.draw(state, values, data, { guessing: Boolean(own && !own.done) });
+      const more = { guessing: Boolean(own && !own.done) };
+      plots = spec.draw(state, values, data, more);
       if (guess && own) {
         const plot = plots[guess.panel ?? 0];
         if (plot) ask.draw(guess, own, plot);
@@ -212,13 +214,13 @@ export function figure(spec) {
         mark.setAttribute("aria-valuemin", axis[0].toFixed(2));
         mark.setAttribute("aria-valuemax", axis[1].toFixed(2));
         mark.setAttribute("aria-valuenow", value.toFixed(2));
-        mark.setAttribute("aria-valuetext", (handle.says ?? spec.says)(state, values));
+        mark.setAttribute("aria-valuetext", handle.says?.(state, values) ?? spec.says(state, values, more));
         const hidden = handle.shown ? !handle.shown(state) : false;
         mark.toggleAttribute("hidden", hidden);
         mark.setAttribute("tabindex", hidden ? "-1" : "0");
       });
       control.write(el, controls, state);
-      says.textContent = spec.says(state, values);
+      says.textContent = spec.says(state, values, more);
       model.set("state", state);
       const detail = { state, values, ms: performance.now() - started };
       el.dispatchEvent(new CustomEvent("live-frame", { detail, bubbles: true }));
@@ -278,6 +280,8 @@ export function figure(spec) {
         advance();
       } else if (button === play) {
         if (playing) return halt();
+        const { step, again } = spec.play ?? {};
+        if (again && !step?.(state, data)) set(again(state, data));
         playing = true;
         play.textContent = "Pause";
         run();
