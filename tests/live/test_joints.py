@@ -1,0 +1,44 @@
+"""Both errors of a pair of Gaussians, and the KL of their joints, against the package."""
+
+import itertools
+
+import pytest
+import torch
+from living import computed
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from companion import LinearGaussianConditional, live
+from companion.exact import LinearGaussian, gaussian_joint
+
+VARIANCE = 1.25
+
+
+def matrix(value: float) -> torch.Tensor:
+    return torch.tensor([[value]], dtype=torch.float64)
+
+
+@pytest.mark.browser
+def test_errors_and_joint_kl_are_those_of_the_linear_model(browser):
+    zero = torch.zeros(1, dtype=torch.float64)
+    data = MultivariateNormal(zero, matrix(VARIANCE))
+    # Points with the data's mean and variance: the errors are quadratic in x.
+    points = torch.cat([matrix(VARIANCE**0.5), -matrix(VARIANCE**0.5)])
+    figure = live.figure("joints", alt="", variance=VARIANCE)
+    grid = itertools.product([-1.2, 0.15, 0.8], [0.15, 0.4472, 1.6], [-1.8, 0.5, 1.0], [0.15, 0.5])
+    states = [{"a": a, "s": s, "w": w, "sigma": sigma} for a, s, w, sigma in grid]
+    for state, values in zip(states, computed(browser, figure, states), strict=True):
+        model = LinearGaussian(matrix(state["w"]), zero, scale=state["sigma"])
+        encoder = LinearGaussianConditional(matrix(state["a"]), zero, matrix(state["s"] ** 2))
+        modelling = kl_divergence(data, model.marginal()).item()
+        inference = model.gap(points, encoder(points)).mean().item()
+        inverse = model.vae().encoder
+        joint = kl_divergence(
+            gaussian_joint(data, encoder), gaussian_joint(model.marginal(), inverse)
+        )
+        assert values["modelling"] == pytest.approx(modelling, abs=1e-9)
+        assert values["inference"] == pytest.approx(inference, rel=1e-9, abs=1e-9)
+        assert values["joint"] == pytest.approx(joint.item(), rel=1e-9, abs=1e-9)
+        assert values["joint"] == pytest.approx(modelling + inference, rel=1e-9, abs=1e-9)
+        at = inverse(matrix(1.0))
+        assert values["posterior"]["slope"] == pytest.approx(at.mean.item())
+        assert values["posterior"]["scale"] == pytest.approx(at.variance.sqrt().item())
