@@ -64,15 +64,36 @@ function moments({ weight, width }, apart) {
   };
 }
 
+/**
+ * The gradient of one of both, in the mean and in the logarithm of the scale.
+ *
+ * @param {number[]} logP
+ * @param {number} mean
+ * @param {number} scale
+ * @param {"seeking" | "covering"} which
+ */
+function gradient(logP, mean, scale, which) {
+  const at = (/** @type {number} */ m, /** @type {number} */ s) => both(logP, m, s)[which];
+  const h = 1e-3;
+  return [
+    (at(mean + h, scale) - at(mean - h, scale)) / (2 * h),
+    (at(mean, scale * Math.exp(h)) - at(mean, scale * Math.exp(-h))) / (2 * h),
+  ];
+}
+
 const WORDS = { seeking: "KL(q\u00a0‖\u00a0p)", covering: "KL(p\u00a0‖\u00a0q)" };
 
 export default figure({
   start: { mean: 0.7, scale: 0.6, apart: 3, which: "seeking" },
   limits: LIMITS,
 
-  compute(data, { mean, scale, apart }) {
+  compute(data, { mean, scale, apart, which }) {
     const logP = target(data, apart);
-    return { p: logP.map(Math.exp), ...both(logP, mean, scale), moments: moments(data, apart) };
+    const slope = gradient(logP, mean, scale, /** @type {"seeking" | "covering"} */ (which));
+    return {
+      p: logP.map(Math.exp), ...both(logP, mean, scale), moments: moments(data, apart),
+      lowest: Math.hypot(...slope) < 0.02,
+    };
   },
 
   draw({ mean, scale, which }, { p, seeking, covering }) {
@@ -90,7 +111,7 @@ export default figure({
 
     const top = 2.5;
     const bars = new Plot({
-      x: [0, 2.4], y: [0, top], width: 230, height: 270, ylabel: "nats", ticks: [0, 5],
+      x: [0, 2.4], y: [0, top], width: 230, height: 240, ylabel: "nats", ticks: [0, 5],
       alt: "Two bars: the KL divergence of q from p, and that of p from q.",
     });
     Object.entries({ seeking, covering }).forEach(([name, value], i) => {
@@ -103,8 +124,10 @@ export default figure({
     return [plane, bars];
   },
 
-  says: ({ mean, scale }, { seeking, covering }) =>
-    `q = N(${shown(mean)}, ${shown(scale)}²): ${WORDS.seeking} = ${shown(seeking)}, ${WORDS.covering} = ${shown(covering)} nats`,
+  says: ({ mean, scale, which }, { seeking, covering, lowest }) =>
+    lowest
+      ? `A lowest point of ${WORDS[/** @type {"seeking" | "covering"} */ (which)]}: ${shown(which === "seeking" ? seeking : covering)} nats, at q = N(${shown(mean)}, ${shown(scale)}²)`
+      : `q = N(${shown(mean)}, ${shown(scale)}²): ${WORDS.seeking} = ${shown(seeking)}, ${WORDS.covering} = ${shown(covering)} nats`,
 
   controls: [
     { kind: "choice", name: "which", label: "lower", options: [["seeking", WORDS.seeking], ["covering", WORDS.covering]] },
@@ -133,11 +156,7 @@ export default figure({
     label: "Descend",
     step: ({ mean, scale, apart, which }, data) => {
       const logP = target(data, apart);
-      const at = (/** @type {number} */ m, /** @type {number} */ s) =>
-        both(logP, m, s)[/** @type {"seeking" | "covering"} */ (which)];
-      const h = 1e-3;
-      const alongMean = (at(mean + h, scale) - at(mean - h, scale)) / (2 * h);
-      const alongScale = (at(mean, scale * Math.exp(h)) - at(mean, scale * Math.exp(-h))) / (2 * h);
+      const [alongMean = 0, alongScale = 0] = gradient(logP, mean, scale, /** @type {"seeking" | "covering"} */ (which));
       if (Math.hypot(alongMean, alongScale) < 0.004) return null;
       const rate = 0.03;
       return {
