@@ -20,6 +20,14 @@ const kept = (/** @type {string} */ name, /** @type {number} */ value) => {
 const STEP = 1 / 50;
 const zs = Array.from({ length: 20 / STEP + 1 }, (_, i) => -10 + i * STEP);
 
+/** Where there is something to draw: within the panel, and above its floor. */
+const inside = zs.map((z, i) => (Math.abs(z) <= 3.5 ? i : -1)).filter((i) => i >= 0);
+const curve = (/** @type {ArrayLike<number>} */ density, least = 0) => {
+  const seen = inside.filter((i) => (density[i] ?? 0) >= least);
+  return /** @type {const} */ ([seen.map((i) => zs[i] ?? 0), seen.map((i) => density[i] ?? 0)]);
+};
+const prior = zs.map((z) => Math.exp(logNormal(z, 0, 1)));
+
 export default figure({
   start: { spread: 0.55, width: 0.16 },
   limits: LIMITS,
@@ -53,10 +61,10 @@ export default figure({
       x: [-3.5, 3.5], y: [0, 1.15], width: 430, height: 270, xlabel: "z", ticks: [6, 0],
       alt: "Seven Gaussian codes, a seventh of its density each, their average q(z), and the prior.",
     });
-    for (const one of each) plane.line(zs, one, "other", { width: 1.2 });
+    for (const one of each) plane.line(...curve(one, 1e-3), "other", { width: 1.2 });
     plane
-      .line(zs, zs.map((z) => Math.exp(logNormal(z, 0, 1))), "prior", { width: 2 })
-      .line(zs, all, "q", { width: 2.5 })
+      .line(...curve(prior), "prior", { width: 2 })
+      .line(...curve(all), "q", { width: 2.5 })
       .text(-3.4, 1.06, "q(z), the average", { role: "q", bold: true })
       .text(-3.4, 0.97, "seven codes", { role: "other", bold: true })
       .text(-3.4, 0.88, "prior p(z)", { role: "prior", bold: true });

@@ -11,6 +11,7 @@ import { Plot, shown } from "../plot.js";
 // As far as the widest q has any mass, and five cells in the narrowest standard deviation.
 const EDGE = 20;
 const STEP = 1 / 20;
+const SEEN = 4.2;
 const zs = Array.from({ length: (2 * EDGE) / STEP + 1 }, (_, i) => -EDGE + i * STEP);
 const LIMITS = /** @type {Record<string, [number, number]>} */ ({ mean: [-3, 3], scale: [0.25, 2.5] });
 const kept = (/** @type {string} */ name, /** @type {number} */ value) => {
@@ -98,14 +99,15 @@ export default figure({
 
   draw({ mean, scale, which }, { p, seeking, covering }) {
     const plane = new Plot({
-      x: [-4.2, 4.2], y: [0, 0.82], width: 430, height: 270, xlabel: "z", ticks: [6, 0],
+      x: [-SEEN, SEEN], y: [0, 0.82], width: 430, height: 270, xlabel: "z", ticks: [6, 0],
       alt: "A density p with two peaks, and the Gaussian q.",
     });
-    const q = zs.map((z) => Math.exp(logNormal(z, mean, scale)));
+    const here = zs.filter((z) => Math.abs(z) <= SEEN);
+    const peaks = p.filter((/** @type {number} */ _, /** @type {number} */ i) => Math.abs(zs[i] ?? 0) <= SEEN);
     plane
-      .area(zs, p, "posterior", { opacity: 0.15 })
-      .line(zs, p, "posterior", { width: 2.5 })
-      .line(zs, q, "q", { width: 2.5 })
+      .area(here, peaks, "posterior", { opacity: 0.15 })
+      .line(here, peaks, "posterior", { width: 2.5 })
+      .line(here, here.map((z) => Math.exp(logNormal(z, mean, scale))), "q", { width: 2.5 })
       .text(-4.1, 0.76, "p", { role: "posterior", bold: true })
       .text(-4.1, 0.69, "q, one Gaussian", { role: "q", bold: true });
 

@@ -156,10 +156,13 @@ export default figure({
     return [bars, tiles, sketch, plane];
   },
 
-  says: ({ level }, { alive, rate, gone }, { guessing }) => {
+  says: ({ level }, { alive, rate, left, gone }, { guessing }) => {
     const water = `Water at ${shown(level, level < 0.0995 ? 3 : 2)}: `;
     if (!alive) return `${water}the code is dead. Its rate is 0, and every digit is drawn as their mean.`;
-    const lost = gone.length ? `shape half gone: ${gone.join(", ")}` : "every digit has most of its shape";
+    const lost =
+      gone.length === left.length ? "no digit has half of its shape"
+      : gone.length ? `shape half gone: ${gone.join(", ")}`
+      : "every digit has most of its shape";
     return `${water}${alive} directions alive${guessing ? "" : `, ${shown(rate)} nats`}; ${lost}.`;
   },
 
