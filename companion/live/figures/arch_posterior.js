@@ -1,0 +1,417 @@
+/**
+ * The posterior of the arch: a data point in the plane, and which codes explain it.
+ *
+ * z ~ N(0, 1), x | z ~ N(μ(z), σ² I). The one code leaves every integral to a sum over a grid.
+ * Draws from the prior fall beside the exact posterior: few of them matter for log p(x).
+ */
+
+import { figure } from "../figure.js";
+import { logNormal } from "../gaussian.js";
+import { Plot, shown } from "../plot.js";
+
+/** Draws from the prior. */
+const DRAWS = 300;
+/** What counts as a peak: this share of the highest one. */
+const LEAST_PEAK = 0.05;
+/** Of x, as far as it can be dragged, and of the plane that is drawn. */
+const REACH = /** @type {const} */ ({ x1: [-2, 2], x2: [-1.7, 2.3] });
+const PLANE = /** @type {const} */ ({ x: [-2.6, 2.6], y: [-2.05, 2.75] });
+const CELLS = 60;
+
+/** A grid of z on which every sum is taken, and the part of it that is drawn. */
+const STEP = 0.02;
+const MIDDLE = 350;
+const zs = Array.from({ length: 2 * MIDDLE + 1 }, (_, i) => (i - MIDDLE) * STEP);
+const [FIRST, LAST] = [MIDDLE - 175, MIDDLE + 175];
+const axis = zs.slice(FIRST, LAST + 1);
+const prior = zs.map((z) => Math.exp(logNormal(z, 0, 1)));
+
+/**
+ * @typedef {{weight: Float32Array & {shape: number[]}, bias: Float32Array, then: string}} Layer
+ * @typedef {{z: number[], height: number[], path: [number, number][]}} Draws  of the prior: codes,
+ *   places below its curve as shares of its height, and where the decoder puts the codes
+ * @typedef {{curve: [number, number][], draws: (seed: number) => Draws,
+ *   shade: (scale: number) => Float64Array}} Ready
+ * @typedef {{z: number, height: number, mass: number}} Peak
+ * @typedef {{logMarginal: number, posterior: number[], peaks: Peak[], z: number[],
+ *   weights: number[], estimates: number[], effective: number, ofAll: number}} Values
+ */
+
+/**
+ * The decoder's mean: a network of affine maps with tanh between.
+ *
+ * @param {Layer[]} layers
+ * @param {number} z
+ * @returns {[number, number]}
+ */
+function decode(layers, z) {
+  let values = [z];
+  for (const { weight, bias, then } of layers) {
+    values = Array.from(bias, (start, row) => {
+      const sum = values.reduce((s, v, j) => s + v * (weight[row * values.length + j] ?? 0), start);
+      return then === "tanh" ? Math.tanh(sum) : sum;
+    });
+  }
+  return [values[0] ?? 0, values[1] ?? 0];
+}
+
+/**
+ * Uniform random numbers of a seed (mulberry32).
+ *
+ * @param {number} seed
+ */
+function uniform(seed) {
+  let state = Math.imul(seed + 1, 0x9e3779b9);
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+/**
+ * A function of one number that keeps its last value: most frames ask for it again.
+ *
+ * @template T
+ * @param {(of: number) => T} found
+ */
+function last(found) {
+  let [known, kept] = [NaN, /** @type {T | undefined} */ (undefined)];
+  return (/** @type {number} */ of) => {
+    if (kept === undefined || of !== known) [known, kept] = [of, found(of)];
+    return kept;
+  };
+}
+
+/**
+ * log Σ exp.
+ *
+ * @param {number[]} values
+ */
+function logSumExp(values) {
+  const top = Math.max(...values);
+  return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
+}
+
+/**
+ * log p(x | z) for each mean of the decoder.
+ *
+ * @param {number[]} x
+ * @param {[number, number][]} means
+ * @param {number} scale
+ */
+function logLikelihood([x1 = 0, x2 = 0], means, scale) {
+  const norm = -2 * Math.log(scale) - Math.log(2 * Math.PI);
+  return means.map(([m1, m2]) => norm - ((x1 - m1) ** 2 + (x2 - m2) ** 2) / (2 * scale ** 2));
+}
+
+/**
+ * How many equal weights would average as well: (Σw)² / Σw².
+ *
+ * @param {number[]} weights
+ */
+function effective(weights) {
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return sum ** 2 / weights.reduce((total, weight) => total + weight ** 2, 0);
+}
+
+/**
+ * An effective number, as readers see it.
+ *
+ * @param {number} number
+ */
+const many = (number) => shown(number, number < 9.95 ? 1 : 0);
+
+/**
+ * Where a density on the grid has its peaks, and the mass of each up to the valleys beside it.
+ *
+ * @param {number[]} density
+ */
+function peaksOf(density) {
+  const at = (/** @type {number} */ i) => density[i] ?? 0;
+  const least = LEAST_PEAK * Math.max(...density);
+  /** @type {Peak[]} */
+  const found = [];
+  let mass = 0;
+  let open = true;
+  for (let i = 0; i < density.length; i++) {
+    mass += at(i) * STEP;
+    if (open && at(i) >= least && at(i) >= at(i - 1) && at(i) > at(i + 1)) {
+      found.push({ z: zs[i] ?? 0, height: at(i), mass: 0 });
+      open = false;
+    }
+    // A valley after a peak: what was gathered belongs to that peak.
+    const peak = found.at(-1);
+    if (!open && peak && at(i) <= at(i - 1) && at(i) < at(i + 1)) {
+      peak.mass += mass;
+      mass = 0;
+      open = true;
+    }
+  }
+  const end = found.at(-1);
+  if (end) end.mass += mass;
+  return found;
+}
+
+/**
+ * The density p(x) over the plane, row by row from the upper left: how dark it is drawn.
+ *
+ * @param {[number, number][]} curve
+ * @param {number} scale
+ */
+function shading(curve, scale) {
+  // exp(−|x − μ|² / 2σ²) is a product of one factor for each axis.
+  const every = 5;
+  const nodes = curve.filter((_, i) => i % every === 0);
+  const factor = (/** @type {0 | 1} */ k, /** @type {number} */ x) =>
+    Float64Array.from(nodes, (mean) => Math.exp(-((x - mean[k]) ** 2) / (2 * scale ** 2)));
+  const middle = (/** @type {readonly [number, number]} */ [low, high], /** @type {number} */ i) =>
+    low + ((i + 0.5) * (high - low)) / CELLS;
+  const columns = Array.from({ length: CELLS }, (_, i) => factor(0, middle(PLANE.x, i)));
+  const rows = Array.from({ length: CELLS }, (_, i) => factor(1, middle(PLANE.y, CELLS - 1 - i)));
+  for (const row of rows) {
+    for (let k = 0; k < row.length; k++) row[k] = (row[k] ?? 0) * (prior[k * every] ?? 0);
+  }
+  const cells = new Float64Array(CELLS * CELLS);
+  let top = 0;
+  rows.forEach((row, i) => {
+    columns.forEach((column, j) => {
+      let sum = 0;
+      for (let k = 0; k < row.length; k++) sum += (row[k] ?? 0) * (column[k] ?? 0);
+      cells[i * CELLS + j] = sum;
+      top = Math.max(top, sum);
+    });
+  });
+  return cells.map((cell) => (0.34 * cell) / top);
+}
+
+export default figure({
+  start: { x: [-0.75, 0.3], scale: 0.3, drawn: DRAWS, seed: 0 },
+  limits: { x: [-2, 2.3], drawn: [0, DRAWS], seed: [0, 9999] },
+
+  prepare({ decoder }) {
+    const curve = zs.map((z) => decode(decoder, z));
+    const draws = last((/** @type {number} */ seed) => {
+      const next = uniform(seed);
+      const normal = () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+      const z = Array.from({ length: DRAWS }, normal);
+      return { z, height: z.map(next), path: z.map((one) => decode(decoder, one)) };
+    });
+    return { curve, draws, shade: last((/** @type {number} */ scale) => shading(curve, scale)) };
+  },
+
+  compute(/** @type {Ready} */ { curve, draws }, { x, scale, drawn, seed }) {
+    const count = Math.round(drawn);
+    const logPrior = (/** @type {number} */ i) => logNormal(zs[i] ?? 0, 0, 1);
+    const logJoint = logLikelihood(x, curve, scale).map((value, i) => value + logPrior(i));
+    const logMarginal = logSumExp(logJoint) + Math.log(STEP);
+    const posterior = logJoint.map((value) => Math.exp(value - logMarginal));
+
+    // p̂(x) is the average of w = p(x | z) over draws z of the prior.
+    const { z, path } = draws(Math.round(seed));
+    const logWeights = logLikelihood(x, path, scale);
+    const top = Math.max(...logWeights);
+    const weights = logWeights.map((value) => Math.exp(value - top));
+    let sum = 0;
+    const estimates = weights.map((weight, i) => top + Math.log((sum += weight) / (i + 1)));
+    return {
+      logMarginal, posterior, peaks: peaksOf(posterior), z, weights,
+      estimates: estimates.slice(0, count),
+      effective: effective(weights.slice(0, count)),
+      ofAll: effective(weights),
+    };
+  },
+
+  draw({ x, scale, seed }, values, /** @type {Ready} */ { curve, draws, shade }, { guessing }) {
+    return [
+      plane(x, scale, values.posterior, curve, shade(scale)),
+      codes(scale, values, draws(Math.round(seed)).height, guessing),
+      course(values, guessing),
+      shares(values, guessing),
+    ];
+  },
+
+  says({ drawn }, /** @type {Values} */ { logMarginal, peaks, estimates, ...values }, { guessing }) {
+    const at = peaks.map(({ z }) => shown(z));
+    const several = `${at.length === 2 ? "Two" : "Three"} codes explain x: `;
+    const which = at.length > 1
+      ? `${several}${at.slice(0, -1).join(", ")} and ${at.at(-1)}`
+      : `One peak, at z = ${at[0]}`;
+    const truth = `${which}; log p(x) = ${shown(logMarginal)}`;
+    const last = estimates.at(-1);
+    if (guessing || last === undefined) return truth;
+    return `${truth}, from ${Math.round(drawn)} draws ${shown(last)} (${many(values.effective)} count)`;
+  },
+
+  controls: [
+    { kind: "slider", name: "scale", label: "noise σ", min: 0.1, max: 0.8, log: true },
+  ],
+  handles: [
+    {
+      label: "The data point x",
+      role: "ink",
+      at: ({ x }) => x,
+      move: (_, [x1, x2]) => ({
+        x: [
+          Math.min(Math.max(x1, REACH.x1[0]), REACH.x1[1]),
+          Math.min(Math.max(x2, REACH.x2[0]), REACH.x2[1]),
+        ],
+      }),
+    },
+  ],
+  play: {
+    label: "Draw from the prior",
+    step: ({ drawn }) => (drawn < DRAWS ? { drawn: Math.min(drawn + 2, DRAWS) } : null),
+    again: ({ seed }) => ({ drawn: 0, seed: (seed + 1) % 9999 }),
+  },
+  guess: {
+    kind: "number",
+    question:
+      "log p(x) is estimated by the average of p(x | z) over 300 draws from the prior. How many " +
+      "of them count in it?",
+    label: "draws that count",
+    min: 1, max: 300, start: 150, digits: 0,
+    truth: ({ ofAll }) => ofAll,
+  },
+});
+
+/**
+ * The plane of x: the arch, what p(x) holds, and what of the arch explains x.
+ *
+ * @param {[number, number]} x
+ * @param {number} scale
+ * @param {number[]} posterior
+ * @param {[number, number][]} curve
+ * @param {Float64Array} shade
+ */
+function plane(x, scale, posterior, curve, shade) {
+  const plot = new Plot({
+    x: [...PLANE.x], y: [...PLANE.y], width: 330, height: 282, equal: true,
+    xlabel: "x₁", ylabel: "x₂", ticks: [5, 5],
+    alt:
+      "The plane of x: the arch along which the decoder's mean runs, the density p(x) as shading, " +
+      "the data point x with rings of one and two σ, and on the arch the places of the posterior.",
+  });
+  plot.pixels(shade, CELLS, { x: [...PLANE.x], y: [...PLANE.y], smooth: true });
+  const places = curve.slice(FIRST, LAST + 1);
+  const both = (/** @type {[number, number][]} */ some) =>
+    /** @type {[number[], number[]]} */ ([some.map(([m]) => m), some.map(([, m]) => m)]);
+  plot.line(...both(places), "model", { width: 1.5 });
+  // The denser the posterior, the broader.
+  const highest = Math.max(...posterior);
+  const levels = posterior.slice(FIRST, LAST + 1).map((one) => Math.round((12 * one) / highest));
+  for (let level = 1; level <= 12; level++) {
+    const held = places.filter((_, i) => levels[i] === level);
+    plot.points(...both(held), "posterior", { size: 1.5 + 0.8 * level });
+  }
+  for (const [times, width] of /** @type {const} */ ([[1, 1.5], [2, 1]])) {
+    plot.ellipse(x, [times * scale, 0], [0, times * scale], "ink", { width, dash: "3 3" });
+  }
+  return plot.text(...x, "x", { dx: 12, dy: -8, bold: true });
+}
+
+/**
+ * Along z: above zero the posterior, below it the prior with its draws, each on its own scale.
+ *
+ * @param {number} scale
+ * @param {Values} values
+ * @param {number[]} height  of the draws
+ * @param {boolean} guessing
+ */
+function codes(scale, { posterior, peaks, z, weights, estimates, effective: number }, height, guessing) {
+  const tall = 0.62 / scale;
+  const deep = 0.62 * tall;
+  const count = estimates.length;
+  const plot = new Plot({
+    x: [-3.5, 3.5], y: [-1.08 * deep, tall], width: 330, height: 282, xlabel: "latent z", ticks: [6, 0],
+    alt:
+      "Along z: upwards the exact posterior density, downwards the prior with draws from it; the " +
+      "draws that weigh much are large.",
+  });
+  const down = (/** @type {number} */ share) => (-deep * share) / (prior[MIDDLE] ?? 1);
+  const above = posterior.slice(FIRST, LAST + 1);
+  const below = prior.slice(FIRST, LAST + 1).map(down);
+  plot
+    .area(axis, below, "prior", { opacity: 0.13 })
+    .line(axis, below, "prior", { width: 1.5 })
+    .area(axis, above, "posterior", { opacity: 0.2 })
+    .line(axis, above, "posterior", { width: 2.5 })
+    .rule({ y: 0 }, "ink", { width: 1, opacity: 0.6 });
+  // The more a draw weighs, the larger.
+  const bounds = [0.02, 0.2, 0.4, 0.6, 0.8, 1];
+  const kinds = z.map((_, i) => (guessing ? 0 : bounds.findIndex((most) => (weights[i] ?? 0) <= most)));
+  bounds.forEach((most, kind) => {
+    const own = kinds.flatMap((one, i) => (one === kind && i < count ? [i] : []));
+    const across = own.map((i) => z[i] ?? 0);
+    const up = own.map((i, k) => down((height[i] ?? 0) * Math.exp(logNormal(across[k] ?? 0, 0, 1))));
+    if (kind) plot.points(across, up, "gap", { size: 2.5 + 6 * Math.sqrt(most) });
+    else plot.points(across, up, "prior", { size: 2.5, opacity: 0.55 });
+  });
+  plot
+    .text(-3.4, tall, "posterior p(z | x)", { role: "posterior", dy: 14 })
+    .text(-3.4, -deep, count ? `${count} draws of z` : "prior p(z)", { role: "prior", dy: -2 });
+  if (count && !guessing) {
+    plot.text(3.45, -deep, `${many(number)} count`, { role: "gap", anchor: "end", dy: -2, bold: true });
+  }
+  if (peaks.length === 1) return plot;
+  peaks.forEach(({ z: at, height: tip, mass }, i) => {
+    // Outwards, so that two numbers never meet.
+    const side = i === 0 ? -1 : i === peaks.length - 1 ? 1 : 0;
+    const anchor = side < 0 ? "end" : side ? "start" : "middle";
+    plot.text(at, Math.min(tip, 0.92 * tall), `${shown(100 * mass, 0)} %`, {
+      role: "posterior", anchor, dx: 3 * side, dy: -4, bold: true,
+    });
+  });
+  return plot;
+}
+
+/**
+ * The estimate while draws come in.
+ *
+ * @param {Values} values
+ * @param {boolean} guessing
+ */
+function course({ estimates, logMarginal }, guessing) {
+  const plot = new Plot({
+    x: [0, DRAWS], y: [-1.5, 1.5], width: 330, height: 128, xlabel: "draws K", ylabel: "nats",
+    title: "estimate of log p(x), less the truth", ticks: [4, 3],
+    alt:
+      "The average over the first K draws as an estimate of log p(x), less the true value: it " +
+      "jumps at each draw that counts.",
+  });
+  plot.rule({ y: 0 }, "ink", { dash: "5 4" });
+  if (guessing) return plot.text(DRAWS / 2, 0.5, "after your guess", { anchor: "middle" });
+  return plot.line(
+    estimates.map((_, i) => i + 1), estimates.map((one) => one - logMarginal), "gap", { width: 2 },
+  );
+}
+
+/**
+ * How the sum is shared: a box for each draw that can be seen, and one for the others.
+ *
+ * @param {Values} values
+ * @param {boolean} guessing
+ */
+function shares({ weights, estimates, effective: number }, guessing) {
+  const open = guessing || !estimates.length;
+  const plot = new Plot({
+    x: [0, 1], y: [0, 1], width: 330, height: 128, xlabel: "share of the sum", ticks: [5, 0],
+    title: `each draw's share${open ? "" : `: as if ${many(number)} counted equally`}`,
+    alt:
+      "A bar cut into one box for each draw, as wide as its share of the sum of weights, the " +
+      "heaviest first.",
+  });
+  if (guessing) return plot.text(0.5, 0.45, "after your guess", { anchor: "middle" });
+  if (open) return plot;
+  const heavy = weights.slice(0, estimates.length).sort((a, b) => b - a);
+  const total = heavy.reduce((sum, weight) => sum + weight, 0);
+  let left = 0;
+  for (const weight of heavy) {
+    const width = weight / total;
+    if (width < 0.008) break;
+    plot.box([left, left + width - 0.004], [0.15, 0.85], "gap", { opacity: 0.8 });
+    left += width;
+  }
+  return plot.box([left, 1], [0.15, 0.85], "gap", { opacity: 0.25 });
+}
