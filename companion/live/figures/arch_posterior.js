@@ -22,7 +22,7 @@ const CELLS = 60;
 const STEP = 0.02;
 const MIDDLE = 350;
 const zs = Array.from({ length: 2 * MIDDLE + 1 }, (_, i) => (i - MIDDLE) * STEP);
-const [FIRST, LAST] = [MIDDLE - 175, MIDDLE + 175];
+const [FIRST, LAST] = [MIDDLE - 200, MIDDLE + 200];
 const axis = zs.slice(FIRST, LAST + 1);
 const prior = zs.map((z) => Math.exp(logNormal(z, 0, 1)));
 
@@ -320,11 +320,12 @@ function plane(x, scale, posterior, curve, shade) {
  * @param {boolean} guessing
  */
 function codes(scale, { posterior, peaks, z, weights, estimates, effective: number }, height, guessing) {
-  const tall = 0.62 / scale;
-  const deep = 0.62 * tall;
+  // No posterior is higher than 0.87 / σ.
+  const tall = 0.92 / scale;
+  const deep = 0.5 * tall;
   const count = estimates.length;
   const plot = new Plot({
-    x: [-3.5, 3.5], y: [-1.08 * deep, tall], width: 330, height: 282, xlabel: "latent z", ticks: [6, 0],
+    x: [-4, 4], y: [-1.08 * deep, tall], width: 330, height: 282, xlabel: "latent z", ticks: [6, 0],
     alt:
       "Along z: upwards the exact posterior density, downwards the prior with draws from it; the " +
       "draws that weigh much are large.",
@@ -349,10 +350,10 @@ function codes(scale, { posterior, peaks, z, weights, estimates, effective: numb
     else plot.points(across, up, "prior", { size: 2.5, opacity: 0.55 });
   });
   plot
-    .text(-3.4, tall, "posterior p(z | x)", { role: "posterior", dy: 14 })
-    .text(-3.4, -deep, count ? `${count} draws of z` : "prior p(z)", { role: "prior", dy: -2 });
+    .text(-3.9, tall, "posterior p(z | x)", { role: "posterior", dy: 14 })
+    .text(-3.9, -deep, count ? `${count} draws of z` : "prior p(z)", { role: "prior", dy: -2 });
   if (count && !guessing) {
-    plot.text(3.45, -deep, `${many(number)} count`, { role: "gap", anchor: "end", dy: -2, bold: true });
+    plot.text(3.95, -deep, `${many(number)} count`, { role: "gap", anchor: "end", dy: -2, bold: true });
   }
   if (peaks.length === 1) return plot;
   peaks.forEach(({ z: at, height: tip, mass }, i) => {
@@ -382,9 +383,11 @@ function course({ estimates, logMarginal }, guessing) {
   });
   plot.rule({ y: 0 }, "ink", { dash: "5 4" });
   if (guessing) return plot.text(DRAWS / 2, 0.5, "after your guess", { anchor: "middle" });
-  return plot.line(
-    estimates.map((_, i) => i + 1), estimates.map((one) => one - logMarginal), "gap", { width: 2 },
-  );
+  const errors = estimates.map((one) => one - logMarginal);
+  plot.line(errors.map((_, i) => i + 1), errors, "gap", { width: 2 });
+  const last = errors.at(-1) ?? 0;
+  if (last > -1.5) return plot;
+  return plot.text(DRAWS, -1.5, `off by ${shown(last)}`, { role: "gap", anchor: "end", dy: -6 });
 }
 
 /**
