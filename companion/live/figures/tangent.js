@@ -1,0 +1,203 @@
+/**
+ * The bound as a function of the decoder's parameter: for a fixed q it touches log p(x) from below.
+ *
+ * z ~ N(0, 1), x | z ~ N(φ z, 1). q is the posterior at an older φ. The E step moves that φ to where
+ * the decoder is now, the M step moves the decoder to the top of the ELBO of this q.
+ */
+
+import { gaussianKl, logNormal } from "../gaussian.js";
+import { figure } from "../figure.js";
+import { Plot, shown } from "../plot.js";
+
+const REACH = 4;
+const FLOOR = -6.5;
+const within = (/** @type {number} */ value) => Math.min(Math.max(value, -REACH), REACH);
+const phis = Array.from({ length: 321 }, (_, i) => -REACH + i / 40);
+const zs = Array.from({ length: 241 }, (_, i) => -3 + i / 40);
+const asked = Array.from({ length: 41 }, (_, i) => -REACH + (i * REACH) / 20);
+
+/**
+ * The posterior N(m, s²) of a decoder.
+ *
+ * @param {number} phi
+ * @param {number} x
+ */
+const posterior = (phi, x) => ({
+  mean: (phi * x) / (phi ** 2 + 1),
+  scale: (phi ** 2 + 1) ** -0.5,
+});
+
+/**
+ * log N(x; 0, φ² + 1)
+ *
+ * @param {number} phi
+ * @param {number} x
+ */
+const logMarginal = (phi, x) => logNormal(x, 0, Math.hypot(phi, 1));
+
+/**
+ * E_q log N(x; φ z, 1) − KL(q ‖ p(z)): a parabola in φ.
+ *
+ * @param {number} phi
+ * @param {{mean: number, scale: number}} q
+ * @param {number} x
+ */
+const elbo = (phi, q, x) =>
+  logNormal(x, phi * q.mean, 1) - 0.5 * (phi * q.scale) ** 2 - gaussianKl(q.mean, q.scale);
+
+/**
+ * The φ with the highest ELBO of this q.
+ *
+ * @param {{mean: number, scale: number}} q
+ * @param {number} x
+ */
+const top = (q, x) => (x * q.mean) / (q.mean ** 2 + q.scale ** 2);
+
+const eStep = (/** @type {any} */ { phi }) => ({ old: phi });
+const mStep = (/** @type {any} */ { old, from }, /** @type {{x: number}} */ { x }) => ({
+  phi: top(posterior(old, x), x),
+  // A staircase that leads here goes on; any other begins here.
+  from: stairs(from, x).some((at) => Math.abs(at - old) < 1e-3) ? from : old,
+});
+
+/**
+ * Where pairs of steps lead from a φ.
+ *
+ * @param {number} from
+ * @param {number} x
+ */
+function stairs(from, x) {
+  const found = [from];
+  for (let phi = from; found.length < 40; found.push(phi)) phi = top(posterior(phi, x), x);
+  return found;
+}
+
+export default figure({
+  start: { phi: 1.0078, old: 0.2, from: 0.2 },
+  limits: { phi: [-REACH, REACH], old: [-REACH, REACH], from: [-REACH, REACH] },
+
+  compute({ x }, { phi, old, from }) {
+    const q = posterior(old, x);
+    const now = posterior(phi, x);
+    const way = stairs(from, x);
+    const here = way.findIndex((at) => Math.abs(at - phi) < 1e-3);
+    return {
+      q,
+      posterior: now,
+      logMarginal: logMarginal(phi, x),
+      elbo: elbo(phi, q, x),
+      gap: gaussianKl(q.mean, q.scale, now.mean, now.scale),
+      touches: logMarginal(old, x),
+      top: top(q, x),
+      bound: phis.map((at) => elbo(at, q, x)),
+      way: way.slice(0, here + 1),
+    };
+  },
+
+  draw({ phi, old }, { q, posterior: now, logMarginal: level, elbo: low, gap, touches, top: best, bound, way }, { x }, { guessing }) {
+    const left = new Plot({
+      x: [-REACH, REACH], y: [FLOOR, -1.6], width: 420, height: 270, xlabel: "parameter φ of the decoder", ylabel: "nats",
+      alt: "log p(x) against φ, with two tops; the ELBO of q, a parabola below it that touches it where q is the posterior; the gap at the present φ.",
+    });
+    left
+      .line(phis, phis.map((at) => logMarginal(at, x)), "ink", { width: 2.5 })
+      .line([old, old], [touches, -1.6], "q", { dash: "3 4", width: 1.5 })
+      .line([phi, phi], [FLOOR, level], "model", { dash: "3 4", width: 1.5 });
+    if (!guessing) {
+      // One stair: along the ELBO of its q, then up to the curve.
+      way.slice(0, -1).forEach((/** @type {number} */ a, /** @type {number} */ i) => {
+        const b = way[i + 1];
+        const steps = Array.from({ length: 21 }, (_, k) => a + ((b - a) * k) / 20);
+        const was = posterior(a, x);
+        left
+          .line(steps, steps.map((at) => elbo(at, was, x)), "elbo", { width: 1.5, opacity: 0.8 })
+          .line([b, b], [elbo(b, was, x), logMarginal(b, x)], "gap", { width: 3, opacity: 0.8 });
+      });
+      const flank = best > 1.2 ? best - 1.9 : best + 1.9;
+      left
+        .line(phis, bound, "elbo", { width: 2.5 })
+        .line([phi, phi], [low, level], "gap", { width: 6 })
+        .points([best], [elbo(best, q, x)], "elbo", { size: 9 })
+        .text(flank, Math.max(elbo(flank, q, x), FLOOR + 0.6), "ELBO of q", { role: "elbo", anchor: best > 1.2 ? "end" : "start", dx: best > 1.2 ? -8 : 8, bold: true });
+    }
+    const side = (/** @type {number} */ at) => (at > 1 ? /** @type {const} */ ("end") : "start");
+    left
+      .points([phi], [level], "ink", { size: 8 })
+      .text(-3.9, logMarginal(-3.4, x) - 0.45, "log p(x)", { bold: true })
+      .text(old, -1.8, "q is the posterior here", { role: "q", anchor: side(old), dx: old > 1 ? -6 : 6, dy: 4 })
+      .text(phi, FLOOR, "decoder now", { role: "model", anchor: side(phi), dx: phi > 1 ? -14 : 14, dy: -7 });
+
+    const right = new Plot({
+      x: [-3, 3], y: [0, 1.7], width: 240, height: 270, xlabel: "latent z", ticks: [4, 0],
+      alt: "The densities over z of q and of the posterior of the present decoder.",
+    });
+    const density = (/** @type {{mean: number, scale: number}} */ { mean, scale }) =>
+      zs.map((z) => Math.exp(logNormal(z, mean, scale)));
+    right
+      .line(zs, density({ mean: 0, scale: 1 }), "prior", { width: 1.5 })
+      .area(zs, density(q), "q", { opacity: 0.25 })
+      .line(zs, density(q), "q", { width: 2.5 })
+      .line(zs, density(now), "posterior", { width: 2.5, dash: gap < 0.001 ? "6 6" : "" })
+      .text(-2.9, 1.58, "posterior now", { role: "posterior" })
+      .text(-2.9, 1.46, "q", { role: "q", bold: true })
+      .text(-2.9, 1.34, "prior", { role: "prior" });
+    if (!guessing) {
+      const stays = Math.abs(best - old) < 2e-3 && gap < 1e-4;
+      const where = Math.abs(old) < 0.5 ? "stuck: q is the prior" : "at the top";
+      const words = stays ? where : gap < 0.005 ? "gap closed" : `gap = ${shown(gap)}`;
+      right.text(-2.9, 1.18, words, { role: "gap", bold: true });
+    }
+    return [left, right];
+  },
+
+  says: ({ phi, old }, { logMarginal: level, elbo: low, gap }) =>
+    `decoder φ = ${shown(phi)}, q of φ = ${shown(old)}: log p(x) ${shown(level)} = ELBO ${shown(low)} + gap ${shown(gap)}`,
+
+  controls: [
+    { kind: "button", label: "E step: move q", press: eStep },
+    { kind: "button", label: "M step: move φ", press: mStep },
+  ],
+
+  play: {
+    label: "EM",
+    every: 500,
+    step(state, data) {
+      if (Math.abs(state["phi"] - state["old"]) > 1e-3) return eStep(state);
+      const next = mStep(state, data);
+      return Math.abs(next.phi - state["phi"]) > 5e-3 ? next : null;
+    },
+  },
+
+  guess: {
+    kind: "curve",
+    question: "q stays as it is. Sketch its ELBO against φ with the blue pen. One point of it you know.",
+    label: "Pen: the ELBO of q",
+    xs: asked,
+    start: -5.5,
+    unit: "nats",
+    truth: (_, { old }, { x }) => asked.map((at) => Math.max(elbo(at, posterior(old, x), x), FLOOR)),
+  },
+
+  handles: [
+    {
+      label: "Where q is the posterior: q’s φ",
+      role: "q",
+      along: "x",
+      at: ({ old }, { touches }) => [old, touches],
+      move: (_, [to]) => {
+        // Near zero lies a place that is worth finding.
+        const old = Math.abs(to) < 0.03 ? 0 : within(to);
+        return { old, from: old };
+      },
+      says: ({ old }, { gap }) => `q of φ = ${shown(old)}, gap ${shown(gap)} nats`,
+    },
+    {
+      label: "Decoder: its φ",
+      role: "model",
+      along: "x",
+      at: ({ phi }) => [phi, FLOOR],
+      move: (_, [to]) => ({ phi: Math.abs(to) < 0.03 ? 0 : within(to) }),
+      says: ({ phi }, { gap }) => `decoder φ = ${shown(phi)}, gap ${shown(gap)} nats`,
+    },
+  ],
+});
