@@ -37,14 +37,15 @@ import { escaped, paint } from "./plot.js";
  *   press?: {panel: number, label: string,
  *     move: (state: State, to: Place, data: any, first: boolean) => State},
  *   play?: {label: string, step: (state: State, data: any) => State | null,
- *     again?: (state: State, data: any) => State},
+ *     again?: (state: State, data: any) => State, every?: number},
  *   guess?: import("./guess.js").Guess,
  * }} Spec
  *   start: the state that the figure begins with, which an address can hold
  *   limits: of the numbers that no slider has limits for
  *   prepare: what is worth computing once
  *   press: what drawing on a panel does
- *   play: one step of a motion; null where it ends, and then what Play begins again with
+ *   play: one step of a motion; null where it ends, and then what Play begins again with; every: how
+ *   many milliseconds after the last step the next one comes, else with each frame
  *
  * @typedef {{get: (key: string) => any, set: (key: string, value: any) => void,
  *   save_changes: () => void, on: (event: string, listener: () => void) => void}} Model
@@ -243,8 +244,10 @@ export function figure(spec) {
       }, 400);
     };
 
+    let pause = 0;
     const halt = () => {
       playing = false;
+      clearTimeout(pause);
       if (play && spec.play) play.textContent = spec.play.label;
       rested();
     };
@@ -256,7 +259,8 @@ export function figure(spec) {
     };
     const run = () => {
       if (!playing || !el.isConnected || !advance()) return;
-      requestAnimationFrame(run);
+      if (spec.play?.every) pause = window.setTimeout(run, spec.play.every);
+      else requestAnimationFrame(run);
     };
 
     el.addEventListener("input", (event) => {
