@@ -14,7 +14,7 @@ from companion.exact import latent_grid
 
 @pytest.mark.browser
 def test_information_mismatch_and_rate(browser):
-    figure = live.figure("codes", alt="")
+    figure = live.figure("seven_codes", alt="")
     grid = itertools.product([0.0, 0.55, 0.94, 1.6], [0.06, 0.22, 1.0, 1.2])
     states = [{"spread": spread, "width": width} for spread, width in grid]
     z, log_cell = latent_grid(1, 20_001, 15.0)
