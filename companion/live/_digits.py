@@ -1,0 +1,86 @@
+"""The models of digits that figures show before their chapter has trained any."""
+
+from importlib.resources import as_file, files
+from typing import Any
+
+import torch
+from torch import nn
+
+from companion import data
+from companion.conditionals import GaussianConditional, StandardNormal, mlp
+from companion.diagnostics import nearest_distance
+from companion.models import VAE, Autoencoder
+from companion.weights import load_weights
+
+FILE = files(__package__).joinpath("weights/digits.safetensors")
+
+
+def digit_models() -> tuple[Autoencoder, VAE]:
+    """Return an autoencoder and a VAE of the 8 × 8 digits, trained, with codes of two numbers.
+
+    Their networks have two hidden layers of 64; the decoders' standard deviation is 0.2. They were
+    fitted to the 70 % of the digits that ``data.split(x, held_out=0.3)`` gives, by
+    ``benchmarks/experiments/digits.py``.
+
+    >>> autoencoder, vae = digit_models()
+    >>> vae.prior().sample((3,)).shape
+    torch.Size([3, 2])
+    """
+    models = untrained()
+    with as_file(FILE) as path:
+        load_weights(models, path)
+    autoencoder, vae = models.requires_grad_(False)
+    assert isinstance(autoencoder, Autoencoder)
+    assert isinstance(vae, VAE)
+    return autoencoder, vae
+
+
+def untrained() -> nn.ModuleList:
+    """Return both with random weights."""
+
+    def decoder() -> GaussianConditional:
+        return GaussianConditional(mlp(2, 64, 64, 64), scale=0.2)
+
+    autoencoder = Autoencoder(mlp(64, 64, 64, 2), decoder())
+    encoder = GaussianConditional(mlp(64, 64, 64, 2 * 2))
+    return nn.ModuleList([autoencoder, VAE(encoder, decoder(), StandardNormal(2))])
+
+
+def code_planes() -> dict[str, Any]:
+    """Return what the figure ``codes`` computes with: both decoders, and digits at their codes.
+
+    The figure shows three planes: the autoencoder's codes as trained ("ae"), moved and stretched
+    to mean 0 and covariance I ("fitted"), and the VAE's ("vae").
+    """
+    autoencoder, vae = digit_models()
+    (train, label), (held_out, _) = data.split(*data.digits(), held_out=0.3)
+    codes = autoencoder.encode(train)
+    mean, stretch = codes.mean(0), torch.linalg.cholesky(codes.T.cov())
+    decoders = {
+        "ae": autoencoder.decode,
+        "fitted": lambda z: autoencoder.decode(mean + z @ stretch.T),
+        "vae": lambda z: vae.decoder(z).mean,
+    }
+    random = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
+    across = torch.linspace(-4, 4, 2 * 40 + 1)[1::2]
+    plane = torch.cartesian_prod(across.flip(0), across).flip(1)
+    return {
+        "autoencoder": autoencoder.decoder.net,
+        "vae": vae.decoder.net,
+        "pictures": (16 * train).byte(),
+        "labels": label.byte(),
+        "codes": {"ae": codes.half(), "vae": vae.encoder(train).mean.half()},
+        "mean": mean,
+        "stretch": stretch,
+        "far": nearest_distance(held_out, train).quantile(0.99).item(),
+        "random": random,
+        "kinds": {
+            name: label[torch.cdist(decode(random), train).argmin(1)].byte()
+            for name, decode in decoders.items()
+        },
+        "holes": {"side": 40}
+        | {
+            name: (64 * nearest_distance(decode(plane), train)).clamp(max=255).byte()
+            for name, decode in decoders.items()
+        },
+    }
