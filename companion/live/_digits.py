@@ -26,7 +26,8 @@ def digit_models() -> tuple[Autoencoder, VAE]:
     >>> vae.prior().sample((3,)).shape
     torch.Size([3, 2])
     """
-    models = untrained()
+    with torch.random.fork_rng(devices=[]):
+        models = untrained()
     with as_file(FILE) as path:
         load_weights(models, path)
     autoencoder, vae = models.requires_grad_(False)

@@ -58,5 +58,7 @@ def test_random_codes_are_counted_by_their_nearest_digit(browser, plane):
     for k, name in enumerate([plane, "vae"]):
         kinds = given["kinds"][name].long()
         assert found[-1]["planes"][k]["counts"] == torch.bincount(kinds, minlength=10).tolist()
+        if name == "vae":  # as the question of the guess says
+            assert min(found[-1]["planes"][k]["counts"]) >= 20
         for i, values in zip(shown, found, strict=False):
             assert given["labels"][values["planes"][k]["index"]] == kinds[i]
