@@ -9,7 +9,7 @@ In the published page the scripts are loaded once. In JupyterLab, Colab and VS C
 cell is an island: it carries what it needs. No kernel, no widget and no other host takes part.
 """
 
-from companion.live._digits import code_planes, digit_models
+from companion.live._digits import code_planes, digit_models, latent_map
 from companion.live._figure import Figure, figure
 
-__all__ = ["Figure", "code_planes", "digit_models", "figure"]
+__all__ = ["Figure", "code_planes", "digit_models", "figure", "latent_map"]

@@ -10,6 +10,7 @@ from companion import data
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.diagnostics import nearest_distance
 from companion.models import VAE, Autoencoder
+from companion.objectives import elbo_analytic
 from companion.weights import load_weights
 
 FILE = files(__package__).joinpath("weights/digits.safetensors")
@@ -84,4 +85,25 @@ def code_planes() -> dict[str, Any]:
             name: (64 * nearest_distance(decode(plane), train)).clamp(max=255).byte()
             for name, decode in decoders.items()
         },
+    }
+
+
+def latent_map() -> dict[str, Any]:
+    """Return what the figure ``latent_map`` computes with: a VAE, digits, and their ELBOs."""
+    _, vae = digit_models()
+    (train, _), (test, label) = data.split(*data.digits(), held_out=0.3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        bound = elbo_analytic(vae, train, num_samples=50)
+        random = torch.randn(100, 2)
+    return {
+        "encoder": vae.encoder.net,
+        "decoder": vae.decoder.net,
+        "scale": vae.decoder.scale.item(),
+        "pictures": (16 * train[:400]).byte(),
+        "codes": vae.encoder(train[:400]).mean.half(),
+        "test": (16 * test[:40]).byte(),
+        "labels": label[:40].byte(),
+        "random": random,
+        "bounds": bound.quantile(torch.linspace(0, 1, 101)),
     }

@@ -37,11 +37,11 @@ def test_pictures_and_nearest_digits_are_the_packages(browser, plane):
     for k, (decode, exact, at) in enumerate(
         zip(decoders(half=True), decoders(half=False), [places[plane], z], strict=True)
     ):
-        pictures = torch.tensor([values["planes"][k]["decoded"] for values in found]).double()
+        pictures = torch.tensor([v["planes"][k]["decoded"] for v in found], dtype=z.dtype)
         # Half precision of the weights: where there are digits, what is seen hardly moves.
         assert abs(pictures - exact(at))[z.norm(dim=1) < 4].max() < 2e-3
         torch.testing.assert_close(pictures, decode(at), rtol=0, atol=1e-5)
-        near = torch.tensor([values["planes"][k]["distance"] for values in found]).double()
+        near = torch.tensor([v["planes"][k]["distance"] for v in found], dtype=z.dtype)
         torch.testing.assert_close(near, nearest_distance(decode(at), train), rtol=0, atol=1e-5)
         index = torch.tensor([values["planes"][k]["index"] for values in found])
         assert torch.equal(index, torch.cdist(decode(at), train).argmin(1))

@@ -1,0 +1,254 @@
+/**
+ * The latent plane of a VAE of digits: a drawing goes in, its q(z | x) lies on the map, and the ELBO
+ * says how well the model takes it.
+ */
+
+import { mosaic, picked, scattered } from "../digits.js";
+import { figure } from "../figure.js";
+import { gaussianKl, logNormal } from "../gaussian.js";
+import { forward } from "../net.js";
+import { Plot, shown } from "../plot.js";
+
+const LIMIT = 3.8;
+const COLUMNS = 288;
+// The corner of the map where the picture stands that is decoded at z: no codes lie there.
+const CORNER = [-LIMIT, -1.75];
+// The board, in the units of its panel: a pixel is 20 wide.
+const PIXEL = 20;
+const TOP = 282;
+const BOARD = 8 * PIXEL;
+const CLEAR = new Float64Array(64);
+
+// E f(ε) for ε ~ N(0, 1), by the nine points of Gauss and Hermite.
+const NODES = [
+  [0, 0.40634920634920635],
+  ...[
+    [1.0232556637891326, 0.24409750289493953],
+    [2.07684797867783, 0.04991640676521782],
+    [3.20542900285647, 0.0027891413212317692],
+    [4.512745863399783, 2.2345844007746607e-05],
+  ].flatMap(([x = 0, w = 0]) => [[x, w], [-x, w]]),
+];
+
+/**
+ * How dark the pen leaves a pixel, by the distance of its middle.
+ *
+ * @param {number} distance
+ */
+const ink = (distance) => Math.min(Math.max(1.4 - 1.25 * distance, 0), 1);
+
+/**
+ * The distance of a point from a stroke.
+ *
+ * @param {[number, number]} point
+ * @param {[number, number]} from
+ * @param {[number, number]} to
+ */
+function away([x, y], [ax, ay], [bx, by]) {
+  const [u, v] = [bx - ax, by - ay];
+  const along = ((x - ax) * u + (y - ay) * v) / Math.max(u * u + v * v, 1e-9);
+  const t = Math.min(Math.max(along, 0), 1);
+  return Math.hypot(x - ax - t * u, y - ay - t * v);
+}
+
+/**
+ * The share of the training digits whose ELBO is lower.
+ *
+ * @param {ArrayLike<number>} bounds  percentiles
+ * @param {number} elbo
+ */
+function share(bounds, elbo) {
+  let above = 0;
+  while (above <= 100 && (bounds[above] ?? 0) < elbo) above += 1;
+  if (above === 0 || above > 100) return above ? 1 : 0;
+  const [low = 0, high = 0] = [bounds[above - 1], bounds[above]];
+  return (above - 1 + (elbo - low) / (high - low)) / 100;
+}
+
+/**
+ * @param {any} values
+ */
+function verdict({ below }) {
+  if (below === 0) return "lower than that of every training digit";
+  if (below < 0.5) return `lower than ${Math.floor(100 - 100 * below)} % of the training digits’`;
+  return `higher than ${Math.floor(100 * below)} % of the training digits’`;
+}
+
+/**
+ * @param {any} data
+ * @param {any} state
+ * @param {any} values
+ * @param {boolean} guessing  then the reconstruction would give the answer away
+ */
+function board(data, { pixels }, values, guessing) {
+  const { reconstruction, rate, elbo, decoded } = values;
+  const plot = new Plot({
+    x: [0, 336], y: [-12, 292], width: 340, height: 312, bare: true, equal: true,
+    alt: "The board with the drawing, its reconstruction, and below them the ELBO as a bar.",
+  });
+  /** @type {[string, ArrayLike<number>, number][]} */
+  const both = [["x: draw here", pixels, 0], ["reconstruction", guessing ? CLEAR : decoded, 336 - BOARD]];
+  for (const [title, picture, left] of both) {
+    const [right, bottom] = [left + BOARD, TOP - BOARD];
+    plot.text(left, TOP + 6, title, { bold: true });
+    plot.pixels(picture, 8, { x: [left, right], y: [bottom, TOP] });
+    plot.line(
+      [left, right, right, left, left], [bottom, bottom, TOP, TOP, bottom], "ink",
+      { width: 1, opacity: 0.6 },
+    );
+  }
+  // What no digit is known of, has a q too wide for a number that is right to a tenth of a nat.
+  if (!pixels.some((/** @type {number} */ v) => v > 0)) return plot.text(0, 74, "draw a digit that fills the board");
+  if (guessing) plot.text(336 - BOARD / 2, TOP - BOARD / 2, "guess first", { anchor: "middle" });
+  // From −60 to 40 nats.
+  const at = (/** @type {number} */ nats) => Math.min(Math.max((nats + 60) * 3.36, 0), 336);
+  const { bounds } = data;
+  plot.text(0, 96, `reconstruction term ${shown(reconstruction, 1)} nats`);
+  plot.text(336, 96, `− rate ${shown(rate, 1)}`, { role: "other", anchor: "end" });
+  plot.text(0, 74, `= ELBO ${shown(elbo, 1)} nats`, { role: "elbo", bold: true });
+  plot.box([0, at(elbo)], [46, 66], "elbo").box([at(elbo), at(reconstruction)], [46, 66], "other");
+  if (elbo < -60) plot.text(8, 51, "← far below");
+  plot.line([0, 336], [40, 40], "ink", { width: 1, opacity: 0.5 });
+  plot.box([at(bounds[1]), at(bounds[99])], [32, 40], "prior", { opacity: 0.6 });
+  plot.text(336, 16, "98 % of the training digits lie here", { anchor: "end" });
+  plot.text(0, -6, verdict(values), { bold: true });
+  return plot;
+}
+
+/**
+ * A drawing's q(z | x), its reconstruction and its ELBO.
+ *
+ * @param {any} data
+ * @param {ArrayLike<number>} x
+ */
+function evaluated({ encoder, decoder, scale, bounds }, x) {
+  const [m0 = 0, m1 = 0, v0 = 0, v1 = 0] = forward(encoder, x);
+  const [s0, s1] = [Math.exp(v0 / 2), Math.exp(v1 / 2)];
+  let reconstruction = 0;
+  for (const [e0 = 0, w0 = 0] of NODES) {
+    for (const [e1 = 0, w1 = 0] of NODES) {
+      const mean = forward(decoder, [m0 + s0 * e0, m1 + s1 * e1]);
+      let logDensity = 0;
+      for (let i = 0; i < 64; i++) logDensity += logNormal(x[i] ?? 0, mean[i] ?? 0, scale);
+      reconstruction += w0 * w1 * logDensity;
+    }
+  }
+  const rate = gaussianKl(m0, s0) + gaussianKl(m1, s1);
+  return {
+    x,
+    mean: [m0, m1],
+    scales: [s0, s1],
+    decoded: forward(decoder, [m0, m1]),
+    reconstruction,
+    rate,
+    elbo: reconstruction - rate,
+    below: share(bounds, reconstruction - rate),
+  };
+}
+
+export default figure({
+  start: { z: [0.9, -0.1], pixels: new Array(64).fill(0), digit: 2, pen: [0, 0], sample: 0, ground: "digits" },
+  limits: { z: [-LIMIT, LIMIT], pixels: [0, 1], digit: [-1, 39], pen: [-10, 20], sample: [0, 1e4] },
+
+  prepare(raw) {
+    const decode = (/** @type {[number, number]} */ z) => forward(raw.decoder, z);
+    const cleared = (/** @type {Float32Array} */ ground) => {
+      const columns = Math.sqrt(ground.length);
+      const side = Math.round((columns * (high - low)) / (2 * LIMIT));
+      for (let row = columns - side; row < columns; row++) ground.fill(0, row * columns, row * columns + side);
+      return ground;
+    };
+    const [low = 0, high = 0] = CORNER;
+    const code = (/** @type {number} */ n) => raw.codes.subarray(2 * n, 2 * n + 2);
+    return {
+      ...raw,
+      digits: cleared(scattered(raw.pictures, code, LIMIT, COLUMNS)),
+      mosaic: cleared(mosaic(decode, LIMIT, 18)),
+      // Of the drawing that was evaluated last: a z that moves does not change it.
+      last: {},
+    };
+  },
+
+  compute(data, { z, pixels, digit }) {
+    const x = digit < 0 ? pixels : digit;
+    if (data.last.x !== x) data.last = { x, values: evaluated(data, digit < 0 ? pixels : picked(data.test, digit)) };
+    return { ...data.last.values, atZ: forward(data.decoder, z) };
+  },
+
+  draw(state, values, data, { guessing }) {
+    const { mean, scales, atZ } = values;
+    const map = new Plot({
+      x: [-LIMIT, LIMIT], y: [-LIMIT, LIMIT], width: 312, height: 312, bare: true, equal: true,
+      alt:
+        "The latent plane with digits at their codes, the ellipse of q(z | x) for the drawing, and " +
+        "a code z with the picture that is decoded there.",
+    });
+    const ground = data[state.ground];
+    map.pixels(ground, Math.sqrt(ground.length), { smooth: true });
+    const [low = 0, high = 0] = CORNER;
+    map.pixels(atZ, 8, { x: [low, high], y: [low, high] });
+    map.line([low, high, high], [high, high, low], "posterior", { width: 1.5 });
+    map.text(low, high, "decoded at z", { role: "posterior", dx: 3, dy: -5 });
+    map.text(state.z[0], state.z[1], "z", { role: "posterior", dx: 12, dy: -6, bold: true });
+    map.line([-LIMIT, LIMIT, LIMIT, -LIMIT, -LIMIT], [-LIMIT, -LIMIT, LIMIT, LIMIT, -LIMIT], "ink", { width: 1, opacity: 0.5 });
+    if (!guessing) {
+      map.ellipse(mean, [2 * scales[0], 0], [0, 2 * scales[1]], "q", { width: 2.5, fill: 0.35 });
+      map.text(mean[0], mean[1] + 2 * scales[1], "q(z | x)", { role: "q", dy: -6, anchor: "middle", bold: true });
+    }
+    return [board(data, { ...state, pixels: values.x }, values, guessing), map];
+  },
+
+  says: ({ z }, { mean, scales, elbo }, { guessing }) =>
+    (guessing ? "" : `q(z | x): mean (${shown(mean[0])}, ${shown(mean[1])}), standard deviations (${shown(scales[0])}, ${shown(scales[1])}); `) +
+    `ELBO ${shown(elbo, 1)} nats; decoded at (${shown(z[0])}, ${shown(z[1])})`,
+
+  handles: [
+    {
+      label: "A code on the map, to decode",
+      panel: 1,
+      role: "posterior",
+      at: ({ z }) => z,
+      move: (_, to) => ({ z: to.map((u) => Math.min(Math.max(u, -LIMIT), LIMIT)) }),
+    },
+  ],
+
+  press: {
+    panel: 0,
+    label: "Board of 8 × 8 pixels: draw a digit with the pointer",
+    move({ pixels, digit, pen }, [x, y], _, first) {
+      /** @type {[number, number]} */
+      const to = [x / PIXEL, (TOP - y) / PIXEL];
+      if (first && Math.max(Math.abs(to[0] - 4), Math.abs(to[1] - 4)) > 4.5) return { pen: to };
+      // A stroke on a test digit begins a drawing of its own.
+      const old = digit < 0 ? pixels : new Array(64).fill(0);
+      const from = first ? to : pen;
+      const drawn = old.map((/** @type {number} */ value, /** @type {number} */ i) => {
+        const dark = ink(away([(i % 8) + 0.5, Math.floor(i / 8) + 0.5], from, to));
+        return Math.max(value, Math.round(16 * dark) / 16);
+      });
+      return { pixels: drawn, digit: -1, pen: to };
+    },
+  },
+
+  controls: [
+    { kind: "button", label: "Clear the board", press: () => ({ pixels: new Array(64).fill(0), digit: -1 }) },
+    { kind: "button", label: "Next test digit", press: ({ digit }) => ({ digit: (digit + 1) % 40 }) },
+    {
+      kind: "button", label: "Sample the prior",
+      press: ({ sample }, { random }) => ({ sample: sample + 1, z: [0, 1].map((i) => random[(2 * sample + i) % 200]) }),
+    },
+    {
+      kind: "choice", name: "ground", label: "Map",
+      options: [["digits", "training digits"], ["mosaic", "decoded plane"]],
+    },
+  ],
+
+  guess: {
+    kind: "point",
+    panel: 1,
+    question: "The encoder has never seen this digit. Drag the light blue marker to where it will put its code.",
+    label: "Your guess: where the code will lie",
+    start: [2, -3],
+    truth: (values) => values.mean,
+  },
+});

@@ -1,0 +1,118 @@
+"""A drawing on the latent plane: q(z | x), pictures and ELBO of the figure, against the package."""
+
+import copy
+
+import pytest
+import torch
+from living import computed, shown
+from torch.distributions import Normal, kl_divergence
+
+from companion import data, live
+from companion.exact import elbo_quadrature
+
+_, (TEST, _) = data.split(*data.digits(), held_out=0.3)
+PLACES = [[-3.8, -3.8], [-1.2, 0.4], [0.0, 0.0], [0.9, -2.1], [3.8, 3.8]]
+
+
+def drawings():
+    torch.manual_seed(0)
+    noise = (16 * torch.rand(2, 64)).round() / 16
+    strokes = (16 * TEST[40:44].view(-1, 8, 8).roll(1, dims=2).flatten(1)).round() / 16
+    return torch.cat([torch.zeros(1, 64), torch.ones(1, 64), noise, strokes]).double()
+
+
+def model(half):
+    vae = live.digit_models()[1].double()
+    if half:
+        vae.encoder.net, vae.decoder.net = (
+            copy.deepcopy(net).half().double() for net in (vae.encoder.net, vae.decoder.net)
+        )
+    return vae
+
+
+@pytest.mark.browser
+def test_code_pictures_and_elbo_are_the_packages(browser):
+    figure = live.figure("latent_map", alt="", **live.latent_map())
+    own = drawings()
+    states = [
+        *({"digit": i} for i in range(40)),
+        *({"digit": -1, "pixels": x.tolist()} for x in own),
+    ]
+    states = [{**state, "z": PLACES[i % len(PLACES)]} for i, state in enumerate(states)]
+    values_of = computed(browser, figure, states)
+    found = {
+        name: torch.tensor([values[name] for values in values_of], dtype=torch.float64)
+        for name in ("mean", "scales", "decoded", "atZ", "reconstruction", "rate", "elbo")
+    }
+    x, vae = torch.cat([TEST[:40].double(), own]), model(half=True)
+    z = torch.tensor([state["z"] for state in states], dtype=torch.float64)
+    q = vae.encoder(x)
+    prior = Normal(torch.zeros(2, dtype=torch.float64), 1.0)
+    rate = kl_divergence(Normal(q.mean, q.stddev), prior).sum(1)
+    bound = elbo_quadrature(vae, x, q, num_points=61)
+    expected = {
+        "mean": q.mean,
+        "scales": q.stddev,
+        "decoded": vae.decoder(q.mean).mean,
+        "atZ": vae.decoder(z).mean,
+        "rate": rate,
+    }
+    for name, exact in expected.items():
+        torch.testing.assert_close(found[name], exact, rtol=0, atol=1e-5)
+    # Nine points along each unit are enough wherever something is drawn.
+    drawn = x.any(1)
+    assert drawn.sum() == len(x) - 1
+    for name, exact in {"elbo": bound, "reconstruction": bound + rate}.items():
+        torch.testing.assert_close(found[name][drawn], exact[drawn], rtol=0, atol=1e-5)
+    assert abs(found["elbo"] - bound).max() < 0.2
+
+    # Half precision of the weights moves neither the codes of digits nor what is decoded of them.
+    exact = model(half=False)
+    assert abs(found["mean"][:40] - exact.encoder(x[:40]).mean).max() < 2e-3
+    assert abs(vae.decoder(q.mean).mean - exact.decoder(q.mean).mean).max() < 2e-3
+
+
+@pytest.mark.browser
+def test_the_share_of_training_digits_is_a_quantile(browser):
+    given = live.latent_map()
+    figure = live.figure("latent_map", alt="", **given)
+    for values in computed(browser, figure, [{"digit": i} for i in range(40)]):
+        if 0 < values["below"] < 1:
+            level = torch.tensor(100 * values["below"])
+            low, high = given["bounds"][[int(level), min(int(level) + 1, 100)]]
+            assert values["elbo"] == pytest.approx(
+                (low + (high - low) * level.frac()).item(), abs=0.01
+            )
+        else:
+            assert (values["elbo"] > given["bounds"][50]) == (values["below"] == 1)
+
+
+@pytest.mark.browser
+def test_a_stroke_on_the_board_is_seen_by_the_encoder(browser):
+    tab = shown(browser, live.figure("latent_map", alt="", **live.latent_map()))
+    try:
+        tab.evaluate("addEventListener('live-frame', e => { window.last = e.detail; })")
+        board = tab.locator(".live-panel").first.bounding_box()
+        unit = board["width"] / 340
+
+        def place(column, row):  # of the board's pixels
+            return board["x"] + unit * (2 + 20 * column), board["y"] + unit * (12 + 20 * row)
+
+        tab.mouse.move(*place(4, 1))
+        tab.mouse.down()
+        tab.mouse.move(*place(4, 7.5), steps=8)
+        tab.mouse.up()
+        tab.wait_for_function("window.last?.state.digit === -1 && last.state.pen[1] > 7")
+        last = tab.evaluate("window.last")
+    finally:
+        tab.close()
+    x = torch.tensor(last["state"]["pixels"]).double()
+    picture = x.view(8, 8)
+    # A stroke through the middle, and nothing of the test digit that was there.
+    assert picture[1:7, 3:5].min() > 0.7
+    assert picture[:, [0, 1, 6, 7]].max() == 0
+    assert torch.equal(x, (16 * x).round() / 16)
+    q = model(half=True).encoder(x[None])
+    torch.testing.assert_close(
+        torch.tensor([last["values"]["mean"]]).double(), q.mean, rtol=0, atol=1e-5
+    )
