@@ -23,6 +23,7 @@ def decoders(half):
 
 
 @pytest.mark.browser
+@pytest.mark.claim("live.forward")
 @pytest.mark.parametrize("plane", ["ae", "fitted"])
 def test_pictures_and_nearest_digits_are_the_packages(browser, plane):
     given = live.code_planes()

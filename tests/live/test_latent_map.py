@@ -7,7 +7,7 @@ import torch
 from living import computed, shown
 from torch.distributions import Normal, kl_divergence
 
-from companion import data, live
+from companion import data, elbo_analytic, live
 from companion.exact import elbo_quadrature
 
 _, (TEST, _) = data.split(*data.digits(), held_out=0.3)
@@ -31,6 +31,7 @@ def model(half):
 
 
 @pytest.mark.browser
+@pytest.mark.claim("live.forward")
 def test_code_pictures_and_elbo_are_the_packages(browser):
     figure = live.figure("latent_map", alt="", **live.latent_map())
     own = drawings()
@@ -116,3 +117,12 @@ def test_a_stroke_on_the_board_is_seen_by_the_encoder(browser):
     torch.testing.assert_close(
         torch.tensor([last["values"]["mean"]]).double(), q.mean, rtol=0, atol=1e-5
     )
+
+
+def test_a_shift_by_a_pixel_costs_what_the_chapter_says():
+    # Of the digits whose last column is empty, so that nothing is lost.
+    x = TEST[TEST.view(-1, 8, 8)[:, :, -1].sum(1) == 0]
+    shifted = x.view(-1, 8, 8).roll(1, dims=2).flatten(1)
+    vae = live.digit_models()[1]
+    cost = elbo_analytic(vae, x, 50).mean() - elbo_analytic(vae, shifted, 50).mean()
+    assert 60 < cost < 75

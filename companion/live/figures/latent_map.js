@@ -234,6 +234,14 @@ export default figure({
     { kind: "button", label: "Clear the board", press: () => ({ pixels: new Array(64).fill(0), digit: -1 }) },
     { kind: "button", label: "Next test digit", press: ({ digit }) => ({ digit: (digit + 1) % 40 }) },
     {
+      kind: "button", label: "Shift by a pixel",
+      press({ pixels, digit }, { test }) {
+        const old = digit < 0 ? pixels : picked(test, digit);
+        const shifted = Array.from({ length: 64 }, (_, i) => (i % 8 ? (old[i - 1] ?? 0) : 0));
+        return { pixels: shifted, digit: -1 };
+      },
+    },
+    {
       kind: "button", label: "Sample the prior",
       press: ({ sample }, { random }) => ({ sample: sample + 1, z: [0, 1].map((i) => random[(2 * sample + i) % 200]) }),
     },
