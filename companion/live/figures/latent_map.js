@@ -189,7 +189,7 @@ export default figure({
     map.pixels(atZ, 8, { x: [low, high], y: [low, high] });
     map.line([low, high, high], [high, high, low], "posterior", { width: 1.5 });
     map.text(low, high, "decoded at z", { role: "posterior", dx: 3, dy: -5 });
-    map.text(state.z[0], state.z[1], "z", { role: "posterior", dx: 12, dy: -6, bold: true });
+    map.text(state.z[0], state.z[1], "z", { role: "posterior", dx: state.z[0] > 3 ? -20 : 12, dy: -6, bold: true });
     map.line([-LIMIT, LIMIT, LIMIT, -LIMIT, -LIMIT], [-LIMIT, -LIMIT, LIMIT, LIMIT, -LIMIT], "ink", { width: 1, opacity: 0.5 });
     if (!guessing) {
       map.ellipse(mean, [2 * scales[0], 0], [0, 2 * scales[1]], "q", { width: 2.5, fill: 0.35 });
@@ -198,9 +198,11 @@ export default figure({
     return [board(data, { ...state, pixels: values.x }, values, guessing), map];
   },
 
-  says: ({ z }, { mean, scales, elbo }, { guessing }) =>
-    (guessing ? "" : `q(z | x): mean (${shown(mean[0])}, ${shown(mean[1])}), standard deviations (${shown(scales[0])}, ${shown(scales[1])}); `) +
-    `ELBO ${shown(elbo, 1)} nats; decoded at (${shown(z[0])}, ${shown(z[1])})`,
+  says: (_, { mean, scales, elbo }, { guessing }) =>
+    (guessing
+      ? "q(z | x) is not shown yet"
+      : `q(z | x) at (${shown(mean[0])}, ${shown(mean[1])}) ± (${shown(scales[0])}, ${shown(scales[1])})`) +
+    `; ELBO ${shown(elbo, 1)} nats`,
 
   handles: [
     {
@@ -208,6 +210,7 @@ export default figure({
       panel: 1,
       role: "posterior",
       at: ({ z }) => z,
+      says: ({ z }) => `z = (${shown(z[0])}, ${shown(z[1])})`,
       move: (_, to) => ({ z: to.map((u) => Math.min(Math.max(u, -LIMIT), LIMIT)) }),
     },
   ],
