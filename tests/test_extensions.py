@@ -17,7 +17,7 @@ from execution_cache import package_hash  # noqa: E402
 from signatures import literal_blocks, source_signature  # noqa: E402
 
 app: Any = None
-FILES = ["companion/exact/a.py", "companion/live/b.js", "requirements.lock"]
+FILES = ["companion/exact/a.py", "companion/live/b.safetensors", "requirements.lock"]
 
 
 @pytest.mark.parametrize(

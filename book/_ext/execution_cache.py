@@ -17,7 +17,8 @@ from sphinx.config import Config
 def package_hash(root: Path) -> str:
     """The hash of ``companion/`` and the lock file below ``root``, taken once in a build."""
     digest = hashlib.sha256()
-    for path in [*sorted(root.glob("companion/**/*.py")), root / "requirements.lock"]:
+    source = [p for p in root.glob("companion/**/*") if p.suffix in (".py", ".safetensors")]
+    for path in [*sorted(source), root / "requirements.lock"]:
         digest.update(path.relative_to(root).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
