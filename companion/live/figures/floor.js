@@ -322,7 +322,8 @@ export default figure({
       return `${start}, below the floor of ${shown(floor, 3)}: ${why}`;
     }
     if (gap > floor + NEAR || !one || K > 1) return `${start}, ${shown(gap - floor, 3)} above the floor`;
-    return `${start}: the floor. No Gaussian leaves less; a whole peak costs ${shown(onePeak, 3)}`;
+    const equal = Math.abs(state.weight - 0.5) < 0.005 ? "log 2 = " : "";
+    return `${start}: the floor. One whole peak alone costs ${equal}${shown(onePeak, 3)}`;
   },
 
   controls: [
@@ -518,9 +519,12 @@ function landscape({ family, mean, scale, mean2, scale2 }, { nearest }, shade, g
   });
   plot.pixels(shade, MAP.columns, { x: [...MAP.x], y: [...MAP.y], role: "elbo", smooth: true });
   if (!guessing) {
-    plot
-      .points([nearest.mean], [nearest.scale], "ink", { size: 6 })
-      .text(nearest.mean, nearest.scale, "floor", { dx: 9, dy: -8 });
+    // On the side where q is not.
+    const [left, below] = [mean > nearest.mean, scale > nearest.scale];
+    plot.points([nearest.mean], [nearest.scale], "ink", { size: 6 });
+    plot.text(nearest.mean, nearest.scale, "floor", {
+      anchor: left ? "end" : "start", dx: left ? -8 : 8, dy: below ? 15 : -7,
+    });
   }
   if (family !== "one") plot.points([mean, mean2], [scale, scale2], "q", { size: 9 });
   return plot;
