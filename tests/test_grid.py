@@ -59,7 +59,10 @@ def test_points_where_q_is_zero_count_nothing():
 
 
 # Would catch a local minimum, a reversed KL, and moments matched instead.
-@pytest.mark.parametrize(("a", "weight"), [(1.0, 0.5), (2.5, 0.5), (3.0, 0.5), (2.0, 0.2)])
+# The last two have minima that are almost equally low, and the grid's points favour the wrong one.
+@pytest.mark.parametrize(
+    ("a", "weight"), [(1.0, 0.5), (2.5, 0.5), (3.0, 0.5), (2.0, 0.2), (2.65, 0.45), (2.65, 0.55)]
+)
 def test_floor_is_the_least_of_many_local_searches(a, weight):
     log_p = two_peaks(a, weight)
     z, _ = latent_grid(1, 2001, 20.0)

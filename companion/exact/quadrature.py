@@ -192,7 +192,8 @@ def gaussian_floor(
     r"""Find the Gaussian nearest to each of B densities: the least KL(N(m, s²) ‖ p) over m and s.
 
     The two parameters are searched on a grid: first all that fit on the grid of z, then finer
-    and finer around the best. A local search from one start would find one of several minima.
+    and finer around each minimum that this one shows, for they may be almost equally low. A local
+    search from one start would find one of them.
 
         KL(N(m, s²) ‖ p) = −½ log(2πe s²) − ∫ N(z; m, s²) log p(z) dz
 
@@ -227,18 +228,28 @@ def gaussian_floor(
     log_scales = torch.arange(41, dtype=z.dtype, device=z.device) * shrink + math.log(3 * step)
     grid = torch.cartesian_prod(means, log_scales)
     # Beyond the grid log p is unknown, so q must lie on it.
-    grid = grid[((grid[:, 0] - centre).abs() + REACH * grid[:, 1].exp()) <= half * (1 + 1e-9)]
-    found = grid[_kl(grid, points, log_p, step).argmin(0)]
+    inside = ((grid[:, 0] - centre).abs() + REACH * grid[:, 1].exp()) <= half * (1 + 1e-9)
+    kl = log_p.new_full((len(grid), log_p.shape[1]), math.inf)
+    kl[inside] = _kl(grid[inside], points, log_p, step)
+    # The best scale for each mean, and where along the means this has its minima.
+    lowest, scale_at = kl.unflatten(0, (len(means), -1)).min(1)
+    edge = torch.full_like(lowest[:1], math.inf)
+    beside = torch.minimum(torch.cat([edge, lowest[:-1]]), torch.cat([lowest[1:], edge]))
+    minima = lowest.isfinite() & (lowest <= beside)
 
     around = torch.cartesian_prod(*[points.new_tensor([-1, -0.5, 0, 0.5, 1])] * 2)
     size = z.new_tensor([spread, shrink])
-    least = torch.empty_like(found[:, 0])
+    least, best = torch.empty_like(lowest[0]), log_p.new_empty(log_p.shape[1], 2)
     for i, p in enumerate(log_p.mT):
+        start = minima[:, i]
+        found = torch.stack([means[start], log_scales[scale_at[start, i]]], 1)
         for level in range(8):
-            near = found[i] + around * size / 2**level
-            kl = _kl(near, points, p[:, None], step)[:, 0]
-            least[i], found[i] = kl.min(), near[kl.argmin()]
-    return least, found[:, 0], found[:, 1].exp()
+            near = found[:, None] + around * size / 2**level
+            values = _kl(near.flatten(0, 1), points, p[:, None], step).reshape(near.shape[:2])
+            depth, at = values.min(1)
+            found = near[torch.arange(len(near), device=z.device), at]
+        least[i], best[i] = depth.min(), found[depth.argmin()]
+    return least, best[:, 0], best[:, 1].exp()
 
 
 def _kl(parameters: Tensor, z: Tensor, log_p: Tensor, step: float) -> Tensor:
