@@ -217,6 +217,7 @@ export default figure({
       .box([-3.2, 3.2], [x - noise, x + noise], "ink", { opacity: 0.09 })
       .rule({ y: x }, "ink", { dash: "5 4" })
       .line(zs, curve, "model", { width: 2.5 })
+      .text(BEND.at, bent.mean(BEND.at), "bend", { role: "model", anchor: "middle", dy: 24 })
       .text(2.45, x, `x = ${shown(x)}`, { anchor: "end", dy: -7 })
       .text(2.9, -2.6, bend < 0.005 ? "decoder’s mean z: straight" : `decoder’s mean z + ${shown(bend)} z²`, { anchor: "end", role: "model" });
 
