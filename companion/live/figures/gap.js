@@ -219,7 +219,7 @@ export default figure({
       .line(zs, curve, "model", { width: 2.5 })
       .text(BEND.at, bent.mean(BEND.at), "bend", { role: "model", anchor: "middle", dy: 24 })
       .text(2.45, x, `x = ${shown(x)}`, { anchor: "end", dy: -7 })
-      .text(2.9, -2.6, bend < 0.005 ? "decoder’s mean z: straight" : `decoder’s mean z + ${shown(bend)} z²`, { anchor: "end", role: "model" });
+      .text(0, 4.3, bend < 0.005 ? "decoder’s mean z: straight" : `decoder’s mean z + ${shown(bend)} z²`, { anchor: "middle", role: "model" });
 
     const plane = new Plot({
       x: LIMITS.mean, y: LOGS, width: 260, height: 190, xlabel: "mean m of q", ylabel: "log s of q", ticks: [5, 4],
@@ -233,7 +233,7 @@ export default figure({
       .line(along, up, "ink", { width: 1.5, dash: "2 4" })
       .line(taken.map((/** @type {Pair} */ [m]) => m), taken.map((/** @type {Pair} */ [, s]) => Math.log(s)), "q", { width: 3 });
     if (ahead.length === 1 && !reached) {
-      plane.text(mean, Math.log(scale), "stuck: a lower peak", { role: "gap", bold: true, dx: mean > 0 ? -14 : 14, dy: 5, anchor: mean > 0 ? "end" : "start" });
+      plane.text(mean, Math.log(scale), "stuck", { role: "gap", bold: true, dx: mean > 0 ? -14 : 14, dy: 5, anchor: mean > 0 ? "end" : "start" });
     }
     if (!guessing) plane.text(best.mean, Math.log(best.scale), "+", { anchor: "middle", dy: 5, bold: true });
     return [left, bar, decoder, plane];
