@@ -113,12 +113,12 @@ export default figure({
           .line(steps, steps.map((at) => elbo(at, was, x)), "elbo", { width: 1.5, opacity: 0.8 })
           .line([b, b], [elbo(b, was, x), logMarginal(b, x)], "gap", { width: 3, opacity: 0.8 });
       });
-      const flank = best > 1.2 ? best - 1.9 : best + 1.9;
+      const flank = best > 0 ? best - 1.9 : best + 1.9;
       left
         .line(phis, bound, "elbo", { width: 2.5 })
         .line([phi, phi], [low, level], "gap", { width: 6 })
         .points([best], [elbo(best, q, x)], "elbo", { size: 9 })
-        .text(flank, Math.max(elbo(flank, q, x), FLOOR + 0.6), "ELBO of q", { role: "elbo", anchor: best > 1.2 ? "end" : "start", dx: best > 1.2 ? -8 : 8, bold: true });
+        .text(flank, Math.max(elbo(flank, q, x), FLOOR + 0.6), "ELBO of q", { role: "elbo", anchor: best > 0 ? "end" : "start", dx: best > 0 ? -8 : 8, bold: true });
     }
     const side = (/** @type {number} */ at) => (at > 1 ? /** @type {const} */ ("end") : "start");
     left
