@@ -103,7 +103,7 @@ export default figure({
       .points(z, heights.map(height), "q", { size: 7 })
       .text(-3.2, NOISE + 0.25, "ε, frozen", { role: "prior" })
       .text(-3.2, DRAWN + 0.25, "z = μ + σε", { role: "q" })
-      .text(3.2, 10, "f(z) = log p(x | z)", { role: "model", anchor: "end" });
+      .text(3.2, 6.6, "f(z) = log p(x | z)", { role: "model", anchor: "end" });
 
     const right = new Plot({
       x: [-8, 8], y: [-0.1, state.both ? 4.5 : 2.4], width: 280, height: 320, xlabel: "gradient",
