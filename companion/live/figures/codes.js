@@ -175,6 +175,7 @@ export default figure({
     label: "Draw random codes",
     step: ({ drawn }, { random }) =>
       drawn < RANDOM ? { drawn: drawn + 1, z: [clamped(random[2 * drawn]), clamped(random[2 * drawn + 1])] } : null,
+    again: () => ({ drawn: 0 }),
   },
 
   guess: {

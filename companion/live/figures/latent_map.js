@@ -198,11 +198,11 @@ export default figure({
     return [board(data, { ...state, pixels: values.x }, values, guessing), map];
   },
 
-  says: (_, { mean, scales, elbo }, { guessing }) =>
+  says: ({ z }, { mean, scales, elbo }, { guessing }) =>
     (guessing
       ? "q(z | x) is not shown yet"
       : `q(z | x) at (${shown(mean[0])}, ${shown(mean[1])}) ± (${shown(scales[0])}, ${shown(scales[1])})`) +
-    `; ELBO ${shown(elbo, 1)} nats`,
+    `; ELBO ${shown(elbo, 1)} nats; z = (${shown(z[0])}, ${shown(z[1])})`,
 
   handles: [
     {
