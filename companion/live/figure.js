@@ -34,7 +34,7 @@ import { escaped, paint } from "./plot.js";
  *   says: (state: State, values: any, more: {guessing: boolean}) => string,
  *   controls?: import("./controls.js").Control[],
  *   handles?: Handle[],
- *   press?: {panel: number, label: string,
+ *   press?: {panel: number, label: string, area?: [Place, Place],
  *     move: (state: State, to: Place, data: any, first: boolean) => State},
  *   play?: {label: string, step: (state: State, data: any) => State | null,
  *     again?: (state: State, data: any) => State, every?: number},
@@ -43,7 +43,7 @@ import { escaped, paint } from "./plot.js";
  *   start: the state that the figure begins with, which an address can hold
  *   limits: of the numbers that no slider has limits for
  *   prepare: what is worth computing once
- *   press: what drawing on a panel does
+ *   press: what drawing on a panel does, or within an area of it, from x to x and from y to y
  *   play: one step of a motion; null where it ends, and then what Play begins again with; every: how
  *   many milliseconds after the last step the next one comes, else with each frame
  *
@@ -329,6 +329,7 @@ export function figure(spec) {
         set(handle.move(state, handle.along === "x" ? [x, here[1]] : handle.along === "y" ? [here[0], y] : [x, y], data));
         rested();
       };
+      hold(mark);
       mark.addEventListener("pointerdown", (event) => {
         event.preventDefault();
         mark.focus({ preventScroll: true });
@@ -348,9 +349,23 @@ export function figure(spec) {
         go(to);
       });
     });
+    onTheme(el, schedule);
+    redraw();
     if (spec.press) {
-      const { panel: at, label, move } = spec.press;
-      const board = /** @type {SVGSVGElement} */ (panels[at]?.querySelector("svg"));
+      const { panel: at, label, move, area } = spec.press;
+      const whole = /** @type {SVGElement} */ (panels[at]?.querySelector("svg"));
+      const board = area ? document.createElementNS("http://www.w3.org/2000/svg", "path") : whole;
+      const plot = plots[at];
+      if (area && plot) {
+        // A finger beside it scrolls the page.
+        const [[left, right], [low, high]] = area;
+        const d = `M${plot.across(left)} ${plot.down(low)}H${plot.across(right)}V${plot.down(high)}H${plot.across(left)}Z`;
+        board.setAttribute("d", d);
+        board.setAttribute("fill", "transparent");
+        board.setAttribute("role", "img");
+        hold(board);
+        whole.querySelector(".live-handles")?.prepend(board);
+      }
       board.classList.add("live-board");
       board.setAttribute("aria-label", label);
       board.addEventListener("pointerdown", (event) => {
@@ -367,8 +382,6 @@ export function figure(spec) {
         follow(board, event, put);
       });
     }
-    onTheme(el, schedule);
-    redraw();
     return () => cancelAnimationFrame(waiting);
   }
 
@@ -390,6 +403,15 @@ export function pointed(panel, plot, event) {
     ((event.clientX - box.left) / box.width) * plot.width,
     ((event.clientY - box.top) / box.height) * plot.height,
   );
+}
+
+/**
+ * Keep a finger on a part of an SVG from scrolling the page: `touch-action` reaches whole SVGs only.
+ *
+ * @param {Element} part
+ */
+function hold(part) {
+  part.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
 }
 
 /**

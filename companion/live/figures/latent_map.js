@@ -218,10 +218,10 @@ export default figure({
   press: {
     panel: 0,
     label: "Board of 8 × 8 pixels: draw a digit with the pointer",
+    area: [[0, BOARD], [TOP - BOARD, TOP]],
     move({ pixels, digit, pen }, [x, y], _, first) {
       /** @type {[number, number]} */
       const to = [x / PIXEL, (TOP - y) / PIXEL];
-      if (first && Math.max(Math.abs(to[0] - 4), Math.abs(to[1] - 4)) > 4.5) return { pen: to };
       // A stroke on a test digit begins a drawing of its own.
       const old = digit < 0 ? pixels : new Array(64).fill(0);
       const from = first ? to : pen;
