@@ -14,6 +14,8 @@ from companion.objectives import elbo_analytic
 from companion.weights import load_weights
 
 FILE = files(__package__).joinpath("weights/digits.safetensors")
+SCALE = 0.2
+"""The decoders' standard deviation, in grey levels from 0 to 1."""
 
 
 def digit_models() -> tuple[Autoencoder, VAE]:
@@ -41,7 +43,7 @@ def untrained() -> nn.ModuleList:
     """Return both with random weights."""
 
     def decoder() -> GaussianConditional:
-        return GaussianConditional(mlp(2, 64, 64, 64), scale=0.2)
+        return GaussianConditional(mlp(2, 64, 64, 64), scale=SCALE)
 
     autoencoder = Autoencoder(mlp(64, 64, 64, 2), decoder())
     encoder = GaussianConditional(mlp(64, 64, 64, 2 * 2))
@@ -99,7 +101,7 @@ def latent_map() -> dict[str, Any]:
     return {
         "encoder": vae.encoder.net,
         "decoder": vae.decoder.net,
-        "scale": vae.decoder.scale.item(),
+        "scale": SCALE,
         "pictures": (16 * train[:200]).byte(),
         "codes": vae.encoder(train[:200]).mean.half(),
         "test": (16 * test[:40]).byte(),
