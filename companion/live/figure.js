@@ -188,11 +188,12 @@ export function figure(spec) {
       return mark;
     });
 
+    let printing = false;
     const redraw = () => {
       waiting = 0;
       const started = performance.now();
       values = spec.compute(data, state);
-      const more = { guessing: Boolean(own && !own.done) };
+      const more = { guessing: Boolean(own && !own.done && !printing) };
       plots = spec.draw(state, values, data, more);
       if (guess && own) {
         const plot = plots[guess.panel ?? 0];
@@ -298,6 +299,7 @@ export function figure(spec) {
         if (own.done) restart(button);
         else {
           own.done = true;
+          for (const input of el.querySelectorAll(".live-guess input")) input.toggleAttribute("disabled", true);
           own.says = ask.verdict(guess, own, guess.truth(values, state, data));
           button.textContent = "Guess again";
           /** @type {HTMLElement} */ (el.querySelector(".live-verdict")).textContent = own.says;
@@ -315,6 +317,7 @@ export function figure(spec) {
       if (button) button.textContent = "Compare";
       const input = /** @type {HTMLInputElement | null} */ (el.querySelector(".live-guess input"));
       if (input) {
+        input.disabled = false;
         input.value = String(own.value[0]);
         input.dispatchEvent(new Event("input", { bubbles: true }));
       }
@@ -350,6 +353,13 @@ export function figure(spec) {
       });
     });
     onTheme(el, schedule);
+    // Paper has nothing left to guess.
+    for (const name of ["beforeprint", "afterprint"]) {
+      window.addEventListener(name, () => {
+        printing = name === "beforeprint";
+        redraw();
+      });
+    }
     redraw();
     if (spec.press) {
       const { panel: at, label, move, area } = spec.press;
