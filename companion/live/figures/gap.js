@@ -244,6 +244,7 @@ export default figure({
 
   play: {
     label: "Climb",
+    again: ({ from }) => ({ mean: from[0], scale: from[1] }),
     step({ mean, scale, bend, x, from }, { scale: noise }) {
       const bent = model(bend, x, noise);
       const next = bent.step([mean, scale]);

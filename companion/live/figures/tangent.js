@@ -150,8 +150,9 @@ export default figure({
     return [left, right];
   },
 
-  says: ({ phi, old }, { logMarginal: level, elbo: low, gap }) =>
-    `decoder φ = ${shown(phi)}, q of φ = ${shown(old)}: log p(x) ${shown(level)} = ELBO ${shown(low)} + gap ${shown(gap)}`,
+  says: ({ phi, old }, { logMarginal: level, elbo: low, gap }, { guessing }) =>
+    `decoder φ = ${shown(phi)}, q of φ = ${shown(old)}: log p(x) ${shown(level)}` +
+    (guessing ? "" : ` = ELBO ${shown(low)} + gap ${shown(gap)}`),
 
   controls: [
     { kind: "button", label: "E step: move q", press: eStep },
@@ -161,6 +162,7 @@ export default figure({
   play: {
     label: "EM",
     every: 500,
+    again: ({ from }) => ({ phi: from, old: from }),
     step(state, data) {
       if (Math.abs(state["phi"] - state["old"]) > 1e-3) return eStep(state);
       const next = mStep(state, data);
@@ -189,7 +191,6 @@ export default figure({
         const old = Math.abs(to) < 0.03 ? 0 : within(to);
         return { old, from: old };
       },
-      says: ({ old }, { gap }) => `q of φ = ${shown(old)}, gap ${shown(gap)} nats`,
     },
     {
       label: "Decoder: its φ",
@@ -197,7 +198,6 @@ export default figure({
       along: "x",
       at: ({ phi }) => [phi, FLOOR],
       move: (_, [to]) => ({ phi: Math.abs(to) < 0.03 ? 0 : within(to) }),
-      says: ({ phi }, { gap }) => `decoder φ = ${shown(phi)}, gap ${shown(gap)} nats`,
     },
   ],
 });
