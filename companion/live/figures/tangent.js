@@ -113,7 +113,7 @@ export default figure({
           .line(steps, steps.map((at) => elbo(at, was, x)), "elbo", { width: 1.5, opacity: 0.8 })
           .line([b, b], [elbo(b, was, x), logMarginal(b, x)], "gap", { width: 3, opacity: 0.8 });
       });
-      const flank = best > 0 ? best - 1.9 : best + 1.9;
+      const flank = best > 0 ? best - 2.3 : best + 2.3;
       left
         .line(phis, bound, "elbo", { width: 2.5 })
         .line([phi, phi], [low, level], "gap", { width: 6 })
@@ -142,7 +142,7 @@ export default figure({
       .text(-2.9, 1.46, "q", { role: "q", bold: true })
       .text(-2.9, 1.34, "prior", { role: "prior" });
     if (!guessing) {
-      const stays = Math.abs(best - old) < 2e-3 && gap < 1e-4;
+      const stays = Math.abs(best - old) < 0.02 && gap < 1e-4;
       const where = Math.abs(old) < 0.5 ? "stuck: q is the prior" : "at the top";
       const words = stays ? where : gap < 0.005 ? "gap closed" : `gap = ${shown(gap)}`;
       right.text(-2.9, 1.18, words, { role: "gap", bold: true });
