@@ -1,13 +1,14 @@
 """The playground's models against the package: the same weights, the same ε, the same numbers.
 
-Node computes what the page will; torch, in float64, is what it is compared with.
+Node and Chromium compute what the page will; torch, in float64, is what it is compared with.
 """
 
 import itertools
 import json
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -42,10 +43,22 @@ from companion.exact import (
 )
 from companion.models import LatentVariableModel
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
 HERE = Path(__file__).resolve().parent
 HIDDEN, BATCH, SIGMA = 5, 7, 0.3
 
+# Of no host: the test itself serves what is asked for.
+ORIGIN = "http://127.0.0.1:1/"
+ASKED = """async questions => {
+  const { answer } = await import("/tests/live/answers.mjs");
+  return JSON.stringify(questions.map(answer),
+    (_, value) => ArrayBuffer.isView(value) ? Array.from(value) : value);
+}"""
+
 Shape = dict[str, Any]
+Ask = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 
 class LearnedScale(nn.Module):
@@ -61,7 +74,7 @@ class LearnedScale(nn.Module):
         return Gaussian(rows.reshape(*u.shape[:-1], -1), self.logvar)
 
 
-def ask(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def ask_node(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Put questions to the page's modules in node (see answers.mjs)."""
     answered = node(
         ["--no-warnings", str(HERE / "model.mjs")],
@@ -72,6 +85,26 @@ def ask(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     )
     assert answered.returncode == 0, answered.stderr
     return json.loads(answered.stdout)
+
+
+def serve_modules(route: "Route") -> None:
+    """Answer a request for a module of the repository."""
+    path = HERE.parents[1] / route.request.url.removeprefix(ORIGIN)
+    kind = {".mjs": "text/javascript", ".js": "text/javascript"}.get(path.suffix, "text/html")
+    route.fulfill(body=path.read_bytes() if path.is_file() else b"", content_type=kind)
+
+
+@pytest.fixture(scope="module", params=["node", pytest.param("browser", marks=pytest.mark.browser)])
+def ask(request: pytest.FixtureRequest) -> Iterator[Ask]:
+    """Put questions to the page's modules, in node or in Chromium."""
+    if request.param == "node":
+        yield ask_node
+        return
+    tab = request.getfixturevalue("browser").new_page()
+    tab.route(f"{ORIGIN}**", serve_modules)
+    tab.goto(ORIGIN)
+    yield lambda questions: json.loads(tab.evaluate(ASKED, questions))
+    tab.close()
 
 
 def build(shape: Shape, seed: int = 0) -> LatentVariableModel:
@@ -203,7 +236,8 @@ def recorded(model: LatentVariableModel, name: str, draws: int) -> tuple[Tensor,
     return loss.detach(), list(grads), question
 
 
-def test_loss_and_gradients_are_those_of_the_package() -> None:
+@pytest.mark.claim("live.gradient")
+def test_loss_and_gradients_are_those_of_the_package(ask: Ask) -> None:
     """For each model and objective; each tensor's gradient by itself."""
     cases = []
     for shape, draws, name in itertools.product(SHAPES, (1, 5), OBJECTIVES):
@@ -241,9 +275,10 @@ def grid_question(
     }
 
 
+@pytest.mark.claim("live.bound")
 @pytest.mark.parametrize(("units", "sizes"), [(1, (25, 101, 401)), (2, (25, 81, 161))])
 @pytest.mark.parametrize("epochs", [0, 40])
-def test_one_level_on_a_grid(units: int, sizes: tuple[int, ...], epochs: int) -> None:
+def test_one_level_on_a_grid(ask: Ask, units: int, sizes: tuple[int, ...], epochs: int) -> None:
     """log p(x) and ELBO are the package's quadrature, or the grid says that it is too coarse."""
     shape = shape_of(1, units, "bottom-up", True)
     model = build(shape)
@@ -280,9 +315,10 @@ def chain_quadrature(model: LatentVariableModel, x: Tensor) -> Tensor:
         return (model.decoders[0](grid).log_prob(x[:, None]) + log_p).logsumexp(1) + log_cell
 
 
+@pytest.mark.claim("live.bound")
 @pytest.mark.parametrize("levels", [2, 3])
 @pytest.mark.parametrize("encoder", ["bottom-up", "top-down"])
-def test_levels_of_one_unit_on_grids(levels: int, encoder: str) -> None:
+def test_levels_of_one_unit_on_grids(ask: Ask, levels: int, encoder: str) -> None:
     """Marginals from the top down are those of one fine grid, for a fresh model and a trained."""
     shape = shape_of(levels, 1, encoder, True)
     points = companion.data.moons(600).double()
@@ -301,7 +337,7 @@ def test_levels_of_one_unit_on_grids(levels: int, encoder: str) -> None:
         assert all(f["logMarginal"] is None for f in coarse)
 
 
-def test_levels_of_two_units_on_grids() -> None:
+def test_levels_of_two_units_on_grids(ask: Ask) -> None:
     """With two units a level, the package estimates by importance sampling."""
     shape = shape_of(2, 2, "bottom-up", True)
     model = build(shape)
@@ -315,7 +351,7 @@ def test_levels_of_two_units_on_grids() -> None:
         assert found["logMarginal"] == pytest.approx(value.item(), abs=4 * spread.item() + 1e-3)
 
 
-def test_aggregate_and_floor() -> None:
+def test_aggregate_and_floor(ask: Ask) -> None:
     """The aggregated posterior and the nearest Gaussian are the package's."""
     q = torch.randn(9, 4, dtype=torch.float64)
     z = torch.randn(5, 2, dtype=torch.float64)
@@ -334,7 +370,7 @@ def test_aggregate_and_floor() -> None:
     assert (floor["mean"], floor["scale"]) == pytest.approx((mean, scale), abs=0.01)
 
 
-def test_data_sets_have_the_laws_of_the_package() -> None:
+def test_data_sets_have_the_laws_of_the_package(ask: Ask) -> None:
     """Only the draws differ, by the package's measure of samples; and the page's measure is it."""
     sets = {
         "moons": companion.data.moons(1000),
