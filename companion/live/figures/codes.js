@@ -109,7 +109,7 @@ function panel(title, space, state, { planes }, data, hidden) {
 }
 
 export default figure({
-  start: { z: [-0.6, 1.1], drawn: 60, plane: "ae", holes: false },
+  start: { z: [1.7, -0.8], drawn: 60, plane: "ae", holes: false },
   limits: { z: [-LIMIT, LIMIT], drawn: [0, RANDOM] },
 
   prepare(raw) {
