@@ -14,8 +14,6 @@ from companion.objectives import elbo_analytic
 from companion.weights import load_weights
 
 FILE = files(__package__).joinpath("weights/digits.safetensors")
-SCALE = 0.2
-"""The decoders' standard deviation, in grey levels from 0 to 1."""
 
 
 def digit_models() -> tuple[Autoencoder, VAE]:
@@ -43,7 +41,7 @@ def untrained() -> nn.ModuleList:
     """Return both with random weights."""
 
     def decoder() -> GaussianConditional:
-        return GaussianConditional(mlp(2, 64, 64, 64), scale=SCALE)
+        return GaussianConditional(mlp(2, 64, 64, 64), scale=0.2)
 
     autoencoder = Autoencoder(mlp(64, 64, 64, 2), decoder())
     encoder = GaussianConditional(mlp(64, 64, 64, 2 * 2))
@@ -101,7 +99,7 @@ def latent_map() -> dict[str, Any]:
     return {
         "encoder": vae.encoder.net,
         "decoder": vae.decoder.net,
-        "scale": SCALE,
+        "scale": float(vae.decoder.scale),
         "pictures": (16 * train[:200]).byte(),
         "codes": vae.encoder(train[:200]).mean.half(),
         "test": (16 * test[:40]).byte(),
