@@ -96,10 +96,13 @@ def latent_map() -> dict[str, Any]:
         torch.manual_seed(0)
         bound = elbo_analytic(vae, train, num_samples=50)
         random = torch.randn(100, 2)
+    decoder = vae.decoder
+    assert isinstance(decoder, GaussianConditional)
+    assert decoder.scale is not None
     return {
         "encoder": vae.encoder.net,
-        "decoder": vae.decoder.net,
-        "scale": float(vae.decoder.scale),
+        "decoder": decoder.net,
+        "scale": decoder.scale.item(),
         "pictures": (16 * train[:200]).byte(),
         "codes": vae.encoder(train[:200]).mean.half(),
         "test": (16 * test[:40]).byte(),
