@@ -4,7 +4,7 @@ Colours are those of Okabe and Ito, told apart by readers with any kind of colou
 kernel figures have a white face of their own; the page draws them in its own ink.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import matplotlib as mpl
@@ -17,16 +17,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
 from torch import Tensor
-from torch.distributions import Independent, Normal, kl_divergence
 
 from companion._page import anchor, captioned, in_page
 from companion._plots import COLORS, inline_svg, narrowed
-from companion.exact import LinearGaussian
 
 __all__ = [
     "COLORS",
-    "bound_bar",
-    "bound_explorer_frame",
     "diagram",
     "images",
     "nats",
@@ -177,67 +173,3 @@ def images(
         canvas[top : top + side, left : left + side] = image
     ax.imshow(canvas, vmin=0, vmax=limit, interpolation="none")
     ax.set_axis_off()
-
-
-def bound_bar(
-    ax: Axes, elbo: float | Sequence[float], log_marginal: float, *, floor: float
-) -> None:
-    """Stack ELBO and gap under the line of log p(x), one bar for each ELBO.
-
-    Args:
-        ax: Where.
-        elbo: Height(s) of the lower part, in nats.
-        log_marginal: log p(x), where every stack ends.
-        floor: Where the bars start, in nats, below every ELBO.
-    """
-    low = np.atleast_1d(elbo)
-    at = np.arange(len(low))
-    ax.bar(at, low - floor, bottom=floor, width=0.6, color=COLORS["elbo"], label="ELBO")
-    ax.bar(at, log_marginal - low, bottom=low, width=0.6, color=COLORS["gap"], label="gap")
-    ax.axhline(log_marginal, color=COLORS["data"], linestyle="--", linewidth=1.5)
-    ax.set_ylim(floor, log_marginal + 0.08 * (log_marginal - floor))
-    ax.set_xticks([])
-    ax.set_ylabel("nats")
-
-
-def bound_explorer_frame(mean: float, scale: float) -> Figure:
-    """Draw q(z | x) = N(mean, scale²) beside prior and posterior, and its ELBO under log p(x).
-
-    The model is linear and Gaussian with one latent unit and one pixel, so that both parts of the
-    stack are computed exactly and apart: the ELBO in closed form, the gap as KL(q ‖ posterior).
-
-    Args:
-        mean: Mean of q.
-        scale: Standard deviation of q.
-    """
-    model = LinearGaussian(torch.ones(1, 1), torch.zeros(1), scale=0.8)
-    x = torch.tensor([[1.6]])
-    q = Normal(torch.tensor([[mean]]), torch.tensor([[scale]]))
-    posterior = model.posterior(x)
-    exact = Normal(posterior.mean, posterior.variance.sqrt())
-    elbo = model.elbo(x, Independent(q, 1)).item()
-    gap = kl_divergence(q, exact).item()
-
-    figure, (left, right) = plt.subplots(1, 2, width_ratios=[3, 1.6])
-    z = torch.linspace(-3, 3, 301)
-    curves: list[tuple[str, Normal, str, str]] = [
-        ("prior p(z)", Normal(0.0, 1.0), "prior", "-"),
-        ("posterior p(z | x)", exact, "posterior", "-"),
-        ("q(z | x)", q, "q", "-"),
-    ]
-    for label, distribution, role, line in curves:
-        density = distribution.log_prob(z).exp().squeeze()
-        left.plot(z, density, line, color=COLORS[role], label=label)
-        if role == "q":
-            left.fill_between(z, density, color=COLORS[role], alpha=0.2)
-    left.set(xlabel="z", ylabel="density", ylim=(0, 1.75), xlim=(-3, 3))
-    left.legend(loc="upper left")
-
-    bound_bar(right, elbo, elbo + gap, floor=-7.0)
-    right.set_xlim(-0.5, 1.9)
-    right.text(0.4, elbo + gap + 0.1, f"log p(x) = {nats(elbo + gap)}", va="bottom")
-    # A small gap is named below the line of log p(x), not on it.
-    middle = elbo + gap - max(gap / 2, 0.3)
-    right.text(0.4, middle, f"gap = {nats(gap)}", va="center", color=COLORS["gap"])
-    right.text(0.4, (elbo - 7.0) / 2, f"ELBO = {nats(elbo)}", va="center", color=COLORS["elbo"])
-    return figure

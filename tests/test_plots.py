@@ -5,10 +5,8 @@ import pytest
 import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
-from torch.distributions import Independent, Normal, kl_divergence
 
 from companion import plots
-from companion.exact import LinearGaussian
 
 
 @pytest.fixture(autouse=True)
@@ -73,35 +71,3 @@ def test_images_must_be_square():
     _, ax = plt.subplots()
     with pytest.raises(ValueError, match="square images, got 8"):
         plots.images(ax, torch.zeros(2, 8), columns=2)
-
-
-def test_bound_bars_end_at_the_marginal():
-    _, ax = plt.subplots()
-    plots.bound_bar(ax, [-3.0, -2.5], -2.0, floor=-5.0)
-    lower, upper = ax.containers
-    assert [b.get_height() for b in lower] == pytest.approx([2.0, 2.5])
-    assert [b.get_y() + b.get_height() for b in lower] == pytest.approx([-3.0, -2.5])
-    assert [b.get_y() + b.get_height() for b in upper] == pytest.approx([-2.0, -2.0])
-    assert ax.lines[0].get_ydata()[0] == -2.0
-    assert ax.get_ylabel() == "nats"
-
-
-@pytest.mark.parametrize(("mean", "scale"), [(-1.0, 0.3), (0.9756, 0.6247), (0.5, 2.0)])
-def test_the_index_frame_writes_true_numbers(mean, scale):
-    # Computed here another way: the marginal from the density, the gap from torch.
-    model = LinearGaussian(torch.ones(1, 1), torch.zeros(1), 0.8)
-    x = torch.tensor([[1.6]])
-    marginal = Normal(0.0, (1 + 0.64) ** 0.5).log_prob(torch.tensor(1.6)).item()
-    q = Independent(Normal(torch.tensor([[mean]]), torch.tensor([[scale]])), 1)
-    posterior = model.posterior(x)
-    exact = Independent(Normal(posterior.mean, posterior.variance.sqrt()), 1)
-    gap = kl_divergence(q, exact).item()
-    figure = plots.bound_explorer_frame(mean, scale)
-    texts = {t.get_text() for t in figure.axes[1].texts}
-    assert texts == {
-        f"log p(x) = {plots.nats(marginal)}",
-        f"gap = {plots.nats(gap)}",
-        f"ELBO = {plots.nats(marginal - gap)}",
-    }
-    labels = {line.get_label() for line in figure.axes[0].lines}
-    assert labels == {"prior p(z)", "posterior p(z | x)", "q(z | x)"}
