@@ -62,18 +62,6 @@ export function gaussianKl(mean, logvar) {
 }
 
 /**
- * KL(N(m, s²) ‖ N(n, t²)) of one unit: in units of t it is the one above.
- * @param {number} mean m
- * @param {number} logvar log s²
- * @param {number} otherMean n
- * @param {number} otherLogvar log t²
- * @returns {number}
- */
-export function gaussiansKl(mean, logvar, otherMean, otherLogvar) {
-  return gaussianKl((mean - otherMean) * Math.exp(-0.5 * otherLogvar), logvar - otherLogvar);
-}
-
-/**
  * An even grid over an interval or a rectangle.
  * @typedef {object} Grid
  * @property {number} d 1 or 2 axes.
@@ -250,18 +238,6 @@ export function* logMarginals(model, x, size = 2) {
 }
 
 /**
- * log p(z | x) at each point of the grid, from log p(x, z), in place.
- * @param {Float64Array} logJoint
- * @param {number} logCell
- * @returns {number} log p(x)
- */
-export function normalise(logJoint, logCell) {
-  const logMarginal = logSumExp(logJoint) + logCell;
-  for (let i = 0; i < logJoint.length; i++) logJoint[i] = at(logJoint, i) - logMarginal;
-  return logMarginal;
-}
-
-/**
  * The ELBO of q = N(μ, diag σ²) with one level, without noise: the grid is that of ε in
  * z = μ + σ ε, so it follows q. The rate is in closed form.
  * @param {Generative} model
@@ -346,62 +322,6 @@ export function* logAggregate(q, z, units) {
     if (i % 64 === 63) yield;
   }
   return density;
-}
-
-/**
- * The Gaussian nearest to a density of one unit: the least KL(N(m, s²) ‖ p) over m and s, first
- * among all that fit on the grid, then finer and finer around the best.
- * @param {ArrayLike<number>} axis Even and ascending.
- * @param {ArrayLike<number>} logP log p at its points, up to a constant.
- * @returns {{ kl: number, mean: number, scale: number }}
- */
-export function gaussianFloor(axis, logP) {
-  const count = axis.length;
-  const low = axis[0] ?? 0;
-  const high = axis[count - 1] ?? 0;
-  const step = (high - low) / (count - 1);
-  const centre = (low + high) / 2;
-  const half = (high - low) / 2;
-  const logSum = logSumExp(logP) + Math.log(step);
-  /** @param {number} mean @param {number} logScale */
-  const divergence = (mean, logScale) => {
-    const scale = Math.exp(logScale);
-    const from = Math.max(0, Math.floor((mean - 8 * scale - low) / step));
-    const to = Math.min(count - 1, Math.ceil((mean + 8 * scale - low) / step));
-    let sum = 0;
-    for (let i = from; i <= to; i++) {
-      const u = (low + i * step - mean) / scale;
-      const density = Math.exp(-0.5 * u * u);
-      if (density > 0) sum += density * ((logP[i] ?? 0) - logSum);
-    }
-    const cross = (sum * step) / (scale * Math.sqrt(2 * Math.PI));
-    return -0.5 * (LOG_TWO_PI + 1) - logScale - cross;
-  };
-  let best = { kl: Infinity, mean: centre, logScale: 0 };
-  /** @param {number} mean @param {number} logScale */
-  const attempt = (mean, logScale) => {
-    // Beyond the grid log p is unknown, so seven scales of q must lie on it.
-    if (Math.abs(mean - centre) + 7 * Math.exp(logScale) > half * (1 + 1e-9)) return;
-    const kl = divergence(mean, logScale);
-    if (kl < best.kl) best = { kl, mean, logScale };
-  };
-  const narrowest = Math.log(3 * step);
-  let shrink = (Math.log(half / 7) - narrowest) / 40;
-  let spread = half / 60;
-  for (let i = -60; i <= 60; i++) {
-    for (let k = 0; k <= 40; k++) attempt(centre + i * spread, narrowest + k * shrink);
-  }
-  for (let level = 0; level < 24; level++) {
-    const { mean, logScale } = best;
-    for (let i = -2; i <= 2; i++) {
-      for (let k = -2; k <= 2; k++) {
-        attempt(mean + (i / 2) * spread, Math.max(narrowest, logScale + (k / 2) * shrink));
-      }
-    }
-    spread /= 2;
-    shrink /= 2;
-  }
-  return { kl: best.kl, mean: best.mean, scale: Math.exp(best.logScale) };
 }
 
 /**

@@ -5,7 +5,6 @@ import {
   elboOnGrid,
   energyDistance,
   finish,
-  gaussianFloor,
   logAggregate,
   logMarginals,
   onGrid,
@@ -68,11 +67,6 @@ const kinds = {
   /** @param {{ q: number[], z: number[], units: number }} question */
   aggregate({ q, z, units }) {
     return finish(logAggregate(Float64Array.from(q), Float64Array.from(z), units));
-  },
-
-  /** @param {{ axis: number[], logP: number[] }} question */
-  floor({ axis, logP }) {
-    return gaussianFloor(axis, logP);
   },
 
   /** @param {{ name: Name, count: number }} question */

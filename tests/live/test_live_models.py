@@ -37,7 +37,6 @@ from companion.distributions import Gaussian
 from companion.exact import (
     arch,
     elbo_quadrature,
-    gaussian_floor,
     latent_grid,
     log_marginal_quadrature,
 )
@@ -351,23 +350,13 @@ def test_levels_of_two_units_on_grids(ask: Ask) -> None:
         assert found["logMarginal"] == pytest.approx(value.item(), abs=4 * spread.item() + 1e-3)
 
 
-def test_aggregate_and_floor(ask: Ask) -> None:
-    """The aggregated posterior and the nearest Gaussian are the package's."""
+def test_the_aggregated_posterior(ask: Ask) -> None:
+    """It is the package's."""
     q = torch.randn(9, 4, dtype=torch.float64)
     z = torch.randn(5, 2, dtype=torch.float64)
-    axis, _ = latent_grid(1, 1601, 12.0)
-    peaks = Gaussian(torch.tensor([[-1.0], [1.5]]).double(), torch.tensor([[0.5], [-0.7]]).double())
-    log_p = peaks.log_prob(axis[:, None]).logsumexp(1)
-    aggregate, floor = ask(
-        [
-            {"ask": "aggregate", "q": q.flatten().tolist(), "z": z.flatten().tolist(), "units": 2},
-            {"ask": "floor", "axis": axis.flatten().tolist(), "logP": log_p.tolist()},
-        ]
-    )
+    flat = {"q": q.flatten().tolist(), "z": z.flatten().tolist()}
+    (aggregate,) = ask([{"ask": "aggregate", **flat, "units": 2}])
     assert aggregate == pytest.approx(log_aggregate(Gaussian(*q.chunk(2, -1)), z).tolist())
-    kl, mean, scale = (value.item() for value in gaussian_floor(axis, log_p[:, None]))
-    assert floor["kl"] == pytest.approx(kl, abs=1e-5)
-    assert (floor["mean"], floor["scale"]) == pytest.approx((mean, scale), abs=0.01)
 
 
 def test_data_sets_have_the_laws_of_the_package(ask: Ask) -> None:
