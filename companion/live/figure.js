@@ -82,18 +82,29 @@ export function accepted(spec, found) {
 }
 
 /**
+ * Where pixels lie on their panel.
+ *
+ * @param {Plot} plot
+ * @param {Pixels} layer
+ */
+function placed(plot, { left, top, width, height }) {
+  const share = (/** @type {number} */ part, /** @type {number} */ of) => `${(100 * part) / of}%`;
+  return (
+    `left:${share(left, plot.width)};top:${share(top, plot.height)};` +
+    `width:${share(width, plot.width)};height:${share(height, plot.height)}`
+  );
+}
+
+/**
  * A panel as text.
  *
  * @param {Plot} plot
  * @param {(pixels: Pixels) => string} picture  what stands for pixels
  */
 export function panel(plot, picture) {
-  const share = (/** @type {number} */ part, /** @type {number} */ of) => `${(100 * part) / of}%`;
   const pixels = plot.pixelLayers.map(
     (layer) =>
-      `<div class="live-pixels${layer.smooth ? " live-smooth" : ""}" style="` +
-      `left:${share(layer.left, plot.width)};top:${share(layer.top, plot.height)};` +
-      `width:${share(layer.width, plot.width)};height:${share(layer.height, plot.height)}">` +
+      `<div class="live-pixels${layer.smooth ? " live-smooth" : ""}" style="${placed(plot, layer)}">` +
       `${picture(layer)}</div>`,
   );
   return (
@@ -332,25 +343,7 @@ export function figure(spec) {
         set(handle.move(state, handle.along === "x" ? [x, here[1]] : handle.along === "y" ? [here[0], y] : [x, y], data));
         rested();
       };
-      hold(mark);
-      mark.addEventListener("pointerdown", (event) => {
-        event.preventDefault();
-        mark.focus({ preventScroll: true });
-        // From where the pointer took it, so that nothing jumps.
-        const [x, y] = handle.at(state, values, data);
-        const [px, py] = pointed(panels[at], plots[at], event);
-        const off = [x - px, y - py];
-        follow(mark, event, (moved) => {
-          const [mx, my] = pointed(panels[at], plots[at], moved);
-          go([mx + (off[0] ?? 0), my + (off[1] ?? 0)]);
-        });
-      });
-      mark.addEventListener("keydown", (event) => {
-        const to = pushed(event, plots[at], handle.at(state, values, data));
-        if (!to) return;
-        event.preventDefault();
-        go(to);
-      });
+      grab(mark, panels[at], () => plots[at], () => handle.at(state, values, data), go);
     });
     onTheme(el, schedule);
     // Paper has nothing left to guess.
@@ -396,6 +389,36 @@ export function figure(spec) {
   }
 
   return { spec, compute: spec.compute, frame, render };
+}
+
+/**
+ * Let a handle be dragged by a pointer, and pushed by the arrow keys.
+ *
+ * @param {SVGElement} mark
+ * @param {Element | undefined} panel
+ * @param {() => Plot | undefined} plot  of the panel, as it is now
+ * @param {() => Place} at  where the handle is
+ * @param {(to: Place) => void} go
+ */
+export function grab(mark, panel, plot, at, go) {
+  hold(mark);
+  mark.addEventListener("pointerdown", (event) => {
+    event.preventDefault();
+    mark.focus({ preventScroll: true });
+    // From where the pointer took it, so that nothing jumps.
+    const [x, y] = at();
+    const [px, py] = pointed(panel, plot(), event);
+    follow(mark, event, (moved) => {
+      const [mx, my] = pointed(panel, plot(), moved);
+      go([mx + x - px, my + y - py]);
+    });
+  });
+  mark.addEventListener("keydown", (event) => {
+    const to = pushed(event, plot(), at());
+    if (!to) return;
+    event.preventDefault();
+    go(to);
+  });
 }
 
 /**
@@ -470,10 +493,12 @@ function pushed(event, plot, [x, y]) {
  */
 export function colour(panel, plot) {
   const canvases = panel.querySelectorAll("canvas");
-  plot.pixelLayers.forEach(({ alpha, columns, rows, role }, k) => {
+  plot.pixelLayers.forEach((layer, k) => {
+    const { alpha, columns, rows, role } = layer;
     const canvas = canvases[k];
     const context = canvas?.getContext("2d");
     if (!canvas || !context) return;
+    canvas.parentElement?.setAttribute("style", placed(plot, layer));
     if (canvas.width !== columns) canvas.width = columns;
     if (canvas.height !== rows) canvas.height = rows;
     const [red, green, blue] = rgb(canvas, role);

@@ -318,3 +318,37 @@ test("the worker's loop: runs, shows, integrates, pauses, steps and starts anew"
   await until(({ type }) => type === "failed");
   end();
 });
+
+test("a chosen x: its numbers are those of the integrals, its picture shows where z is likely", () => {
+  for (const units of [1, 2]) {
+    const trainer = new Trainer({ hidden: 16, count: 500, seed: 1, units });
+    trainer.step(400);
+    const x = [0.4, -1.1];
+    const chosen = trainer.chosen(x);
+    assert.ok(chosen && chosen.logMarginal !== null);
+    assert.ok(chosen.elbo < chosen.logMarginal);
+    const generative = trainer.model.generative();
+    const grid = finish(onGrid(generative, { points: units === 1 ? 2001 : 301, bound: 7 }));
+    const [found] = finish(logMarginals(grid, Float64Array.from(x)));
+    near(chosen.logMarginal, found?.logMarginal ?? NaN, 1e-6);
+    const { axis, density, side } = chosen;
+    const peak = density.indexOf(Math.max(...density));
+    const z =
+      units === 1
+        ? [axis[peak] ?? NaN]
+        : [axis[peak % side] ?? NaN, axis[side - 1 - Math.floor(peak / side)] ?? NaN];
+    /** @param {number[]} at */
+    const logJoint = (at) => {
+      const [a = NaN, b = NaN] = /** @type {any} */ (generative.decoders[0])(Float64Array.from(at));
+      const squares = ((0.4 - a) ** 2 + (-1.1 - b) ** 2) * Math.exp(-generative.logvar);
+      return -0.5 * (squares + at.reduce((sum, one) => sum + one * one, 0));
+    };
+    // No other point of the picture is likelier.
+    for (const one of axis) {
+      for (const other of units === 1 ? [0] : axis) {
+        assert.ok(logJoint(units === 1 ? [one] : [one, other]) <= logJoint(z) + 1e-9);
+      }
+    }
+  }
+  assert.equal(new Trainer({ levels: 2 }).chosen([0, 0]), null);
+});

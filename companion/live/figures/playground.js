@@ -6,8 +6,8 @@
  */
 
 import * as control from "../controls.js";
-import { accepted, colour, follow, onTheme, panel, pointed } from "../figure.js";
-import { escaped } from "../plot.js";
+import { accepted, colour, follow, grab, onTheme, panel, pointed } from "../figure.js";
+import { escaped, paint, shown } from "../plot.js";
 import { CHALLENGES } from "../playground/challenges.js";
 import { DATA_NAMES } from "../playground/data.js";
 import { CHANGEABLE, DEFAULTS, serve } from "../playground/training.js";
@@ -104,7 +104,9 @@ function optionsOf(state) {
  * @returns {Seen}
  */
 function nothing(options) {
-  return { options, view: null, bounds: null, level: 0, integrated: [], watched: [], kept: null };
+  return {
+    options, view: null, bounds: null, chosen: null, level: 0, integrated: [], watched: [], kept: null,
+  };
 }
 
 /**
@@ -211,6 +213,7 @@ function render({ model, el }) {
       if (layer) layer.innerHTML = plot.svg();
       colour(/** @type {HTMLElement} */ (boxes[i]), plot);
     });
+    place();
     says.textContent = numbers(seen);
     control.write(el, all, state);
     allow();
@@ -258,6 +261,7 @@ function render({ model, el }) {
     const options = { ...optionsOf(state), clicks };
     const { kept } = seen;
     seen = { ...nothing(options), kept };
+    if (options.levels > 1 || options.data === "drawn") worker.post({ type: "choose", x: (x = null) });
     if (options.data === "drawn" && clicks.length < 2) {
       run(false);
       said.textContent = "Draw some points in the plane of x first.";
@@ -316,6 +320,8 @@ function render({ model, el }) {
       const { bounds } = message;
       seen.bounds = bounds;
       remember(seen.integrated, { step: bounds.step, elbo: bounds.elbo, logMarginal: bounds.logMarginal });
+    } else if (message.type === "chosen") {
+      seen.chosen = x && message.chosen;
     } else if (message.type === "failed") {
       run(false);
       said.textContent = `${message.message}. Lower the learning rate and start anew.`;
@@ -368,6 +374,40 @@ function render({ model, el }) {
       el.scrollIntoView({ block: "start" });
     }
   });
+
+  // A point x to look at: its posterior beside the encoder's answer.
+  /** @type {[number, number] | null} */
+  let x = null;
+  const mark = document.createElementNS("http://www.w3.org/2000/svg", "g");
+  mark.setAttribute("class", "live-handle");
+  mark.setAttribute("role", "slider");
+  mark.setAttribute("tabindex", "0");
+  mark.setAttribute("aria-label", "A point x: its posterior and the encoder's answer");
+  mark.innerHTML = `<circle class="live-reach" r="22"/><circle class="live-grip" r="8" stroke="${paint("gap")}"/>`;
+  boxes[0]?.querySelector(".live-handles")?.append(mark);
+  const place = () => {
+    const plot = panels(seen)[0];
+    const [across, down] = x ?? [2.7, -2.7];
+    if (!plot) return;
+    const at = [plot.across(across), plot.down(down)].map((value) => value.toFixed(1)).join(" ");
+    mark.setAttribute("transform", `translate(${at})`);
+    const off = Number(state["levels"]) > 1 || state["data"] === "drawn";
+    mark.toggleAttribute("hidden", off);
+    mark.setAttribute("tabindex", off ? "-1" : "0");
+    for (const [name, value] of [["min", -3.2], ["max", 3.2], ["now", across]]) {
+      mark.setAttribute(`aria-value${name}`, Number(value).toFixed(2));
+    }
+    const { chosen } = seen;
+    const gap = chosen && chosen.logMarginal !== null ? `, gap ${shown(chosen.logMarginal - chosen.elbo, 3)}` : "";
+    mark.setAttribute("aria-valuetext", x ? `x at ${shown(across)}, ${shown(down)}${gap}` : "no point chosen");
+  };
+  /** @param {[number, number]} to */
+  const look = (to) => {
+    x = /** @type {[number, number]} */ (to.map((value) => Math.min(Math.max(value, -3.1), 3.1)));
+    worker.post({ type: "choose", x });
+    place();
+  };
+  grab(mark, boxes[0], () => panels(seen)[0], () => x ?? [2.7, -2.7], look);
 
   const board = /** @type {SVGSVGElement} */ (boxes[0]?.querySelector("svg"));
   board.addEventListener("pointerdown", (event) => {

@@ -11,6 +11,7 @@ import {
   elboOnGrid,
   energyDistance,
   finish,
+  integrate,
   kSampleBound,
   logAggregate,
   logMarginals,
@@ -21,6 +22,7 @@ import { dataSet, drawnSet } from "./data.js";
 import { DATA_SIZE, Model, mean } from "./models.js";
 
 /** @typedef {import("./data.js").Name} Name */
+/** @typedef {import("../bounds.js").OnGrid} OnGrid */
 
 /**
  * @typedef {object} Options
@@ -98,6 +100,8 @@ const WATCHED = 200;
 const INTEGRATED = 64;
 const VIEW_DRAWS = 5;
 const BOUND_DRAWS = 64;
+// How far from the middle a posterior is shown.
+const SHOWN = 3.6;
 // A unit is active if its mean moves with x by more than this variance, as in the package.
 const ACTIVE = 0.01;
 // The finest grids that are tried: points an axis, for one unit and for two (with several levels).
@@ -129,6 +133,8 @@ export class Trainer {
     /** The grid that was fine enough last time. */
     this.points = this.options.units === 1 ? 401 : 81;
     this.bound = 6;
+    /** @type {{ step: number, sigma: number, model: Model, grid: OnGrid } | null} */
+    this.pin = null;
   }
 
   /**
@@ -288,6 +294,39 @@ export class Trainer {
     };
   }
 
+  /**
+   * One x of the reader's: its exact posterior on a grid, and the encoder's answer. For one level.
+   * @param {number[]} x
+   */
+  chosen(x) {
+    const { units, levels } = this.options;
+    if (levels > 1) return null;
+    const { grid, model } = this.pinned();
+    const logJoint = new Float64Array(grid.logPrior.length);
+    const { logMarginal, reason } = integrate(grid, x, logJoint);
+    const encoder = /** @type {Model["encoders"][number]} */ (model.encoders[0]);
+    const q = encoder.forward(Float64Array.from(x), 1).slice(0, 2 * units);
+    const { reconstruction, rate } = finish(
+      elboOnGrid(model.generative(), q, Float64Array.from(x)),
+    );
+    const elbo = at(reconstruction, 0) - at(rate, 0);
+    return { x, q, elbo, logMarginal, reason, ...shade(logJoint, grid.grid, units) };
+  }
+
+  /** The model as it is now, on its grid: made once for all x until the next step. */
+  pinned() {
+    if (this.pin?.step !== this.steps || this.pin.sigma !== this.model.sigma) {
+      const model = new Model(this.options);
+      model.parameters.set(this.model.parameters);
+      model.logvar[0] = at(this.model.logvar, 0);
+      const { bound } = this;
+      const points = Math.max(this.options.units === 1 ? 1201 : 161, Math.ceil(1.3 * this.points));
+      const grid = finish(onGrid(model.generative(), { points, bound }));
+      this.pin = { step: this.steps, sigma: model.sigma, model, grid };
+    }
+    return this.pin;
+  }
+
   /** Both looks at once. */
   evaluate() {
     return { view: this.view(), bounds: finish(this.bounds()) };
@@ -377,9 +416,38 @@ export class Trainer {
 }
 
 /** @typedef {ReturnType<Trainer["view"]>} View */
+/** @typedef {ReturnType<Trainer["chosen"]>} Chosen */
 /**
  * @typedef {ReturnType<Trainer["bounds"]> extends Generator<any, infer R, any> ? R : never} Bounds
  */
+
+/**
+ * A density on a grid as a picture of the plane, or a curve: what lies within 3.6 of the middle.
+ * @param {Float64Array} logJoint
+ * @param {OnGrid["grid"]} grid
+ * @param {number} units
+ */
+function shade(logJoint, { z, points, logCell }, units) {
+  const axis = Array.from({ length: points }, (_, i) => at(z, units === 1 ? i : 2 * i + 1));
+  const first = axis.findIndex((value) => value >= -SHOWN);
+  const shown = axis.filter((value) => Math.abs(value) <= SHOWN);
+  const highest = logJoint.reduce((most, log) => Math.max(most, log), -Infinity);
+  const weights = logJoint.map((log) => Math.exp(log - highest));
+  const side = shown.length;
+  const ends = [shown[0] ?? 0, shown[side - 1] ?? 0];
+  if (units === 1) {
+    const mass = weights.reduce((sum, weight) => sum + weight, 0) * Math.exp(logCell);
+    const density = shown.map((_, i) => at(weights, first + i) / mass);
+    return { axis: shown, density, ends, side };
+  }
+  // From the upper left corner: the first unit runs to the right, the second one down.
+  const density = Array.from({ length: side * side }, (_, k) => {
+    const column = first + (k % side);
+    const row = first + side - 1 - Math.floor(k / side);
+    return at(weights, column * points + row);
+  });
+  return { axis: shown, density, ends, side };
+}
 
 /**
  * I_q(x; z_l) = E[log q(z_l | x) − log q(z_l)] over the watched points. Beyond the level that is
@@ -494,13 +562,15 @@ function latticeOf(around, points) {
 /**
  * @typedef {{ type: "reset", options?: Partial<Options> } | { type: "run", speed?: number }
  *   | { type: "pause" } | { type: "step", count?: number }
- *   | { type: "set", options: Partial<Options> }} Order
+ *   | { type: "set", options: Partial<Options> } | { type: "choose", x: number[] | null }} Order
  * `speed` is in steps a second; without it, as fast as it goes.
  */
 
 // One slice of work: training, then a piece of the integrals. Orders are heard between slices.
 const TRAINING = 8;
 const SLICE = 12;
+// How often the posterior of the reader's x is shown while the model learns.
+const CHOSEN_EVERY = 250;
 // How often is shown what has changed, and how often the integrals start anew.
 const VIEW_EVERY = 80;
 const BOUNDS_EVERY = 300;
@@ -526,6 +596,13 @@ export function serve(scope) {
   let integratedAt = -Infinity;
   let integrateAt = -Infinity;
   let waiting = false;
+  /** @type {number[] | null} */
+  let x = null;
+  let chosenAt = -Infinity;
+  const choose = () => {
+    chosenAt = performance.now();
+    if (x) scope.postMessage({ type: "chosen", chosen: trainer.chosen(x) });
+  };
 
   // A timer would wait four milliseconds between two slices; a message to oneself does not.
   const channel = new MessageChannel();
@@ -554,6 +631,7 @@ export function serve(scope) {
       shown = trainer.steps;
       shownAt = start;
       scope.postMessage({ type: "view", view: trainer.view() });
+      if (!running || start - chosenAt > CHOSEN_EVERY) choose();
     }
     if (!work && integrated !== trainer.steps && start > integrateAt) {
       work = trainer.bounds();
@@ -591,6 +669,9 @@ export function serve(scope) {
     } else if (order.type === "pause") {
       running = false;
       integrateAt = -Infinity;
+    } else if (order.type === "choose") {
+      x = order.x;
+      choose();
     } else if (order.type === "step") {
       trainer.step(order.count ?? 1);
       integrateAt = -Infinity;

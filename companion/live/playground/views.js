@@ -13,6 +13,7 @@ import { Plot, shown } from "../plot.js";
  * @typedef {{step: number, rates: number[], distortion: number}} Watched
  * @typedef {{
  *   options: Options, view: View | null, bounds: Bounds | null, level: number,
+ *   chosen: import("./training.js").Chosen,
  *   integrated: Integrated[], watched: Watched[], kept: Kept | null,
  * }} Seen  all that the views show; `level` counts from 0
  */
@@ -48,7 +49,7 @@ function column(rows, width, j, most = Infinity) {
 }
 
 /** @param {Seen} seen */
-function dataPlane({ options, view }) {
+function dataPlane({ options, view, chosen }) {
   const plot = new Plot({
     x: [-REACH, REACH], y: [-REACH, REACH], width: 330, height: 310, equal: true, ticks: [0, 0],
     title: options.data === "drawn" ? "x: draw here" : "x: data, samples, manifold",
@@ -73,9 +74,17 @@ function dataPlane({ options, view }) {
     }
   }
   const drawn = samples[0] ?? [];
-  return plot
+  plot
     .points(column(x, 2, 0), column(x, 2, 1), "ink", { size: 4, opacity: 0.55 })
     .points(column(drawn, 2, 0), column(drawn, 2, 1), "model", { size: 3.5, opacity: 0.8 });
+  if (!chosen) {
+    const asked = options.levels === 1 && options.data !== "drawn" ? "drag me to a point x" : "";
+    return plot.text(2.7, -2.7, asked, { dx: -14, dy: 4, anchor: "end", role: "gap" });
+  }
+  // What of the data the model makes nothing of: the gap at this x.
+  const { elbo, logMarginal, x: [at0 = 0, at1 = 0] } = chosen;
+  const gap = logMarginal === null ? "log p(x)?" : `gap here ${shown(logMarginal - elbo, 3)}`;
+  return plot.text(at0, at1, gap, { dx: at0 > 1 ? -12 : 12, dy: -8, anchor: at0 > 1 ? "end" : "start", role: "gap", bold: true });
 }
 
 /**
@@ -97,7 +106,7 @@ function mixture(axis, q) {
 }
 
 /** @param {Seen} seen */
-function codes({ options, view, level }) {
+function codes({ options, view, level, chosen }) {
   const { levels, units } = options;
   const name = levels === 1 ? "z" : `z${"₁₂₃"[level]}`;
   const title = `${name}: posteriors, their average, prior`;
@@ -115,9 +124,17 @@ function codes({ options, view, level }) {
     const plot = new Plot({
       x: [-ends, ends], y: [0, Math.max(0.5, ...average) * 1.6], width: 330, height: 310, title, alt, ticks: [6, 0],
     });
-    for (let n = 0; n < Math.min(SINGLE, q.length / 2); n++) {
+    for (let n = 0; n < (chosen ? 0 : Math.min(SINGLE, q.length / 2)); n++) {
       const own = mixture(axis, q.slice(2 * n, 2 * n + 2));
       plot.line(axis, own, "q", { width: 1, opacity: 0.35 });
+    }
+    if (chosen) {
+      const most = Math.max(...chosen.density, 1e-9);
+      const high = plot.y[1] * 0.9;
+      // As tall as the panel: a density of one point would leave it.
+      plot.area(chosen.axis, chosen.density.map((one) => (one / most) * high), "posterior", { opacity: 0.25 });
+      const own = mixture(chosen.axis, chosen.q);
+      plot.line(chosen.axis, own.map((one) => (one / most) * high), "q", { width: 2.5 });
     }
     return plot.area(axis, average, "posterior").line(axis, average, "posterior").line(axis, ahead, "prior", { dash: "5 3" });
   }
@@ -125,11 +142,21 @@ function codes({ options, view, level }) {
   const plot = new Plot({
     x: [-ends, ends], y: [-ends, ends], width: 330, height: 310, equal: true, title, alt, ticks: [0, 0],
   });
+  if (chosen) {
+    const [low = 0, high = 0] = chosen.ends;
+    const half = (high - low) / (chosen.side - 1) / 2;
+    /** @type {Range} */
+    const side = [low - half, high + half];
+    plot.pixels(chosen.density.map((one) => 0.85 * one), chosen.side, { x: side, y: side, role: "posterior", smooth: true });
+    const [m0 = 0, m1 = 0, v0 = 0, v1 = 0] = chosen.q;
+    plot.ellipse([m0, m1], [Math.exp(v0 / 2), 0], [0, Math.exp(v1 / 2)], "q", { width: 3 });
+  } else plot.pixels([0], 1, { role: "posterior", smooth: true });
   if (top) for (const r of [1, 2]) plot.ellipse([0, 0], [r, 0], [0, r], "prior", { dash: "5 3" });
   else plot.points(column(prior, 2, 0), column(prior, 2, 1), "prior", { size: 3, opacity: 0.5 });
   const z = view?.z[level] ?? [];
   plot.points(column(z, 2, 0), column(z, 2, 1), "posterior", { size: 3.5, opacity: 0.6 });
-  for (let n = 0; n < Math.min(SINGLE, q.length / 4); n++) {
+  // Beside the posterior of one point those of the others would be in the way.
+  for (let n = 0; n < (chosen ? 0 : Math.min(SINGLE, q.length / 4)); n++) {
     const [m0 = 0, m1 = 0, v0 = 0, v1 = 0] = q.slice(4 * n, 4 * n + 4);
     plot.ellipse([m0, m1], [Math.exp(v0 / 2), 0], [0, Math.exp(v1 / 2)], "q", { width: 1.2, fill: 0.08 });
   }
