@@ -136,7 +136,8 @@ class Reader:
         tab.on("response", lambda r: self.hears(f"{r.status} {r.url}", r.status >= 400))
 
     def asks(self, url: str) -> None:
-        if not url.startswith(f"{self.address}/"):
+        # A worker's script is made in the page.
+        if not url.removeprefix("blob:").startswith(f"{self.address}/"):
             self.left.append(url)
 
     def hears(self, text: str, is_wrong: bool = True) -> None:

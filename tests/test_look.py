@@ -373,9 +373,8 @@ def test_the_first_page_shows_its_task_in_one_screen(tab: "Page", address: str) 
     tab.evaluate("() => document.fonts.ready")
     screen = tab.viewport_size or {}
     # On a phone the panels stand below one another, so that their text can be read.
-    whole = [".explorer", "input[type=range]:last-of-type", ".start a"]
-    sliders = [".explorer svg", "input[type=range]:last-of-type"]
-    for wanted in sliders if screen == PHONE else whole:
+    whole = ["figure.live .live-panels", ".start a"]
+    for wanted in ["figure.live .live-panel"] if screen == PHONE else whole:
         box = tab.locator(wanted).first.bounding_box()
         assert box is not None
         assert box["y"] + box["height"] <= screen["height"], wanted

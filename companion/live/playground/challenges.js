@@ -127,7 +127,7 @@ export const CHALLENGES = [
     title: "A lower ELBO and better samples",
     task:
       "Train on the tree and keep the point. Then find a model whose ELBO is lower by 0.1 nats or " +
-      "more and whose samples are nearer to the data: three quarters of the energy distance, or less.",
+      "more and whose samples are nearer to the data: an energy distance smaller by 15 % or more.",
     setup: { data: "tree" },
     verdict: beside((view, kept, { bounds, options }) => {
       if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
@@ -136,7 +136,7 @@ export const CHALLENGES = [
       const share = bounds.energyDistance / kept.bounds.energyDistance;
       const side = lower < 0 ? "higher" : "lower";
       return verdict(
-        lower >= 0.1 && share <= 0.75,
+        lower >= 0.1 && share <= 0.85,
         `ELBO ${shown(Math.abs(lower))} nats ${side}, ${shown(100 * share, 0)} % of the energy distance.`,
       );
     }),
