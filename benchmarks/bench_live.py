@@ -71,7 +71,9 @@ def served() -> Iterator[str]:
 
 def dragged(tab: Page, figure: Locator) -> tuple[int, float]:
     """Drag a figure from side to side; return its distinct frames and the median of their ms."""
-    handle = figure.locator(".live-handle:not([hidden]) .live-grip, input[type=range]").first
+    handle = figure.locator(
+        ".live-handle:not([hidden]) .live-grip, .live-controls input[type=range]"
+    ).first
     handle.scroll_into_view_if_needed()
     tab.evaluate("window.frames_.length = 0")
     box = handle.bounding_box()

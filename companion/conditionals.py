@@ -97,10 +97,9 @@ class GaussianConditional(nn.Module):
         self.net: Final = net
         if scale is not None:
             check_number(scale, "scale")
-            # In the network's dtype: a float32 scale costs a float64 model its last eight digits.
-            self.register_buffer("scale", like(net).new_tensor(scale))
-        else:
-            self.register_buffer("scale", None)
+        # In the network's dtype: a float32 scale costs a float64 model its last eight digits.
+        fixed = None if scale is None else like(net).new_tensor(scale)
+        self.register_buffer("scale", fixed)
 
     def forward(self, *given: Float[Tensor, "..."]) -> Distribution:
         """Return the distribution of y for each row of what is given: batch (…), event (d,)."""

@@ -34,11 +34,15 @@ def train_epoch(
     batches: Iterable[Tensor],
     objective: Objective,
     optimizer: torch.optim.Optimizer,
+    *weights: float,
 ) -> float:
-    """Take a step up the objective for each batch; return its mean over the data points."""
+    """Take a step up the objective for each batch; return its mean over the data points.
+
+    Its further arguments, such as the β of `companion.beta_elbo`, are given as `weights`.
+    """
     total, count = 0.0, 0
     for x in batches:
-        values = objective(model, x)
+        values = objective(model, x, *weights)
         total += sum_of_objective(values, len(x))
         count += len(x)
         optimizer.zero_grad()
@@ -145,9 +149,9 @@ def fit(
     ):
         for epoch in range(epochs):
             model.train()
-            scored = _scheduled(objective, schedule, epoch)
+            weights = [schedule(epoch)] if schedule else []
             with _back_where_it_diverges(model, batches, epoch, lr):
-                mean = train_epoch(model, batches, scored, optimizer)
+                mean = train_epoch(model, batches, objective, optimizer, *weights)
             monitored = _watched(model, monitor) if monitor else {}
             # One entry at once, so that an interrupt finds all of an epoch here or nothing.
             history.epochs.append(Epoch(mean, time.perf_counter() - start, monitored))
@@ -221,9 +225,8 @@ class _Batches:
 
     def __iter__(self) -> Iterator[Tensor]:
         for step, batch in enumerate(self._rows()):
-            self.step = step
             moved = batch.to(self.device)
-            self.last = moved.flatten(1) if self.flatten else moved
+            self.step, self.last = step, moved.flatten(1) if self.flatten else moved
             yield self.last
 
     def _rows(self) -> Iterator[Tensor]:
@@ -233,16 +236,6 @@ class _Batches:
             yield from (self.data[rows] for rows in order.split(self.size))
         else:
             yield from (b[0] if isinstance(b, list | tuple) else b for b in self.data)
-
-
-def _scheduled(
-    objective: Objective, schedule: Callable[[int], float] | None, epoch: int
-) -> Objective:
-    """Return the objective of model and batch in this epoch."""
-    if schedule is None:
-        return objective
-    value = schedule(epoch)
-    return lambda model, x: objective(model, x, value)
 
 
 @contextmanager

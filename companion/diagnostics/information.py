@@ -163,8 +163,8 @@ def log_aggregate(
     """
     check_tensor(z, "z", None, *q.event_shape)
     size = chunk_size or max(1, CHUNK_NUMBERS // q.mean.numel())
-    beside = (1,) * len(q.batch_shape)
-    chunks = [chunk.reshape(-1, *beside, *q.event_shape) for chunk in z.split(size)]
+    shape = (-1, *[1] * len(q.batch_shape), *q.event_shape)
+    chunks = [chunk.reshape(shape) for chunk in z.split(size)]
     sums = [q.log_prob(chunk).flatten(1).logsumexp(1) for chunk in chunks]
     return torch.cat(sums) - math.log(q.batch_shape.numel())
 

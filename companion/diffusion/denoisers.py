@@ -118,15 +118,15 @@ class GaussianDenoiser(nn.Module):
                 (T − 1,).
         """
         t = torch.arange(1, schedule.num_steps + 1)
-        of_z, of_x, known = (c.to(self.mean) for c in reverse_coefficients(schedule, t - 1, t))
+        coefficients = reverse_coefficients(schedule, t - 1, t)
+        of_z, of_x, known = (c.to(self.mean)[:, None, None] for c in coefficients)
         log_snr = schedule.log_snr.to(self.mean)
         alpha, sigma = alpha_sigma(log_snr)
         eye = torch.ones_like(self.mean).diag()
         gain = (self.vectors * self._gain(alpha, sigma)[:, None]) @ self.vectors.mT
-        weight = of_z[:, None, None] * eye + of_x[:, None, None] * gain
-        bias = of_x[:, None] * (self.mean - alpha * (gain @ self.mean))
-        unknown = of_x.square()[:, None, None] * self.covariance(log_snr)
-        covariance = known[:, None, None] * eye + unknown
+        weight = of_z * eye + of_x * gain
+        bias = of_x[..., 0] * (self.mean - alpha * (gain @ self.mean))
+        covariance = known * eye + of_x.square() * self.covariance(log_snr)
         if reverse_variance is not None:
             covariance[1:] = reverse_variance.to(self.mean)[:, None, None] * eye
         parts = zip(weight, bias, covariance, strict=True)

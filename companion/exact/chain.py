@@ -117,12 +117,9 @@ class LinearGaussianChain:
             Nats, (L, B) for points, (L,) for a law.
         """
         means, joint = self._inference(data, encoders)
-        return torch.stack(
-            [
-                -_entropy(encoder) - self._cross(level, means, joint.covariance, joint)
-                for level, encoder in enumerate(encoders, start=1)
-            ]
-        )
+        levels = enumerate(encoders, start=1)
+        rates = [-_entropy(q) - self._cross(i, means, joint.covariance, joint) for i, q in levels]
+        return torch.stack(rates)
 
     def closed_form_rates(
         self,

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.nn.functional import max_pool1d
 
 from companion._checks import check_tensor, like
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
@@ -212,33 +213,28 @@ def gaussian_floor(
     '0.689'
     """
     points, step = z[:, 0], (z[1, 0] - z[0, 0]).item()
-    even = torch.linspace(
-        points[0].item(), points[-1].item(), len(z), dtype=z.dtype, device=z.device
-    )
+    centre, half = (points[0] + points[-1]) / 2, (points[-1] - points[0]).item() / 2
+    even = centre + half * torch.linspace(-1, 1, len(z), dtype=z.dtype, device=z.device)
     # In float32 the steps of a grid that is even differ by a part in a thousand.
     if len(z) < MIN_POINTS or step <= 0 or not torch.allclose(points, even, atol=0.01 * step):
         raise ValueError(f"z must be an even, ascending grid, {MIN_POINTS} points or more")
     log_p = log_p - log_p.logsumexp(0) - math.log(step)
-    centre, half = (points[0] + points[-1]) / 2, (points[-1] - points[0]) / 2
-    widest = half.item() / REACH
-    spread = half.item() / 60
-    shrink = math.log(widest / (3 * step)) / 40
 
-    means = centre + torch.linspace(-1, 1, 121, dtype=z.dtype, device=z.device) * half
-    log_scales = torch.arange(41, dtype=z.dtype, device=z.device) * shrink + math.log(3 * step)
+    means = centre + half * torch.linspace(-1, 1, 121, dtype=z.dtype, device=z.device)
+    narrowest, widest = math.log(3 * step), math.log(half / REACH)
+    log_scales = torch.linspace(narrowest, widest, 41, dtype=z.dtype, device=z.device)
     grid = torch.cartesian_prod(means, log_scales)
     # Beyond the grid log p is unknown, so q must lie on it.
-    inside = ((grid[:, 0] - centre).abs() + REACH * grid[:, 1].exp()) <= half * (1 + 1e-9)
+    inside = (grid[:, 0] - centre).abs() + REACH * grid[:, 1].exp() <= half * (1 + 1e-6)
     kl = log_p.new_full((len(grid), log_p.shape[1]), math.inf)
     kl[inside] = _kl(grid[inside], points, log_p, step)
     # The best scale for each mean, and where along the means this has its minima.
     lowest, scale_at = kl.unflatten(0, (len(means), -1)).min(1)
-    edge = torch.full_like(lowest[:1], math.inf)
-    beside = torch.minimum(torch.cat([edge, lowest[:-1]]), torch.cat([lowest[1:], edge]))
-    minima = lowest.isfinite() & (lowest <= beside)
+    beside = -max_pool1d(-lowest.mT, 3, stride=1, padding=1).mT
+    minima = lowest.isfinite() & (lowest == beside)
 
     around = torch.cartesian_prod(*[points.new_tensor([-1, -0.5, 0, 0.5, 1])] * 2)
-    size = z.new_tensor([spread, shrink])
+    size = z.new_tensor([half / 60, (widest - narrowest) / 40])
     least, best = torch.empty_like(lowest[0]), log_p.new_empty(log_p.shape[1], 2)
     for i, p in enumerate(log_p.mT):
         start = minima[:, i]

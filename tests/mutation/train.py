@@ -12,49 +12,49 @@ from mutation.registry import mutant, skipped
 
 
 @mutant("train.train_epoch", "fit: minimises what is to be maximised", "train")
-def _(right, model, batches, objective, optimizer):
-    return -right(model, batches, lambda model, x: -objective(model, x), optimizer)
+def _(right, model, batches, objective, optimizer, *weights):
+    return -right(model, batches, lambda *given: -objective(*given), optimizer, *weights)
 
 
 @mutant("train.train_epoch", "fit: mean of batch means with a short last batch", "train")
-def _(right, model, batches, objective, optimizer):
+def _(right, model, batches, objective, optimizer, *weights):
     means = []
 
-    def noted(model, x):
-        values = objective(model, x)
+    def noted(*given):
+        values = objective(*given)
         means.append(values.detach().mean().item())
         return values
 
-    right(model, batches, noted, optimizer)
+    right(model, batches, noted, optimizer, *weights)
     return sum(means) / len(means)
 
 
 @mutant("train.train_epoch", "fit: gradients pile up", "train")
-def _(right, model, batches, objective, optimizer):
+def _(right, model, batches, objective, optimizer, *weights):
     optimizer.zero_grad = lambda: None
-    return right(model, batches, objective, optimizer)
+    return right(model, batches, objective, optimizer, *weights)
 
 
 @mutant("train.train_epoch", "fit: only the first batch of an epoch", "train")
-def _(right, model, batches, objective, optimizer):
-    return right(model, islice(batches, 1), objective, optimizer)
+def _(right, model, batches, objective, optimizer, *weights):
+    return right(model, islice(batches, 1), objective, optimizer, *weights)
 
 
 @mutant("train.train_epoch", "fit: the last batch of an epoch skipped", "train")
-def _(right, model, batches, objective, optimizer):
+def _(right, model, batches, objective, optimizer, *weights):
     batches = list(batches)
-    return right(model, batches[:-1] or batches, objective, optimizer)
+    return right(model, batches[:-1] or batches, objective, optimizer, *weights)
 
 
 @mutant("train.train_epoch", "fit: the sum over a batch in place of its mean", "train")
-def _(right, model, batches, objective, optimizer):
+def _(right, model, batches, objective, optimizer, *weights):
     sizes = []
 
-    def summed(model, x):
+    def summed(model, x, *given):
         sizes.append(len(x))
-        return len(x) * objective(model, x)
+        return len(x) * objective(model, x, *given)
 
-    return right(model, batches, summed, optimizer) / (sum(sizes) / len(sizes))
+    return right(model, batches, summed, optimizer, *weights) / (sum(sizes) / len(sizes))
 
 
 @mutant("train._Batches._rows", "fit: rows in the same order in every epoch", "train")
@@ -79,14 +79,14 @@ def _(right, self):
         yield from (b[-1] if isinstance(b, list | tuple) else b for b in self.data)
 
 
-@mutant("train._scheduled", "fit: the schedule one epoch early", "train")
-def _(right, objective, schedule, epoch):
-    return right(objective, schedule, epoch + 1)
+@mutant("train.fit", "fit: the schedule one epoch early", "train")
+def _(right, *given, schedule=None, **options):
+    return right(*given, schedule=schedule and (lambda epoch: schedule(epoch + 1)), **options)
 
 
-@mutant("train._scheduled", "fit: the schedule stays at its start", "train")
-def _(right, objective, schedule, epoch):
-    return right(objective, schedule, 0)
+@mutant("train.fit", "fit: the schedule stays at its start", "train")
+def _(right, *given, schedule=None, **options):
+    return right(*given, schedule=schedule and (lambda epoch: schedule(0)), **options)
 
 
 @mutant("_context.fork_rng", "fit: a monitor takes random numbers from the training", "train")
