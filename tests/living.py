@@ -19,7 +19,7 @@ COMPUTED = """([name, states]) => {
     : value && typeof value === "object"
       ? Object.fromEntries(Object.entries(value).map(([key, part]) => [key, plain(part)]))
     : value;
-  return states.map((state) => plain(compute(data, { ...spec.start, ...state })));
+  return states.map((state) => plain(compute({ ...spec.start, ...state }, data)));
 }"""
 
 

@@ -48,8 +48,10 @@ function read(text) {
     .replace(/\b(math|np|torch)\./g, "")
     .replace(/[−–]/g, "-")
     .replace(/(\d*)([½⅓⅔¼¾])/g, (_, whole, part) => `(${whole || 0}+${FRACTIONS[part]})`)
-    .replace(/[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/g, (raised) =>
-      `^(${Array.from(raised, (c) => (c === "⁻" ? "-" : RAISED.indexOf(c))).join("")})`)
+    .replace(
+      /[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+/g,
+      (raised) => `^(${Array.from(raised, (c) => (c === "⁻" ? "-" : RAISED.indexOf(c))).join("")})`,
+    )
     .replace(/\*\*/g, "^")
     .replace(/[×·⋅]/g, "*")
     .replace(/÷/g, "/")
@@ -59,7 +61,7 @@ function read(text) {
   /** @type {string[]} */
   const tokens = [];
   TOKEN.lastIndex = 0;
-  for (let found; (found = TOKEN.exec(plain)); ) tokens.push(found[0].trim());
+  for (let found; (found = TOKEN.exec(plain));) tokens.push(found[0].trim());
   if (tokens.join("") !== plain.replace(/\s/g, "")) return NaN;
 
   let at = 0;
@@ -71,7 +73,7 @@ function read(text) {
   /** @returns {number} */
   const sum = () => {
     let total = product();
-    for (let sign; (sign = take("+-")); ) total += sign === "+" ? product() : -product();
+    for (let sign; (sign = take("+-"));) total += sign === "+" ? product() : -product();
     return total;
   };
   const product = () => {
@@ -79,7 +81,8 @@ function read(text) {
     for (;;) {
       if (take("*")) total *= signed();
       else if (take("/")) total /= signed();
-      else if (/^[a-zπ√(]/.test(tokens[at] ?? "")) total *= power(); // 2 pi, 3 log 100
+      else if (/^[a-zπ√(]/.test(tokens[at] ?? ""))
+        total *= power(); // 2 pi, 3 log 100
       else return total;
     }
   };

@@ -22,7 +22,11 @@
     boxes.forEach((box, i) => {
       if (scrolls[i] === box.hasAttribute("tabindex")) return;
       const kind = Object.entries(kinds).find(([selector]) => box.matches(selector))?.[1];
-      const reachable = { tabindex: "0", role: "group", "aria-label": `${kind}, larger than its box` };
+      const reachable = {
+        tabindex: "0",
+        role: "group",
+        "aria-label": `${kind}, larger than its box`,
+      };
       for (const [name, value] of Object.entries(reachable)) {
         if (scrolls[i]) box.setAttribute(name, value);
         else box.removeAttribute(name);

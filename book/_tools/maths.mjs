@@ -62,4 +62,6 @@ const answers = formulas.map(([tex, display]) => {
   }
 });
 output.styleSheet(page);
-process.stdout.write(JSON.stringify({ formulas: answers, rules: output.cssStyles.getStyleRules() }));
+process.stdout.write(
+  JSON.stringify({ formulas: answers, rules: output.cssStyles.getStyleRules() }),
+);

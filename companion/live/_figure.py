@@ -4,6 +4,7 @@ import base64
 import hashlib
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
@@ -34,7 +35,7 @@ def figure(
         caption: What to see in it, in a sentence or two.
         number: Of chapter and figure, such as "3.1".
         task: One line above it: what to do.
-        data: What its module computes with, by name: numbers, texts, tensors, networks of
+        data: What its module computes with, by name: numbers, texts, tensors, arrays, networks of
             ``nn.Linear`` with SiLU or tanh between (their weights travel in half precision), and
             lists and dictionaries of those.
 
@@ -92,9 +93,13 @@ def encoded(value: Any) -> Any:
     """Return what JSON can hold: bytes of tensors in base64, networks as lists of their layers."""
     if isinstance(value, nn.Module):
         return _layers(value)
+    if isinstance(value, np.ndarray | np.generic):
+        return encoded(torch.as_tensor(value) if value.ndim else value.item())
     if isinstance(value, Tensor):
         if value.dtype not in KINDS:
             raise TypeError(f"data must not hold tensors of {value.dtype}; use .float()")
+        if value.dtype == torch.int64 and value.numel() and value.abs().max() >= 2**31:
+            raise ValueError("data must not hold integers of 2³¹ or more; use .double()")
         kind, order = KINDS[value.dtype]
         raw = np.ascontiguousarray(value.detach().cpu().numpy().astype(order)).tobytes()
         return {
@@ -106,6 +111,8 @@ def encoded(value: Any) -> Any:
         return {name: encoded(part) for name, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [encoded(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"data must hold finite numbers, got {value}; a tensor may hold others")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"data must be numbers, texts, tensors and networks, got {value!r}")

@@ -5,7 +5,9 @@
 // Work that may take long is a generator function: it yields between pieces of a few milliseconds,
 // so that a worker can train meanwhile. `finish` runs one to its end.
 
+import { gaussianKl } from "./gaussian.js";
 import { at } from "./nn.js";
+import { logSumExp } from "./numbers.js";
 
 const LOG_TWO_PI = Math.log(2 * Math.PI);
 
@@ -29,36 +31,12 @@ export function finish(work) {
 }
 
 /**
- * log Σ exp(v), for numbers of any size.
- * @param {ArrayLike<number>} values
- * @returns {number}
- */
-export function logSumExp(values) {
-  let largest = -Infinity;
-  for (let i = 0; i < values.length; i++) largest = Math.max(largest, values[i] ?? NaN);
-  if (!Number.isFinite(largest)) return largest;
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += Math.exp((values[i] ?? NaN) - largest);
-  return largest + Math.log(sum);
-}
-
-/**
  * The K-sample bound, log 1/K Σ_k w_k.
  * @param {ArrayLike<number>} logWeights
  * @returns {number}
  */
 export function kSampleBound(logWeights) {
   return logSumExp(logWeights) - Math.log(logWeights.length);
-}
-
-/**
- * KL(N(μ, σ²) ‖ N(0, 1)) of one unit, in nats.
- * @param {number} mean
- * @param {number} logvar
- * @returns {number}
- */
-export function gaussianKl(mean, logvar) {
-  return 0.5 * (mean * mean + Math.expm1(logvar) - logvar);
 }
 
 /**

@@ -83,7 +83,7 @@ export function markup(controls, state, id) {
         );
       }
       const [min, max] = control.log ? [0, 1] : [control.min, control.max];
-      const step = control.step ?? (max - min) / 400;
+      const step = control.step ?? (max - min) / 200;
       return (
         `<div class="live-slider"><label for="${name}">${label}</label>` +
         `<input type="range" id="${name}" data-control="${i}" min="${min}" max="${max}" ` +
@@ -104,7 +104,8 @@ export function markup(controls, state, id) {
  */
 export function read(control, input) {
   if (control.kind === "button") return {};
-  if (control.kind === "choice" || input instanceof HTMLSelectElement) return { [control.name]: input.value };
+  if (control.kind === "choice" || input instanceof HTMLSelectElement)
+    return { [control.name]: input.value };
   if (control.kind === "toggle") return { [control.name]: input.checked };
   const at = input.valueAsNumber;
   const value = control.log ? control.min * (control.max / control.min) ** at : at;

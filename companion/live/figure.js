@@ -8,6 +8,7 @@
 
 import * as control from "./controls.js";
 import * as ask from "./guess.js";
+import { clamp } from "./numbers.js";
 import { escaped, paint } from "./plot.js";
 
 /**
@@ -21,15 +22,17 @@ import { escaped, paint } from "./plot.js";
  *   label: string,
  *   at: (state: State, values: any, data: any) => Place,
  *   move: (state: State, to: Place, data: any) => State,
- *   panel?: number, along?: "x" | "y" | "xy", role?: Role, says?: (state: State, values: any) => string,
+ *   panel?: number, along?: "x" | "y" | "xy", role?: Role,
+ *   says?: (state: State, values: any, more: {guessing: boolean}) => string,
  *   shown?: (state: State) => boolean,
- * }} Handle  something to drag, in the units of its panel's axes; `move` says what that sets
+ * }} Handle  something to drag, in the units of its panel's axes; `move` says what that sets, and
+ *   what it sets is kept within the limits of the figure
  *
  * @typedef {{
  *   start: State,
  *   limits?: Record<string, Place>,
  *   prepare?: (data: any) => any,
- *   compute: (data: any, state: State) => any,
+ *   compute: (state: State, data: any) => any,
  *   draw: (state: State, values: any, data: any, more: {guessing: boolean}) => Plot[],
  *   says: (state: State, values: any, more: {guessing: boolean}) => string,
  *   controls?: import("./controls.js").Control[],
@@ -41,7 +44,8 @@ import { escaped, paint } from "./plot.js";
  *   guess?: import("./guess.js").Guess,
  * }} Spec
  *   start: the state that the figure begins with, which an address can hold
- *   limits: of the numbers that no slider has limits for
+ *   limits: of the numbers that no slider has limits for, or of lists of numbers; whatever is set
+ *   is kept within them
  *   prepare: what is worth computing once
  *   press: what drawing on a panel does, or within an area of it, from x to x and from y to y
  *   play: one step of a motion; null where it ends, and then what Play begins again with; every: how
@@ -59,26 +63,51 @@ import { escaped, paint } from "./plot.js";
  * @returns {State}
  */
 export function accepted(spec, found) {
-  const state = structuredClone(spec.start);
-  const limits = { ...spec.limits };
   /** @type {Record<string, string[]>} */
   const words = {};
   for (const one of spec.controls ?? []) {
-    if (one.kind === "slider") limits[one.name] ??= [one.min, one.max];
     if (one.kind === "choice") words[one.name] = one.options.map(([key]) => key);
   }
-  for (const key of Object.keys(state)) {
-    const [own, value] = [state[key], found[key]];
-    const [low, high] = limits[key] ?? [-1e6, 1e6];
-    const clamped = (/** @type {number} */ number) => Math.min(Math.max(number, low), high);
-    if (typeof own !== typeof value || Array.isArray(own) !== Array.isArray(value)) continue;
-    if (typeof own === "number") {
-      if (Number.isFinite(value)) state[key] = clamped(value);
-    } else if (Array.isArray(own)) {
-      if (value.length === own.length && value.every(Number.isFinite)) state[key] = value.map(clamped);
-    } else if (typeof own === "boolean" || (words[key] ?? []).includes(value)) state[key] = value;
+  const fits = (/** @type {[string, any]} */ [key, own]) => {
+    const value = found[key];
+    if (typeof own !== typeof value || Array.isArray(own) !== Array.isArray(value)) return false;
+    if (typeof own === "number") return Number.isFinite(value);
+    if (Array.isArray(own)) return value.length === own.length && value.every(Number.isFinite);
+    return typeof own === "boolean" || (words[key] ?? []).includes(value);
+  };
+  const known = Object.entries(spec.start).filter(fits);
+  const taken = Object.fromEntries(known.map(([key]) => [key, found[key]]));
+  return { ...structuredClone(spec.start), ...limited(spec, taken) };
+}
+
+/**
+ * A change of the state, within the limits and on the steps of what it sets.
+ *
+ * @param {Spec} spec
+ * @param {State} change
+ * @returns {State}
+ */
+export function limited(spec, change) {
+  const limits = { ...spec.limits };
+  /** @type {Record<string, number>} */
+  const steps = {};
+  for (const one of spec.controls ?? []) {
+    if (one.kind !== "slider") continue;
+    limits[one.name] ??= [one.min, one.max];
+    if (one.step && !one.log) steps[one.name] = one.step;
   }
-  return state;
+  return Object.fromEntries(
+    Object.entries(change).map(([key, value]) => {
+      const [low, high] = limits[key] ?? [-1e6, 1e6];
+      const step = steps[key];
+      const kept = (/** @type {number} */ number) => {
+        const within = clamp(number, [low, high]);
+        return step ? low + step * Math.round((within - low) / step) : within;
+      };
+      if (typeof value === "number") return [key, kept(value)];
+      return [key, Array.isArray(value) ? value.map(kept) : value];
+    }),
+  );
 }
 
 /**
@@ -132,7 +161,7 @@ export function figure(spec) {
    * @param {State} [state]
    */
   function frame(data, id, picture, state = spec.start) {
-    const values = spec.compute(data, state);
+    const values = spec.compute(state, data);
     const guessing = spec.guess !== undefined;
     const panels = spec.draw(state, values, data, { guessing }).map((plot) => panel(plot, picture));
     const own = spec.guess && ask.fresh(spec.guess);
@@ -173,6 +202,7 @@ export function figure(spec) {
     const says = /** @type {HTMLElement} */ (el.querySelector(".live-says"));
     const said = /** @type {HTMLElement} */ (el.querySelector(".live-said"));
     const play = /** @type {HTMLButtonElement | null} */ (el.querySelector("[data-play]"));
+    const verdict = /** @type {HTMLElement | null} */ (el.querySelector(".live-verdict"));
 
     // Those of the figure, and the one that a guess is given with.
     /** @type {Handle[]} */
@@ -184,6 +214,7 @@ export function figure(spec) {
         role: "other",
         at: () => ask.place(guess, own),
         move: (_, to) => (ask.move(guess, own, to), {}),
+        says: () => ask.said(guess, own),
         shown: () => !own.done,
       });
     }
@@ -203,7 +234,7 @@ export function figure(spec) {
     const redraw = () => {
       waiting = 0;
       const started = performance.now();
-      values = spec.compute(data, state);
+      values = spec.compute(state, data);
       const more = { guessing: Boolean(own && !own.done && !printing) };
       plots = spec.draw(state, values, data, more);
       if (guess && own) {
@@ -220,14 +251,17 @@ export function figure(spec) {
         const mark = marks[i];
         if (!plot || !mark) return;
         const [x, y] = handle.at(state, values, data);
-        const across = Math.min(Math.max(plot.across(x), 0), plot.width);
-        const down = Math.min(Math.max(plot.down(y), 0), plot.height);
+        const across = clamp(plot.across(x), [0, plot.width]);
+        const down = clamp(plot.down(y), [0, plot.height]);
         mark.setAttribute("transform", `translate(${across.toFixed(1)} ${down.toFixed(1)})`);
         const [axis, value] = handle.along === "y" ? [plot.y, y] : [plot.x, x];
         mark.setAttribute("aria-valuemin", axis[0].toFixed(2));
         mark.setAttribute("aria-valuemax", axis[1].toFixed(2));
         mark.setAttribute("aria-valuenow", value.toFixed(2));
-        mark.setAttribute("aria-valuetext", handle.says?.(state, values) ?? spec.says(state, values, more));
+        mark.setAttribute(
+          "aria-valuetext",
+          handle.says?.(state, values, more) ?? spec.says(state, values, more),
+        );
         const hidden = handle.shown ? !handle.shown(state) : false;
         mark.toggleAttribute("hidden", hidden);
         mark.setAttribute("tabindex", hidden ? "-1" : "0");
@@ -243,7 +277,7 @@ export function figure(spec) {
     };
     /** @param {State} change */
     const set = (change) => {
-      state = { ...state, ...change };
+      state = { ...state, ...limited(spec, change) };
       schedule();
     };
     // What moved is said once it rests, and then it can be linked to.
@@ -282,7 +316,8 @@ export function figure(spec) {
       else if (guess?.kind === "number" && own && input.id === `${id}-guess`) {
         own.value = [input.valueAsNumber];
         const output = input.nextElementSibling;
-        if (output) output.textContent = input.valueAsNumber.toFixed(guess.digits ?? 2).replace("-", "−");
+        if (output)
+          output.textContent = input.valueAsNumber.toFixed(guess.digits ?? 2).replace("-", "−");
       }
       rested();
     });
@@ -310,10 +345,11 @@ export function figure(spec) {
         if (own.done) restart(button);
         else {
           own.done = true;
-          for (const input of el.querySelectorAll(".live-guess input")) input.toggleAttribute("disabled", true);
-          own.says = ask.verdict(guess, own, guess.truth(values, state, data));
+          for (const input of el.querySelectorAll(".live-guess input"))
+            input.toggleAttribute("disabled", true);
+          own.says = ask.verdict(guess, own, guess.truth(state, values, data));
           button.textContent = "Guess again";
-          /** @type {HTMLElement} */ (el.querySelector(".live-verdict")).textContent = own.says;
+          if (verdict) verdict.textContent = own.says;
         }
         schedule();
       }
@@ -323,8 +359,9 @@ export function figure(spec) {
     const restart = (near) => {
       if (!guess || !own) return;
       Object.assign(own, ask.fresh(guess));
-      /** @type {HTMLElement} */ (el.querySelector(".live-verdict")).textContent = "";
-      const button = near.closest(".live-guess")?.querySelector("button") ?? el.querySelector("[data-guess]");
+      if (verdict) verdict.textContent = "";
+      const button =
+        near.closest(".live-guess")?.querySelector("button") ?? el.querySelector("[data-guess]");
       if (button) button.textContent = "Compare";
       const input = /** @type {HTMLInputElement | null} */ (el.querySelector(".live-guess input"));
       if (input) {
@@ -340,10 +377,22 @@ export function figure(spec) {
       /** @param {Place} to */
       const go = ([x, y]) => {
         const here = handle.at(state, values, data);
-        set(handle.move(state, handle.along === "x" ? [x, here[1]] : handle.along === "y" ? [here[0], y] : [x, y], data));
+        set(
+          handle.move(
+            state,
+            handle.along === "x" ? [x, here[1]] : handle.along === "y" ? [here[0], y] : [x, y],
+            data,
+          ),
+        );
         rested();
       };
-      grab(mark, panels[at], () => plots[at], () => handle.at(state, values, data), go);
+      grab(
+        mark,
+        panels[at],
+        () => plots[at],
+        () => handle.at(state, values, data),
+        go,
+      );
     });
     onTheme(el, schedule);
     // Paper has nothing left to guess.
@@ -466,7 +515,8 @@ export function follow(target, down, move) {
 }
 
 /**
- * Where a key pushes a handle: a hundredth of the axis, a tenth with Shift.
+ * Where a key pushes a handle: by a hundredth of the axis; by a tenth with Shift, or a page at a
+ * time; to an end.
  *
  * @param {KeyboardEvent} event
  * @param {Plot | undefined} plot
@@ -475,14 +525,18 @@ export function follow(target, down, move) {
  */
 function pushed(event, plot, [x, y]) {
   const way = /** @type {Record<string, Place>} */ ({
-    ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1],
+    ArrowLeft: [-1, 0],
+    ArrowRight: [1, 0],
+    ArrowUp: [0, 1],
+    ArrowDown: [0, -1],
+    PageUp: [10, 10],
+    PageDown: [-10, -10],
+    Home: [-100, -100],
+    End: [100, 100],
   })[event.key];
   if (!way || !plot) return null;
   const size = event.shiftKey ? 0.1 : 0.01;
-  return [
-    x + way[0] * size * (plot.x[1] - plot.x[0]),
-    y + way[1] * size * (plot.y[1] - plot.y[0]),
-  ];
+  return [x + way[0] * size * (plot.x[1] - plot.x[0]), y + way[1] * size * (plot.y[1] - plot.y[0])];
 }
 
 /**
@@ -507,7 +561,7 @@ export function colour(panel, plot) {
       image.data[4 * i] = red;
       image.data[4 * i + 1] = green;
       image.data[4 * i + 2] = blue;
-      image.data[4 * i + 3] = 255 * Math.min(Math.max(alpha[i] ?? 0, 0), 1);
+      image.data[4 * i + 3] = 255 * clamp(alpha[i] ?? 0, [0, 1]);
     }
     context.putImageData(image, 0, 0);
   });
@@ -523,7 +577,9 @@ export function colour(panel, plot) {
 function rgb(element, role) {
   const wanted = paint(role);
   if (element.style.color !== wanted) element.style.color = wanted;
-  const [red = 0, green = 0, blue = 0] = (getComputedStyle(element).color.match(/[\d.]+/g) ?? []).map(Number);
+  const [red = 0, green = 0, blue = 0] = (
+    getComputedStyle(element).color.match(/[\d.]+/g) ?? []
+  ).map(Number);
   return [red, green, blue];
 }
 
@@ -535,6 +591,9 @@ function rgb(element, role) {
  */
 export function onTheme(el, changed) {
   const root = el.ownerDocument.documentElement;
-  new MutationObserver(changed).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
+  new MutationObserver(changed).observe(root, {
+    attributes: true,
+    attributeFilter: ["data-theme"],
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", changed);
 }

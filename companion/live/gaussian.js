@@ -1,4 +1,7 @@
-/** Gaussians of one unit, by mean and standard deviation; in nats. */
+/**
+ * Gaussians of one unit, in nats: `logNormal` and `klNormal` by mean and standard deviation, and
+ * `gaussianKl`, as in the package, by what a network gives.
+ */
 
 const LOG_TWO_PI = Math.log(2 * Math.PI);
 
@@ -15,6 +18,16 @@ export function logNormal(x, mean, scale) {
 }
 
 /**
+ * The density of N(m, s²).
+ *
+ * @param {number} mean
+ * @param {number} scale
+ */
+export function density(mean, scale) {
+  return (/** @type {number} */ x) => Math.exp(logNormal(x, mean, scale));
+}
+
+/**
  * KL(N(m, s²) ‖ N(μ, σ²)) = log σ/s + (s² + (m − μ)²) / 2σ² − ½.
  *
  * @param {number} mean
@@ -22,8 +35,18 @@ export function logNormal(x, mean, scale) {
  * @param {number} [otherMean]  μ
  * @param {number} [otherScale]  σ
  */
-export function gaussianKl(mean, scale, otherMean = 0, otherScale = 1) {
+export function klNormal(mean, scale, otherMean = 0, otherScale = 1) {
   const ratio = (scale / otherScale) ** 2;
   const shift = ((mean - otherMean) / otherScale) ** 2;
   return 0.5 * (ratio + shift - 1 - Math.log(ratio));
+}
+
+/**
+ * KL(N(μ, σ²) ‖ N(0, 1)), from log σ².
+ *
+ * @param {number} mean
+ * @param {number} logvar
+ */
+export function gaussianKl(mean, logvar) {
+  return 0.5 * (mean * mean + Math.expm1(logvar) - logvar);
 }

@@ -11,16 +11,16 @@ import { escaped, shown } from "./plot.js";
  * @typedef {import("./plot.js").Plot} Plot
  * @typedef {{question: string, unit?: string, panel?: number, digits?: number}} Asked
  * @typedef {Asked & {
- *   kind: "number", label: string, min: number, max: number, start: number,
- *   truth: (values: any, state: any, data: any) => number,
+ *   kind: "number", label: string, min: number, max: number, start: number, step?: number,
+ *   truth: (state: any, values: any, data: any) => number,
  * }} NumberGuess
  * @typedef {Asked & {
  *   kind: "point", label: string, start: [number, number],
- *   truth: (values: any, state: any, data: any) => [number, number],
+ *   truth: (state: any, values: any, data: any) => [number, number],
  * }} PointGuess
  * @typedef {Asked & {
  *   kind: "curve", label: string, xs: number[], start: number,
- *   truth: (values: any, state: any, data: any) => ArrayLike<number>,
+ *   truth: (state: any, values: any, data: any) => ArrayLike<number>,
  * }} CurveGuess  the truth at each of xs
  * @typedef {NumberGuess | PointGuess | CurveGuess} Guess
  *
@@ -54,7 +54,7 @@ export function markup(guess, own, id) {
     guess.kind === "number"
       ? `<span class="live-slider"><label for="${name}">${escaped(guess.label)}</label>` +
         `<input type="range" id="${name}" min="${guess.min}" max="${guess.max}" autocomplete="off" ` +
-        `step="${(guess.max - guess.min) / 200}" value="${own.value[0]}">` +
+        `step="${guess.step ?? (guess.max - guess.min) / 200}" value="${own.value[0]}">` +
         `<output for="${name}">${shown(own.value[0] ?? 0, guess.digits)}</output></span>`
       : "";
   return (
@@ -74,6 +74,19 @@ export function markup(guess, own, id) {
 export function place(guess, own) {
   if (guess.kind === "point") return [own.value[0] ?? 0, own.value[1] ?? 0];
   return [guess.xs[own.pen] ?? 0, own.value[own.pen] ?? 0];
+}
+
+/**
+ * The handle's place in words.
+ *
+ * @param {PointGuess | CurveGuess} guess
+ * @param {Own} own
+ */
+export function said(guess, own) {
+  const [x, y] = place(guess, own);
+  const digits = guess.digits ?? 2;
+  if (guess.kind === "point") return `your guess is at (${shown(x, digits)}, ${shown(y, digits)})`;
+  return `your sketch is ${shown(y, digits)} at ${shown(x, digits)}`;
 }
 
 /**
@@ -113,7 +126,9 @@ export function draw(guess, own, plot) {
   if (guess.kind === "curve") plot.line(guess.xs, own.value, "other", { width: 2.5, dash: "6 4" });
   if (guess.kind === "point" && own.done) {
     const [x, y] = place(guess, own);
-    plot.points([x], [y], "other", { size: 9 }).text(x, y, "your guess", { dx: 8, dy: 4, role: "other" });
+    plot
+      .points([x], [y], "other", { size: 9 })
+      .text(x, y, "your guess", { dx: 8, dy: 4, role: "other" });
   }
 }
 
@@ -128,14 +143,18 @@ export function verdict(guess, own, truth) {
   const unit = guess.unit ? ` ${guess.unit}` : "";
   const digits = guess.digits ?? 2;
   if (guess.kind === "number") {
-    const said = own.value[0] ?? 0;
-    const off = said - truth;
-    const rest = Math.abs(off) < (guess.max - guess.min) / 50 ? "Well guessed." : `You are ${shown(Math.abs(off), digits)}${unit} too ${off > 0 ? "high" : "low"}.`;
-    return `You said ${shown(said, digits)}, it is ${shown(truth, digits)}${unit}. ${rest}`;
+    const number = own.value[0] ?? 0;
+    const off = number - truth;
+    const close = Math.max((guess.max - guess.min) / 50, 0.5 * 10 ** -digits);
+    const rest =
+      Math.abs(off) < close
+        ? "Well guessed."
+        : `You were ${shown(Math.abs(off), digits)}${unit} too ${off > 0 ? "high" : "low"}.`;
+    return `You said ${shown(number, digits)}, it was ${shown(truth, digits)}${unit}. ${rest}`;
   }
   if (guess.kind === "point") {
     const off = Math.hypot((own.value[0] ?? 0) - truth[0], (own.value[1] ?? 0) - truth[1]);
-    return `It is at (${shown(truth[0], digits)}, ${shown(truth[1], digits)}): you are ${shown(off, digits)}${unit} away.`;
+    return `It was at (${shown(truth[0], digits)}, ${shown(truth[1], digits)}): you were ${shown(off, digits)}${unit} away.`;
   }
   let square = 0;
   let worst = 0;
@@ -145,8 +164,8 @@ export function verdict(guess, own, truth) {
     if (off > Math.abs((own.value[worst] ?? 0) - truth[worst])) worst = i;
   });
   return (
-    `Your sketch is off by ${shown(Math.sqrt(square), digits)}${unit} (root mean square), ` +
+    `Your sketch was off by ${shown(Math.sqrt(square), digits)}${unit} (root mean square), ` +
     `and by ${shown(Math.abs((own.value[worst] ?? 0) - truth[worst]), digits)}${unit} at ` +
-    `${shown(guess.xs[worst] ?? 0, digits)}, where it is worst.`
+    `${shown(guess.xs[worst] ?? 0, digits)}, where it was worst.`
   );
 }

@@ -52,7 +52,10 @@ export function written(state) {
   const one = (/** @type {any} */ value) =>
     typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
   return Object.entries(state)
-    .map(([key, value]) => `${key}*${Array.isArray(value) ? `.${value.map(one).join("_")}` : one(value)}`)
+    .map(
+      ([key, value]) =>
+        `${key}*${Array.isArray(value) ? `.${value.map(one).join("_")}` : one(value)}`,
+    )
     .join("*");
 }
 
@@ -129,7 +132,13 @@ export function mountAll(name, module) {
     const stage = el.querySelector(".live-stage");
     const given = el.querySelector('script[type="application/json"]');
     if (!(stage instanceof HTMLElement) || !given) continue;
+    // The same figure twice: labels and addresses need a name for each.
+    const { id } = el;
+    for (let n = 2; document.getElementById(el.id) !== el; n++) el.id = `${id}-${n}`;
     el.setAttribute("data-alive", "");
-    module.render({ model: new Model(el.id, decoded(JSON.parse(given.textContent ?? "{}"))), el: stage });
+    module.render({
+      model: new Model(el.id, decoded(JSON.parse(given.textContent ?? "{}"))),
+      el: stage,
+    });
   }
 }

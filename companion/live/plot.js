@@ -6,6 +6,11 @@
  * panel that is as wide as it says; a narrower page shrinks it.
  */
 
+import { linspace } from "./numbers.js";
+
+/** How many points a curve has. */
+const FINE = 241;
+
 /** What each role is painted with where a page has no hues of its own. */
 const HUES = {
   prior: "#737373",
@@ -84,6 +89,24 @@ export function ticks([low, high], most) {
   return found;
 }
 
+/**
+ * Levels for words beside a bar, from the top: in order, and far enough apart to be read.
+ *
+ * @param {number[]} levels
+ * @param {number} apart
+ * @param {number} low  where the last one may stand
+ */
+export function spaced(levels, apart, low) {
+  const found = [...levels];
+  for (let i = 1; i < found.length; i++) {
+    found[i] = Math.min(found[i] ?? 0, (found[i - 1] ?? 0) - apart);
+  }
+  for (let i = found.length - 1; i >= 0; i--) {
+    found[i] = Math.max(found[i] ?? 0, low + (found.length - 1 - i) * apart);
+  }
+  return found;
+}
+
 /** A panel. Its methods draw, in the units of its axes, and return it. */
 export class Plot {
   /**
@@ -95,7 +118,14 @@ export class Plot {
    *   bare: no axes; ticks: how many at most along x and y
    */
   constructor(options) {
-    const { width = 340, height = 250, title = "", xlabel = "", ylabel = "", bare = false } = options;
+    const {
+      width = 340,
+      height = 250,
+      title = "",
+      xlabel = "",
+      ylabel = "",
+      bare = false,
+    } = options;
     this.width = width;
     this.height = height;
     const marks = options.ticks ?? [6, 5];
@@ -246,6 +276,37 @@ export class Plot {
   }
 
   /**
+   * The graph of a function, over the whole axis; fill: how dark it is down to the base.
+   *
+   * @param {(x: number) => number} f
+   * @param {Role} role
+   * @param {Stroke & {fill?: number, base?: number}} [look]
+   */
+  curve(f, role, { fill = 0, base = 0, ...stroke } = {}) {
+    const xs = linspace(this.x[0], this.x[1], FINE);
+    const ys = xs.map(f);
+    if (fill) this.area(xs, ys, role, { opacity: fill, base });
+    return this.line(xs, ys, role, stroke);
+  }
+
+  /**
+   * The rim of a box.
+   *
+   * @param {Range} x
+   * @param {Range} y
+   * @param {Role} [role]
+   * @param {Stroke} [stroke]
+   */
+  rim([left, right], [low, high], role = "ink", stroke = {}) {
+    const corners = [
+      [left, right, right, left, left],
+      [low, low, high, high, low],
+    ];
+    const [xs = [], ys = []] = corners;
+    return this.line(xs, ys, role, { width: 1, opacity: 0.5, ...stroke });
+  }
+
+  /**
    * What lies between a curve and a level.
    *
    * @param {Numbers} xs
@@ -353,7 +414,12 @@ export class Plot {
    * @param {Stroke} [stroke]
    */
   arrow(from, to, role, stroke = {}) {
-    const [x0, y0, x1, y1] = [this.across(from[0]), this.down(from[1]), this.across(to[0]), this.down(to[1])];
+    const [x0, y0, x1, y1] = [
+      this.across(from[0]),
+      this.down(from[1]),
+      this.across(to[0]),
+      this.down(to[1]),
+    ];
     const length = Math.hypot(x1 - x0, y1 - y0);
     if (length < 1) return this;
     const [u, v] = [((x1 - x0) / length) * 7, ((y1 - y0) / length) * 7];

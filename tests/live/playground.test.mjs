@@ -14,11 +14,13 @@ import {
   logMarginals,
   onGrid,
 } from "../../companion/live/bounds.js";
-import { gaussianKl } from "../../companion/live/gaussian.js";
-import { Adam, Network, countWeights, generator, mlp, normal } from "../../companion/live/nn.js";
+import { klNormal } from "../../companion/live/gaussian.js";
+import { Adam, Network, countWeights, mlp } from "../../companion/live/nn.js";
+import { mean } from "../../companion/live/numbers.js";
 import { DATA_NAMES, dataSet, drawnSet } from "../../companion/live/playground/data.js";
-import { Model, mean } from "../../companion/live/playground/models.js";
+import { Model } from "../../companion/live/playground/models.js";
 import { Trainer, serve } from "../../companion/live/playground/training.js";
+import { generator, normal } from "../../companion/live/random.js";
 
 /** @param {number} value @param {number} wanted @param {number} [within] */
 const near = (value, wanted, within = 1e-9) =>
@@ -226,7 +228,10 @@ test("the ELBO of a linear model, the gap as a divergence", () => {
     const q = Float64Array.from([...x.map(() => m), ...x.map(() => v)]);
     const found = finish(elboOnGrid(linear(1, 0.5, units), q, Float64Array.from(x)));
     const elbo = (found.reconstruction[0] ?? 0) - (found.rate[0] ?? 0);
-    const gap = x.reduce((sum, one) => sum + gaussianKl(m, Math.exp(v / 2), one / 1.25, Math.sqrt(0.2)), 0);
+    const gap = x.reduce(
+      (sum, one) => sum + klNormal(m, Math.exp(v / 2), one / 1.25, Math.sqrt(0.2)),
+      0,
+    );
     near(elbo + gap, logNormal(x, 1.25), 1e-7);
   }
 });
@@ -237,7 +242,11 @@ test("bounds from weights, and aggregates on grids", () => {
   const { z, logCell } = latentGrid([-9], [9], 901);
   const q = Float64Array.of(-1, Math.log(0.25), 2, Math.log(4));
   const log = finish(logAggregate(q, z, 1));
-  near(log.reduce((sum, l) => sum + Math.exp(l + logCell), 0), 1, 1e-3);
+  near(
+    log.reduce((sum, l) => sum + Math.exp(l + logCell), 0),
+    1,
+    1e-3,
+  );
   const atOne = (Math.exp(logNormal([2], 0.25)) + Math.exp(logNormal([-1], 4))) / 2;
   near(log[500] ?? NaN, Math.log(atOne));
 });

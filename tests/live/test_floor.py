@@ -157,7 +157,7 @@ def test_a_descent_ends_in_the_minimum_next_to_it(browser, start, end):
               for (let i = 0, next; i < 1000 && (next = spec.play.step(state)); i++) {
                 state = { ...state, ...next };
               }
-              return spec.compute(spec.prepare(), state);
+              return spec.compute(state, spec.prepare());
             }""",
             start,
         )

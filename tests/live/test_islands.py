@@ -106,3 +106,18 @@ def test_data_cannot_leave_their_script(browser):
     tab = shown(browser, bar("0.1", note="</script><script>window.broken = 1</script>"))
     assert tab.evaluate("window.broken") is None
     tab.close()
+
+
+def test_the_same_figure_twice_has_two_names(browser):
+    # Catches: labels of the second that move the first, and one address for both.
+    tab = shown(browser, bar())
+    tab.evaluate(
+        """html => {
+          document.body.insertAdjacentHTML("beforeend", html);
+          live.require("mount.js").mountAll("bar", live.require("figures/bar.js").default);
+        }""",
+        bar().html(),
+    )
+    names = tab.eval_on_selector_all("figure.live[data-alive]", "all => all.map(({ id }) => id)")
+    assert len(names) == len(set(names)) == 2
+    tab.close()

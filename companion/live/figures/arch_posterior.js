@@ -6,8 +6,11 @@
  */
 
 import { figure } from "../figure.js";
-import { logNormal } from "../gaussian.js";
+import { density, logNormal } from "../gaussian.js";
+import { forward } from "../net.js";
+import { clamp, linspace, logSumExp, sum } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
+import { generator, normal } from "../random.js";
 
 /** Draws from the prior. */
 const DRAWS = 300;
@@ -21,13 +24,12 @@ const CELLS = 60;
 /** A grid of z on which every sum is taken, and the part of it that is drawn. */
 const STEP = 0.02;
 const MIDDLE = 350;
-const zs = Array.from({ length: 2 * MIDDLE + 1 }, (_, i) => (i - MIDDLE) * STEP);
+const zs = linspace(-MIDDLE * STEP, MIDDLE * STEP, 2 * MIDDLE + 1);
 const [FIRST, LAST] = [MIDDLE - 200, MIDDLE + 200];
 const axis = zs.slice(FIRST, LAST + 1);
-const prior = zs.map((z) => Math.exp(logNormal(z, 0, 1)));
+const prior = zs.map(density(0, 1));
 
 /**
- * @typedef {{weight: Float32Array & {shape: number[]}, bias: Float32Array, then: string}} Layer
  * @typedef {{z: number[], height: number[], path: [number, number][]}} Draws  of the prior: codes,
  *   places below its curve as shares of its height, and where the decoder puts the codes
  * @typedef {{curve: [number, number][], draws: (seed: number) => Draws,
@@ -36,39 +38,6 @@ const prior = zs.map((z) => Math.exp(logNormal(z, 0, 1)));
  * @typedef {{logMarginal: number, posterior: number[], peaks: Peak[], z: number[],
  *   weights: number[], estimates: number[], effective: number, ofAll: number}} Values
  */
-
-/**
- * The decoder's mean: a network of affine maps with tanh between.
- *
- * @param {Layer[]} layers
- * @param {number} z
- * @returns {[number, number]}
- */
-function decode(layers, z) {
-  let values = [z];
-  for (const { weight, bias, then } of layers) {
-    values = Array.from(bias, (start, row) => {
-      const sum = values.reduce((s, v, j) => s + v * (weight[row * values.length + j] ?? 0), start);
-      return then === "tanh" ? Math.tanh(sum) : sum;
-    });
-  }
-  return [values[0] ?? 0, values[1] ?? 0];
-}
-
-/**
- * Uniform random numbers of a seed (mulberry32).
- *
- * @param {number} seed
- */
-function uniform(seed) {
-  let state = Math.imul(seed + 1, 0x9e3779b9);
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /**
  * A function of one number that keeps its last value: most frames ask for it again.
@@ -82,16 +51,6 @@ function last(found) {
     if (kept === undefined || of !== known) [known, kept] = [of, found(of)];
     return kept;
   };
-}
-
-/**
- * log Σ exp.
- *
- * @param {number[]} values
- */
-function logSumExp(values) {
-  const top = Math.max(...values);
-  return top + Math.log(values.reduce((sum, value) => sum + Math.exp(value - top), 0));
 }
 
 /**
@@ -112,8 +71,7 @@ function logLikelihood([x1 = 0, x2 = 0], means, scale) {
  * @param {number[]} weights
  */
 function effective(weights) {
-  const sum = weights.reduce((total, weight) => total + weight, 0);
-  return sum ** 2 / weights.reduce((total, weight) => total + weight ** 2, 0);
+  return sum(weights) ** 2 / sum(weights.map((weight) => weight ** 2));
 }
 
 /**
@@ -177,10 +135,10 @@ function shading(curve, scale) {
   let top = 0;
   rows.forEach((row, i) => {
     columns.forEach((column, j) => {
-      let sum = 0;
-      for (let k = 0; k < row.length; k++) sum += (row[k] ?? 0) * (column[k] ?? 0);
-      cells[i * CELLS + j] = sum;
-      top = Math.max(top, sum);
+      let cell = 0;
+      for (let k = 0; k < row.length; k++) cell += (row[k] ?? 0) * (column[k] ?? 0);
+      cells[i * CELLS + j] = cell;
+      top = Math.max(top, cell);
     });
   });
   return cells.map((cell) => (0.34 * cell) / top);
@@ -191,17 +149,18 @@ export default figure({
   limits: { x: [-2, 2.3], drawn: [0, DRAWS], seed: [0, 9999] },
 
   prepare({ decoder }) {
-    const curve = zs.map((z) => decode(decoder, z));
+    const decode = (/** @type {number} */ z) =>
+      /** @type {[number, number]} */ ([...forward(decoder, [z])]);
     const draws = last((/** @type {number} */ seed) => {
-      const next = uniform(seed);
-      const normal = () => Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
-      const z = Array.from({ length: DRAWS }, normal);
-      return { z, height: z.map(next), path: z.map((one) => decode(decoder, one)) };
+      const uniform = generator(seed);
+      const z = Array.from({ length: DRAWS }, normal(uniform));
+      return { z, height: z.map(uniform), path: z.map(decode) };
     });
+    const curve = zs.map(decode);
     return { curve, draws, shade: last((/** @type {number} */ scale) => shading(curve, scale)) };
   },
 
-  compute(/** @type {Ready} */ { curve, draws }, { x, scale, drawn, seed }) {
+  compute({ x, scale, drawn, seed }, /** @type {Ready} */ { curve, draws }) {
     const count = Math.round(drawn);
     const logPrior = (/** @type {number} */ i) => logNormal(zs[i] ?? 0, 0, 1);
     const logJoint = logLikelihood(x, curve, scale).map((value, i) => value + logPrior(i));
@@ -213,10 +172,14 @@ export default figure({
     const logWeights = logLikelihood(x, path, scale);
     const top = Math.max(...logWeights);
     const weights = logWeights.map((value) => Math.exp(value - top));
-    let sum = 0;
-    const estimates = weights.map((weight, i) => top + Math.log((sum += weight) / (i + 1)));
+    let total = 0;
+    const estimates = weights.map((weight, i) => top + Math.log((total += weight) / (i + 1)));
     return {
-      logMarginal, posterior, peaks: peaksOf(posterior), z, weights,
+      logMarginal,
+      posterior,
+      peaks: peaksOf(posterior),
+      z,
+      weights,
       estimates: estimates.slice(0, count),
       effective: effective(weights.slice(0, count)),
       ofAll: effective(weights),
@@ -232,37 +195,37 @@ export default figure({
     ];
   },
 
-  says({ drawn }, /** @type {Values} */ { logMarginal, peaks, estimates, ...values }, { guessing }) {
+  says(
+    { drawn },
+    /** @type {Values} */ { logMarginal, peaks, estimates, ...values },
+    { guessing },
+  ) {
     const at = peaks.map(({ z }) => shown(z));
     const several = `${at.length === 2 ? "Two" : "Three"} codes explain x: `;
-    const which = at.length > 1
-      ? `${several}${at.slice(0, -1).join(", ")} and ${at.at(-1)}`
-      : `One peak, at z = ${at[0]}`;
+    const which =
+      at.length > 1
+        ? `${several}${at.slice(0, -1).join(", ")} and ${at.at(-1)}`
+        : `One peak, at z = ${at[0]}`;
     const truth = `${which}; log p(x) = ${shown(logMarginal)}`;
     const last = estimates.at(-1);
     if (guessing || last === undefined) return truth;
     return `${truth}, from ${Math.round(drawn)} draws ${shown(last)} (${many(values.effective)} count)`;
   },
 
-  controls: [
-    { kind: "slider", name: "scale", label: "noise σ", min: 0.1, max: 0.8, log: true },
-  ],
+  controls: [{ kind: "slider", name: "scale", label: "noise σ", min: 0.1, max: 0.8, log: true }],
   handles: [
     {
       label: "The data point x",
       role: "ink",
       at: ({ x }) => x,
       move: (_, [x1, x2]) => ({
-        x: [
-          Math.min(Math.max(x1, REACH.x1[0]), REACH.x1[1]),
-          Math.min(Math.max(x2, REACH.x2[0]), REACH.x2[1]),
-        ],
+        x: [clamp(x1, REACH.x1), clamp(x2, REACH.x2)],
       }),
     },
   ],
   play: {
     label: "Draw from the prior",
-    step: ({ drawn }) => (drawn < DRAWS ? { drawn: Math.min(drawn + 2, DRAWS) } : null),
+    step: ({ drawn }) => (drawn < DRAWS ? { drawn: drawn + 2 } : null),
     again: ({ seed }) => ({ drawn: 0, seed: (seed + 1) % 9999 }),
   },
   guess: {
@@ -271,8 +234,11 @@ export default figure({
       "log p(x) is estimated by the average of p(x | z) over 300 draws from the prior. How many " +
       "of them count in it?",
     label: "draws that count",
-    min: 1, max: 300, start: 150, digits: 0,
-    truth: ({ ofAll }) => ofAll,
+    min: 1,
+    max: 300,
+    start: 150,
+    digits: 0,
+    truth: (_, { ofAll }) => ofAll,
   },
 });
 
@@ -287,8 +253,14 @@ export default figure({
  */
 function plane(x, scale, posterior, curve, shade) {
   const plot = new Plot({
-    x: [...PLANE.x], y: [...PLANE.y], width: 330, height: 282, equal: true,
-    xlabel: "x₁", ylabel: "x₂", ticks: [5, 5],
+    x: [...PLANE.x],
+    y: [...PLANE.y],
+    width: 330,
+    height: 282,
+    equal: true,
+    xlabel: "x₁",
+    ylabel: "x₂",
+    ticks: [5, 5],
     alt:
       "The plane of x: the arch along which the decoder's mean runs, the density p(x) as shading, " +
       "the data point x with rings of one and two σ, and on the arch the places of the posterior.",
@@ -305,7 +277,10 @@ function plane(x, scale, posterior, curve, shade) {
     const held = places.filter((_, i) => levels[i] === level);
     plot.points(...both(held), "posterior", { size: 1.5 + 0.8 * level });
   }
-  for (const [times, width] of /** @type {const} */ ([[1, 1.5], [2, 1]])) {
+  for (const [times, width] of /** @type {const} */ ([
+    [1, 1.5],
+    [2, 1],
+  ])) {
     plot.ellipse(x, [times * scale, 0], [0, times * scale], "ink", { width, dash: "3 3" });
   }
   return plot.text(...x, "x", { dx: 12, dy: -8, bold: true });
@@ -319,13 +294,23 @@ function plane(x, scale, posterior, curve, shade) {
  * @param {number[]} height  of the draws
  * @param {boolean} guessing
  */
-function codes(scale, { posterior, peaks, z, weights, estimates, effective: number }, height, guessing) {
+function codes(
+  scale,
+  { posterior, peaks, z, weights, estimates, effective: number },
+  height,
+  guessing,
+) {
   // No posterior is higher than 0.87 / σ.
   const tall = 0.92 / scale;
   const deep = 0.5 * tall;
   const count = estimates.length;
   const plot = new Plot({
-    x: [-4, 4], y: [-1.08 * deep, tall], width: 330, height: 282, xlabel: "latent z", ticks: [6, 0],
+    x: [-4, 4],
+    y: [-1.08 * deep, tall],
+    width: 330,
+    height: 282,
+    xlabel: "latent z",
+    ticks: [6, 0],
     alt:
       "Along z: upwards the exact posterior density, downwards the prior with draws from it; the " +
       "draws that weigh much are large.",
@@ -341,11 +326,13 @@ function codes(scale, { posterior, peaks, z, weights, estimates, effective: numb
     .rule({ y: 0 }, "ink", { width: 1, opacity: 0.6 });
   // The more a draw weighs, the larger.
   const bounds = [0.02, 0.2, 0.4, 0.6, 0.8, 1];
-  const kinds = z.map((_, i) => (guessing ? 0 : bounds.findIndex((most) => (weights[i] ?? 0) <= most)));
+  const kinds = z.map((_, i) =>
+    guessing ? 0 : bounds.findIndex((most) => (weights[i] ?? 0) <= most),
+  );
   bounds.forEach((most, kind) => {
     const own = kinds.flatMap((one, i) => (one === kind && i < count ? [i] : []));
     const across = own.map((i) => z[i] ?? 0);
-    const up = own.map((i, k) => down((height[i] ?? 0) * Math.exp(logNormal(across[k] ?? 0, 0, 1))));
+    const up = own.map((i, k) => down((height[i] ?? 0) * density(0, 1)(across[k] ?? 0)));
     if (kind) plot.points(across, up, "gap", { size: 2.5 + 6 * Math.sqrt(most) });
     else plot.points(across, up, "prior", { size: 2.5, opacity: 0.55 });
   });
@@ -353,7 +340,12 @@ function codes(scale, { posterior, peaks, z, weights, estimates, effective: numb
     .text(-3.9, tall, "posterior p(z | x)", { role: "posterior", dy: 14 })
     .text(-3.9, -deep, count ? `${count} draws of z` : "prior p(z)", { role: "prior", dy: -2 });
   if (count && !guessing) {
-    plot.text(3.95, -deep, `${many(number)} count`, { role: "gap", anchor: "end", dy: -2, bold: true });
+    plot.text(3.95, -deep, `${many(number)} count`, {
+      role: "gap",
+      anchor: "end",
+      dy: -2,
+      bold: true,
+    });
   }
   if (peaks.length === 1) return plot;
   peaks.forEach(({ z: at, height: tip, mass }, i) => {
@@ -361,7 +353,11 @@ function codes(scale, { posterior, peaks, z, weights, estimates, effective: numb
     const side = i === 0 ? -1 : i === peaks.length - 1 ? 1 : 0;
     const anchor = side < 0 ? "end" : side ? "start" : "middle";
     plot.text(at, Math.min(tip, 0.92 * tall), `${shown(100 * mass, 0)} %`, {
-      role: "posterior", anchor, dx: 3 * side, dy: -4, bold: true,
+      role: "posterior",
+      anchor,
+      dx: 3 * side,
+      dy: -4,
+      bold: true,
     });
   });
   return plot;
@@ -375,8 +371,14 @@ function codes(scale, { posterior, peaks, z, weights, estimates, effective: numb
  */
 function course({ estimates, logMarginal }, guessing) {
   const plot = new Plot({
-    x: [0, DRAWS], y: [-1.5, 1.5], width: 330, height: 128, xlabel: "draws K", ylabel: "nats",
-    title: "estimate of log p(x), less the truth", ticks: [4, 3],
+    x: [0, DRAWS],
+    y: [-1.5, 1.5],
+    width: 330,
+    height: 128,
+    xlabel: "draws K",
+    ylabel: "nats",
+    title: "estimate of log p(x), less the truth",
+    ticks: [4, 3],
     alt:
       "The average over the first K draws as an estimate of log p(x), less the true value: it " +
       "jumps at each draw that counts.",
@@ -384,7 +386,12 @@ function course({ estimates, logMarginal }, guessing) {
   plot.rule({ y: 0 }, "ink", { dash: "5 4" });
   if (guessing) return plot.text(DRAWS / 2, 0.5, "after your guess", { anchor: "middle" });
   const errors = estimates.map((one) => one - logMarginal);
-  plot.line(errors.map((_, i) => i + 1), errors, "gap", { width: 2 });
+  plot.line(
+    errors.map((_, i) => i + 1),
+    errors,
+    "gap",
+    { width: 2 },
+  );
   const last = errors.at(-1) ?? 0;
   if (last > -1.5) return plot;
   return plot.text(DRAWS, -1.5, `off by ${shown(last)}`, { role: "gap", anchor: "end", dy: -6 });
@@ -399,7 +406,12 @@ function course({ estimates, logMarginal }, guessing) {
 function shares({ weights, estimates, effective: number }, guessing) {
   const open = guessing || !estimates.length;
   const plot = new Plot({
-    x: [0, 1], y: [0, 1], width: 330, height: 128, xlabel: "share of the sum", ticks: [5, 0],
+    x: [0, 1],
+    y: [0, 1],
+    width: 330,
+    height: 128,
+    xlabel: "share of the sum",
+    ticks: [5, 0],
     title: `each draw's share${open ? "" : `: as if ${many(number)} counted equally`}`,
     alt:
       "A bar cut into one box for each draw, as wide as its share of the sum of weights, the " +

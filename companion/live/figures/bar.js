@@ -5,52 +5,61 @@
  * gap apart, and log p(x) apart from both.
  */
 
-import { gaussianKl, logNormal } from "../gaussian.js";
 import { figure } from "../figure.js";
+import { density, klNormal, logNormal } from "../gaussian.js";
+import { gaussianHandles } from "../handles.js";
 import { Plot, shown } from "../plot.js";
 
 const FLOOR = -7;
-
-/** The curve of N(mean, scale²). */
-const zs = Array.from({ length: 241 }, (_, i) => -3 + i / 40);
-const density = (/** @type {number} */ mean, /** @type {number} */ scale) =>
-  zs.map((z) => Math.exp(logNormal(z, mean, scale)));
 
 export default figure({
   start: { mean: -0.4, scale: 0.35 },
   limits: { mean: [-2.5, 2.5], scale: [0.15, 1.5] },
 
-  compute({ x, scale: noise }, { mean, scale }) {
+  compute({ mean, scale }, { x, scale: noise }) {
     const precision = 1 + 1 / noise ** 2;
     const posterior = { mean: x / noise ** 2 / precision, scale: precision ** -0.5 };
     // E_q log p(x | z) = log N(x; m, σ²) − s² / 2σ².
     const reconstruction = logNormal(x, mean, noise) - scale ** 2 / (2 * noise ** 2);
-    const rate = gaussianKl(mean, scale, 0, 1);
+    const rate = klNormal(mean, scale);
     return {
       posterior,
       elbo: reconstruction - rate,
-      gap: gaussianKl(mean, scale, posterior.mean, posterior.scale),
+      gap: klNormal(mean, scale, posterior.mean, posterior.scale),
       logMarginal: logNormal(x, 0, Math.hypot(1, noise)),
     };
   },
 
   draw({ mean, scale }, { posterior, elbo, gap, logMarginal }) {
     const left = new Plot({
-      x: [-3, 3], y: [0, 1.45], width: 400, height: 270, xlabel: "latent z", ticks: [6, 0],
+      x: [-3, 3],
+      y: [0, 1.45],
+      width: 400,
+      height: 270,
+      xlabel: "latent z",
+      ticks: [6, 0],
       alt: "The densities of the prior, of the exact posterior and of q over the latent z.",
     });
-    const q = density(mean, scale);
     left
-      .line(zs, density(0, 1), "prior")
-      .line(zs, density(posterior.mean, posterior.scale), "posterior", { width: 2.5 })
-      .area(zs, q, "q", { opacity: 0.25 })
-      .line(zs, q, "q", { width: 2.5 })
+      .curve(density(0, 1), "prior")
+      .curve(density(posterior.mean, posterior.scale), "posterior", { width: 2.5 })
+      .curve(density(mean, scale), "q", { width: 2.5, fill: 0.25 })
       .text(-2.95, 0.13, "prior p(z)", { role: "prior" })
       .text(posterior.mean + 0.72, 0.62, "posterior p(z | x)", { role: "posterior" })
-      .text(mean, Math.exp(logNormal(mean, mean, scale)), "q", { role: "q", dy: -14, anchor: "middle", bold: true });
+      .text(mean, Math.exp(logNormal(mean, mean, scale)), "q", {
+        role: "q",
+        dy: -14,
+        anchor: "middle",
+        bold: true,
+      });
 
     const right = new Plot({
-      x: [0, 3.1], y: [FLOOR, -0.8], width: 260, height: 270, ylabel: "nats", ticks: [0, 6],
+      x: [0, 3.1],
+      y: [FLOOR, -0.8],
+      width: 260,
+      height: 270,
+      ylabel: "nats",
+      ticks: [0, 6],
       alt: "A bar: the ELBO below, the gap on top of it; its top stands at log p(x).",
     });
     const low = Math.max(elbo, FLOOR);
@@ -59,30 +68,22 @@ export default figure({
       .box([0.35, 1.45], [low, Math.max(elbo + gap, FLOOR)], "gap")
       .rule({ y: logMarginal }, "ink", { dash: "5 4" })
       .text(1.6, logMarginal, `log p(x) = ${shown(logMarginal)}`, { dy: -7 })
-      .text(1.6, logMarginal - Math.min(Math.max(gap / 2, 0.4), 2.2), gap < 0.005 ? "gap closed" : `gap = ${shown(gap)}`, { role: "gap", dy: 4, bold: true })
-      .text(1.6, Math.max((low + FLOOR) / 2, FLOOR + 0.4), `ELBO = ${shown(elbo)}`, { role: "elbo", dy: 4, bold: true });
+      .text(
+        1.6,
+        logMarginal - Math.min(Math.max(gap / 2, 0.4), 2.2),
+        gap < 0.005 ? "gap closed" : `gap = ${shown(gap)}`,
+        { role: "gap", dy: 4, bold: true },
+      )
+      .text(1.6, Math.max((low + FLOOR) / 2, FLOOR + 0.4), `ELBO = ${shown(elbo)}`, {
+        role: "elbo",
+        dy: 4,
+        bold: true,
+      });
     return [left, right];
   },
 
   says: ({ mean, scale }, { elbo, gap }) =>
     `q = N(${shown(mean)}, ${shown(scale)}²): ELBO ${shown(elbo)} nats, gap ${shown(gap)} nats`,
 
-  handles: [
-    {
-      label: "Peak of q: its mean",
-      role: "q",
-      along: "x",
-      at: ({ mean, scale }) => [mean, Math.exp(logNormal(mean, mean, scale))],
-      move: (_, [x]) => ({ mean: Math.min(Math.max(x, -2.5), 2.5) }),
-      says: ({ mean }, { gap }) => `mean ${shown(mean)}, gap ${shown(gap)} nats`,
-    },
-    {
-      label: "Flank of q: its standard deviation",
-      role: "q",
-      along: "x",
-      at: ({ mean, scale }) => [mean + scale, Math.exp(logNormal(mean + scale, mean, scale))],
-      move: ({ mean }, [x]) => ({ scale: Math.min(Math.max(x - mean, 0.15), 1.5) }),
-      says: ({ scale }, { gap }) => `standard deviation ${shown(scale)}, gap ${shown(gap)} nats`,
-    },
-  ],
+  handles: gaussianHandles("q", { says: ({ gap }) => `gap ${shown(gap)} nats` }),
 });

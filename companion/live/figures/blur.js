@@ -5,12 +5,24 @@
  */
 
 import { figure } from "../figure.js";
+import { along, clamp, sum } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const HEAVIEST = 9;
 const REACH = 2.4;
 const NAMES = {
-  digits: ["zeros", "ones", "twos", "threes", "fours", "fives", "sixes", "sevens", "eights", "nines"],
+  digits: [
+    "zeros",
+    "ones",
+    "twos",
+    "threes",
+    "fours",
+    "fives",
+    "sixes",
+    "sevens",
+    "eights",
+    "nines",
+  ],
   sprites: ["discs", "squares", "triangles"],
 };
 
@@ -30,10 +42,12 @@ function sprites(factors) {
     const right = ((i % side) + 0.5) * (2 / side) - 1 - x;
     const up = 1 - (Math.floor((i % side ** 2) / side) + 0.5) * (2 / side) - y;
     const distance =
-      shape === 0 ? Math.hypot(right, up) - radius
-      : shape === 1 ? Math.max(Math.abs(right), Math.abs(up)) - (radius * Math.sqrt(Math.PI)) / 2
-      : Math.max(-up, (up + Math.sqrt(3) * Math.abs(right)) / 2) - radius * foot;
-    pixels[i] = Math.min(Math.max(0.5 - (distance * side) / 2, 0), 1);
+      shape === 0
+        ? Math.hypot(right, up) - radius
+        : shape === 1
+          ? Math.max(Math.abs(right), Math.abs(up)) - (radius * Math.sqrt(Math.PI)) / 2
+          : Math.max(-up, (up + Math.sqrt(3) * Math.abs(right)) / 2) - radius * foot;
+    pixels[i] = clamp(0.5 - (distance * side) / 2, [0, 1]);
   }
   return pixels;
 }
@@ -45,13 +59,13 @@ function sprites(factors) {
  */
 function sharpness(image) {
   const side = Math.round(Math.sqrt(image.length));
-  let sum = 0;
+  let total = 0;
   for (let i = 0; i < image.length; i++) {
     const here = image[i] ?? 0;
-    if ((i + 1) % side) sum += (here - (image[i + 1] ?? 0)) ** 2;
-    if (i + side < image.length) sum += (here - (image[i + side] ?? 0)) ** 2;
+    if ((i + 1) % side) total += (here - (image[i + 1] ?? 0)) ** 2;
+    if (i + side < image.length) total += (here - (image[i + side] ?? 0)) ** 2;
   }
-  return sum / (2 * side * (side - 1));
+  return total / (2 * side * (side - 1));
 }
 
 const count = (/** @type {number} */ value) => shown(value, value < 9.95 ? 1 : 0);
@@ -63,9 +77,10 @@ export default figure({
   prepare({ digits, sprites: shapes }) {
     const { factors } = shapes;
     const levels = /** @type {Uint8Array} */ (digits.pictures);
-    // Of each code one coordinate: what a plot of all of them needs.
-    const along = (/** @type {Float32Array} */ codes, /** @type {number} */ k) => codes.filter((_, i) => i % 2 === k);
-    const whole = (/** @type {any} */ set) => ({ ...set, along: [along(set.codes, 0), along(set.codes, 1)] });
+    const whole = (/** @type {any} */ set) => ({
+      ...set,
+      along: [along(set.codes, 0), along(set.codes, 1)],
+    });
     return {
       digits: whole({ ...digits, pictures: Float64Array.from(levels, (level) => level / 16) }),
       sprites: whole({
@@ -76,7 +91,7 @@ export default figure({
     };
   },
 
-  compute(data, { data: name, z, width }) {
+  compute({ data: name, z, width }, data) {
     const { pictures, codes, labels } = data[name];
     const [count, pixels] = [labels.length, pictures.length / labels.length];
     const logs = Float64Array.from(
@@ -89,12 +104,12 @@ export default figure({
       .slice(0, HEAVIEST);
     const top = logs[heaviest[0] ?? 0] ?? 0;
     const weights = logs.map((log) => Math.exp(log - top));
-    const sum = weights.reduce((total, weight) => total + weight, 0);
+    const total = sum(weights);
     const best = new Float64Array(pixels);
     const shares = new Float64Array(NAMES[/** @type {"digits" | "sprites"} */ (name)].length);
     let squares = 0;
     for (let n = 0; n < count; n++) {
-      const weight = (weights[n] ?? 0) / sum;
+      const weight = (weights[n] ?? 0) / total;
       weights[n] = weight;
       squares += weight * weight;
       shares[labels[n]] = (shares[labels[n]] ?? 0) + weight;
@@ -102,41 +117,66 @@ export default figure({
       for (let i = 0; i < pixels; i++) best[i] = (best[i] ?? 0) + weight * pictures[n * pixels + i];
     }
     return {
-      best, weights, heaviest, shares,
+      best,
+      weights,
+      heaviest,
+      shares,
       averaged: 1 / squares,
       majority: shares.indexOf(Math.max(...shares)),
       sharpness: sharpness(best),
     };
   },
 
-  draw({ data: name, z, width }, { best, weights, heaviest, averaged, sharpness: sharp }, data, { guessing }) {
-    const { pictures, codes, along } = data[name];
+  draw(
+    { data: name, z, width },
+    { best, weights, heaviest, averaged, sharpness: sharp },
+    data,
+    { guessing },
+  ) {
+    const { pictures, codes, along: axes } = data[name];
     const plane = new Plot({
-      x: [-REACH - 0.2, REACH + 0.2], y: [-REACH - 0.2, REACH + 0.2], width: 290, height: 270, equal: true,
-      xlabel: "z₁", ylabel: "z₂", ticks: [4, 4],
+      x: [-REACH - 0.2, REACH + 0.2],
+      y: [-REACH - 0.2, REACH + 0.2],
+      width: 290,
+      height: 270,
+      equal: true,
+      xlabel: "z₁",
+      ylabel: "z₂",
+      ticks: [4, 4],
       alt: "The codes of 500 pictures as dots; the code z that is decoded, with circles of one and two widths around it.",
     });
     plane
-      .points(along[0], along[1], "prior", { size: 3.5, opacity: 0.55 })
+      .points(axes[0], axes[1], "prior", { size: 3.5, opacity: 0.55 })
       .ellipse(z, [2 * width, 0], [0, 2 * width], "q", { width: 1, opacity: 0.8, fill: 0.16 })
       .ellipse(z, [width, 0], [0, width], "q", { width: 1.5, fill: 0.16 });
     for (const n of heaviest) {
       const share = guessing ? 0.1 : weights[n];
-      plane.points([codes[2 * n]], [codes[2 * n + 1]], "posterior", { size: 3 + 9 * Math.sqrt(share) });
+      plane.points([codes[2 * n]], [codes[2 * n + 1]], "posterior", {
+        size: 3 + 9 * Math.sqrt(share),
+      });
     }
 
     const side = Math.round(Math.sqrt(best.length));
     const large = new Plot({
-      x: [0, 1], y: [-0.12, 1], width: 166, height: 208, bare: true, title: "best decoder’s μ*(z)",
+      x: [0, 1],
+      y: [-0.12, 1],
+      width: 166,
+      height: 208,
+      bare: true,
+      title: "best decoder’s μ*(z)",
       alt: "The picture that the best decoder draws at this code.",
     });
     large
       .pixels(best, side, { y: [0, 1] })
-      .line([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], "prior", { width: 1, opacity: 0.6 })
+      .rim([0, 1], [0, 1], "prior", { opacity: 0.6 })
       .text(0.5, -0.12, `sharpness ${shown(sharp, 3)}`, { anchor: "middle", dy: -3 });
 
     const behind = new Plot({
-      x: [0, 3], y: [0, 3.6], width: 192, height: 250, bare: true,
+      x: [0, 3],
+      y: [0, 3.6],
+      width: 192,
+      height: 250,
+      bare: true,
       title: guessing ? "its heaviest pictures" : `worth ${count(averaged)} pictures`,
       alt: `The ${HEAVIEST} pictures with the largest weights, with their share in the average.`,
     });
@@ -146,8 +186,15 @@ export default figure({
       // What has next to no share is pale.
       const ink = guessing ? 1 : 0.2 + 0.8 * Math.min(1, weights[n] / 0.04);
       behind
-        .pixels(own.map((/** @type {number} */ level) => ink * level), side, { x: [left + 0.06, left + 0.94], y: [low, low + 0.9] })
-        .text(left + 0.5, low, guessing ? "?" : `${shown(100 * weights[n], 0)} %`, { anchor: "middle", dy: 13 });
+        .pixels(
+          own.map((/** @type {number} */ level) => ink * level),
+          side,
+          { x: [left + 0.06, left + 0.94], y: [low, low + 0.9] },
+        )
+        .text(left + 0.5, low, guessing ? "?" : `${shown(100 * weights[n], 0)} %`, {
+          anchor: "middle",
+          dy: 13,
+        });
     });
     return [plane, large, behind];
   },
@@ -156,15 +203,25 @@ export default figure({
     const most = shares[majority];
     const worth = guessing ? "" : `an average worth ${count(averaged)} pictures; `;
     const whose =
-      averaged < 1.05 && !guessing ? "the decoder looks up the nearest"
-      : most < 0.5 ? `no ${name === "digits" ? "digit" : "shape"} has half of the weight: none is left`
-      : `${shown(100 * most, 0)} % of the weight belongs to ${NAMES[/** @type {"digits" | "sprites"} */ (name)][majority]}`;
+      averaged < 1.05 && !guessing
+        ? "the decoder looks up the nearest"
+        : most < 0.5
+          ? `no ${name === "digits" ? "digit" : "shape"} has half of the weight: none is left`
+          : `${shown(100 * most, 0)} % of the weight belongs to ${NAMES[/** @type {"digits" | "sprites"} */ (name)][majority]}`;
     return `Width ${shown(width)}: ${worth}${whose}.`;
   },
 
   controls: [
     { kind: "slider", name: "width", label: "width s", min: 0.01, max: 3, log: true },
-    { kind: "choice", name: "data", label: "data", options: [["digits", "digits"], ["sprites", "sprites"]] },
+    {
+      kind: "choice",
+      name: "data",
+      label: "data",
+      options: [
+        ["digits", "digits"],
+        ["sprites", "sprites"],
+      ],
+    },
   ],
 
   handles: [
@@ -172,7 +229,7 @@ export default figure({
       label: "The code z that is decoded",
       role: "q",
       at: ({ z }) => z,
-      move: (_, to) => ({ z: to.map((value) => Math.min(Math.max(value, -REACH), REACH)) }),
+      move: (_, to) => ({ z: to }),
     },
   ],
 
@@ -190,7 +247,10 @@ export default figure({
     kind: "number",
     question: "How many pictures, in equal shares, is this average worth?",
     label: "pictures",
-    min: 1, max: 100, start: 50, digits: 0,
-    truth: ({ averaged }) => averaged,
+    min: 1,
+    max: 100,
+    start: 50,
+    digits: 0,
+    truth: (_, { averaged }) => averaged,
   },
 });

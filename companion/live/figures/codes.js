@@ -9,12 +9,12 @@
 import { nearest, picked, scattered } from "../digits.js";
 import { figure } from "../figure.js";
 import { forward } from "../net.js";
+import { along } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const LIMIT = 4;
 const RANDOM = 400;
 const OFTEN = RANDOM / 20;
-const clamped = (/** @type {number} */ z) => Math.min(Math.max(z, -LIMIT), LIMIT);
 
 /**
  * @typedef {"ae" | "fitted" | "vae"} Space
@@ -43,16 +43,6 @@ function counted(kinds, number) {
 }
 
 /**
- * @param {Plot} plot
- * @param {import("../plot.js").Range} x
- * @param {import("../plot.js").Range} y
- */
-function framed(plot, [left, right], [bottom, top]) {
-  const [xs, ys] = [[left, right, right, left, left], [bottom, bottom, top, top, bottom]];
-  plot.line(xs, ys, "ink", { width: 1, opacity: 0.4 });
-}
-
-/**
  * @param {string} title
  * @param {Space} space
  * @param {any} state
@@ -63,17 +53,28 @@ function framed(plot, [left, right], [bottom, top]) {
 function panel(title, space, state, { planes }, data, hidden) {
   const { decoded, index, distance, counts } = planes[space === "vae" ? 1 : 0];
   const plot = new Plot({
-    x: [-4.15, 9.05], y: [-6.95, 4.15], width: 335, height: 304, title, bare: true, equal: true,
-    alt: `${title}: the plane of codes with digits at their codes; beside it the decoded picture ` +
+    x: [-4.15, 9.05],
+    y: [-6.95, 4.15],
+    width: 335,
+    height: 304,
+    title,
+    bare: true,
+    equal: true,
+    alt:
+      `${title}: the plane of codes with digits at their codes; beside it the decoded picture ` +
       "and the nearest training digit, below it how often each kind of digit came up.",
   });
   /** @type {import("../plot.js").Range} */
   const side = [-LIMIT, LIMIT];
   const square = { x: side, y: side };
   // A panel keeps its layers: where no holes are shown, there is a clear one.
-  plot.pixels(state.holes ? data.fog[space] : data.clear, data.holes.side, { ...square, role: "gap", smooth: true });
+  plot.pixels(state.holes ? data.fog[space] : data.clear, data.holes.side, {
+    ...square,
+    role: "gap",
+    smooth: true,
+  });
   plot.pixels(data.ground[space], data.columns, { ...square, smooth: true });
-  framed(plot, side, side);
+  plot.rim(side, side);
   plot.ellipse([0, 0], [2, 0], [0, 2], "prior", { width: 1.5, dash: "5 4" });
   const drawn = data.draws.first(state.drawn);
   plot.points(drawn.x, drawn.y, "prior", { size: 3.5, opacity: 0.55 });
@@ -86,13 +87,17 @@ function panel(title, space, state, { planes }, data, hidden) {
 
   plot.text(4.6, 3.65, "decoded");
   plot.pixels(decoded, 8, { x: [4.6, 9], y: [-1, 3.4] });
-  framed(plot, [4.6, 9], [-1, 3.4]);
+  plot.rim([4.6, 9], [-1, 3.4]);
   plot.text(4.6, -1.62, distance > data.far ? "nothing here" : "nearest digit", {
-    role: distance > data.far ? "gap" : "ink", bold: distance > data.far,
+    role: distance > data.far ? "gap" : "ink",
+    bold: distance > data.far,
   });
   plot.pixels(picked(data.pictures, index), 8, { x: [4.6, 6.75], y: [-4, -1.85], role: "other" });
-  framed(plot, [4.6, 6.75], [-4, -1.85]);
-  plot.text(7, -2.4, `a ${data.labels[index]}`).text(7, -3.1, "distance").text(7, -3.75, shown(distance));
+  plot.rim([4.6, 6.75], [-4, -1.85]);
+  plot
+    .text(7, -2.4, `a ${data.labels[index]}`)
+    .text(7, -3.1, "distance")
+    .text(7, -3.75, shown(distance));
 
   const most = Math.max(...counts, 1);
   for (let kind = 0; kind < 10; kind++) {
@@ -121,8 +126,7 @@ export default figure({
       const first = (a - m[0]) / L[0];
       return [first, (b - m[1] - L[2] * first) / L[3]];
     };
-    const xs = raw.random.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 2 === 0);
-    const ys = raw.random.filter((/** @type {any} */ _, /** @type {number} */ i) => i % 2 === 1);
+    const [xs, ys] = [along(raw.random, 0), along(raw.random, 1)];
     const columns = 256;
     /** @type {Record<string, Float32Array>} */
     const ground = {};
@@ -130,14 +134,16 @@ export default figure({
     const fog = {};
     for (const space of /** @type {Space[]} */ (["ae", "fitted", "vae"])) {
       ground[space] = scattered(raw.pictures, (n) => code(space, n), LIMIT, columns);
-      fog[space] = Float32Array.from(raw.holes[space], (distance) => (distance / 64 > raw.far ? 0.45 : 0));
+      fog[space] = Float32Array.from(raw.holes[space], (distance) =>
+        distance / 64 > raw.far ? 0.45 : 0,
+      );
     }
     const first = (/** @type {number} */ n) => ({ x: xs.subarray(0, n), y: ys.subarray(0, n) });
     const clear = new Float32Array(raw.holes.side ** 2);
     return { ...raw, code, columns, ground, fog, clear, draws: { first } };
   },
 
-  compute(data, { z, drawn, plane }) {
+  compute({ z, drawn, plane }, data) {
     const planes = [plane, "vae"].map((space) => {
       const decoded = decoder(data, space)(z);
       const found = nearest(data.pictures, decoded);
@@ -160,13 +166,18 @@ export default figure({
     panel: at,
     role: /** @type {const} */ ("q"),
     at: ({ z }) => z,
-    move: (_, [a, b]) => ({ z: [clamped(a), clamped(b)] }),
+    move: (_, [a, b]) => ({ z: [a, b] }),
   })),
 
   controls: [
     {
-      kind: "choice", name: "plane", label: "Autoencoder",
-      options: [["ae", "as trained"], ["fitted", "codes stretched"]],
+      kind: "choice",
+      name: "plane",
+      label: "Autoencoder",
+      options: [
+        ["ae", "as trained"],
+        ["fitted", "codes stretched"],
+      ],
     },
     { kind: "toggle", name: "holes", label: "Show the holes" },
   ],
@@ -174,7 +185,7 @@ export default figure({
   play: {
     label: "Draw random codes",
     step: ({ drawn }, { random }) =>
-      drawn < RANDOM ? { drawn: drawn + 1, z: [clamped(random[2 * drawn]), clamped(random[2 * drawn + 1])] } : null,
+      drawn < RANDOM ? { drawn: drawn + 1, z: [random[2 * drawn], random[2 * drawn + 1]] } : null,
     again: () => ({ drawn: 0 }),
   },
 
@@ -184,7 +195,11 @@ export default figure({
       `Of ${RANDOM} random codes, the VAE turns at least ${OFTEN} into each of the ten kinds of digit. ` +
       "How many of the ten kinds does the autoencoder show as often?",
     label: "Kinds of digit",
-    min: 0, max: 10, start: 10, digits: 0,
-    truth: (_, { plane }, data) => counted(data.kinds[plane], RANDOM).filter((count) => count >= OFTEN).length,
+    min: 0,
+    max: 10,
+    start: 10,
+    digits: 0,
+    truth: ({ plane }, _, data) =>
+      counted(data.kinds[plane], RANDOM).filter((count) => count >= OFTEN).length,
   },
 });

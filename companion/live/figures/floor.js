@@ -6,16 +6,26 @@
  */
 
 import { figure } from "../figure.js";
-import { logNormal } from "../gaussian.js";
+import { density, logNormal } from "../gaussian.js";
+import { gaussianHandles } from "../handles.js";
+import { clamp } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 /** What the bar shows of a gap. */
 const TOP = 1.6;
 /** As near as this the reader is on the floor. */
 const NEAR = 0.005;
-const LIMITS = /** @type {const} */ ({
-  a: [0.5, 4], weight: [0.05, 0.95], mean: [-5.5, 5.5], scale: [0.3, 4.5], share: [0.05, 0.95],
-});
+/** @type {Record<string, [number, number]>} */
+const LIMITS = {
+  a: [0.5, 4],
+  weight: [0.05, 0.95],
+  mean: [-5.5, 5.5],
+  scale: [0.3, 4.5],
+  mean2: [-5.5, 5.5],
+  scale2: [0.3, 4.5],
+  share2: [0.05, 0.95],
+  best: [0, 10],
+};
 
 /** The Gaussians of the map: their means, from left to right, and scales, from the top. */
 const MAP = /** @type {const} */ ({ x: [-5.5, 5.5], y: [0.3, 4.5], columns: 56, rows: 26 });
@@ -47,7 +57,14 @@ const COARSE = rule(12, 4);
 
 /** The eight ways from a point of the search. */
 const AROUND = /** @type {const} */ ([
-  [1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [1, -1], [-1, 1], [-1, -1],
+  [1, 0],
+  [-1, 0],
+  [0, 1],
+  [0, -1],
+  [1, 1],
+  [1, -1],
+  [-1, 1],
+  [-1, -1],
 ]);
 
 /**
@@ -116,7 +133,7 @@ function gaussianFloor(a, weight) {
   const [columns, rows] = [19, 5];
   for (let i = 0; i < columns; i++) {
     const third = Math.floor((3 * i) / columns);
-    const mean = (2 * i / (columns - 1) - 1) * (a + 0.2);
+    const mean = ((2 * i) / (columns - 1) - 1) * (a + 0.2);
     for (let k = 0; k < rows; k++) {
       const scale = 0.85 * Math.exp((k / (rows - 1)) * (widest + 0.2));
       const floor = gaussianGap(logP, mean, scale, COARSE);
@@ -125,7 +142,7 @@ function gaussianFloor(a, weight) {
   }
   const refined = found.map((start) => {
     let here = { ...start, floor: gaussianGap(logP, start.mean, start.scale, MEDIUM) };
-    for (let step = 0.1; step > 2e-4; ) {
+    for (let step = 0.1; step > 2e-4;) {
       let next = here;
       for (const [right, up] of AROUND) {
         const mean = here.mean + right * step;
@@ -195,7 +212,10 @@ function sampleGap(logP, parts, K) {
  */
 function partsOf({ family, mean, scale, mean2, scale2, share2 }) {
   if (family === "one") return [{ mean, scale, share: 1 }];
-  return [{ mean, scale, share: 1 - share2 }, { mean: mean2, scale: scale2, share: share2 }];
+  return [
+    { mean, scale, share: 1 - share2 },
+    { mean: mean2, scale: scale2, share: share2 },
+  ];
 }
 
 /**
@@ -204,8 +224,14 @@ function partsOf({ family, mean, scale, mean2, scale2, share2 }) {
  * @param {State} state
  */
 function gapOf(state) {
-  return sampleGap(twoPeaks(state.a, state.weight), partsOf(state), 2 ** Math.round(state.doublings));
+  return sampleGap(
+    twoPeaks(state.a, state.weight),
+    partsOf(state),
+    2 ** Math.round(state.doublings),
+  );
 }
+
+const limitsOf = (/** @type {string} */ name) => /** @type {[number, number]} */ (LIMITS[name]);
 
 /**
  * A state that was moved, with the least gap so far of one Gaussian and one sample.
@@ -214,33 +240,28 @@ function gapOf(state) {
  * @param {Partial<State>} change
  */
 function recorded(state, change) {
+  change = Object.fromEntries(
+    Object.entries(change).map(([name, value]) => [name, clamp(Number(value), limitsOf(name))]),
+  );
   const next = { ...state, ...change };
   const counts = next.family === "one" && Math.round(next.doublings) === 0;
   return { ...change, best: counts ? Math.min(next.best, gapOf(next)) : next.best };
 }
-
-/**
- * Within the limits of a number.
- *
- * @param {number} value
- * @param {readonly [number, number]} limits
- */
-const within = (value, [low, high]) => Math.min(Math.max(value, low), high);
 
 const same = (/** @type {number} */ value) => value;
 const odds = (/** @type {number} */ share) => Math.log(share / (1 - share));
 const ofOdds = (/** @type {number} */ value) => 1 / (1 + Math.exp(-value));
 
 /**
- * What a descent moves: as which number, how to come back from that, how far a slope goes, limits.
+ * What a descent moves: as which number, how to come back from that, how far a slope goes.
  * In the mean and the logarithm of the scale of a Gaussian that is the natural gradient.
  */
 const MOVES = /** @type {const} */ ({
-  mean: [same, same, (/** @type {State} */ { scale }) => scale ** 2, LIMITS.mean],
-  scale: [Math.log, Math.exp, () => 0.5, LIMITS.scale],
-  mean2: [same, same, (/** @type {State} */ { scale2 }) => scale2 ** 2, LIMITS.mean],
-  scale2: [Math.log, Math.exp, () => 0.5, LIMITS.scale],
-  share2: [odds, ofOdds, () => 2, LIMITS.share],
+  mean: [same, same, (/** @type {State} */ { scale }) => scale ** 2],
+  scale: [Math.log, Math.exp, () => 0.5],
+  mean2: [same, same, (/** @type {State} */ { scale2 }) => scale2 ** 2],
+  scale2: [Math.log, Math.exp, () => 0.5],
+  share2: [odds, ofOdds, () => 2],
 });
 
 /**
@@ -255,11 +276,12 @@ function descend(state) {
   const change = {};
   let most = 0;
   for (const name of state.family === "one" ? all.slice(0, 2) : all) {
-    const [there, back, far, limits] = MOVES[name];
+    const [there, back, far] = MOVES[name];
     const at = there(state[name]);
     const pushed = (/** @type {number} */ by) => ({ ...state, [name]: back(at + by) });
     const slope = (gapOf(pushed(small)) - gapOf(pushed(-small))) / (2 * small);
-    const next = within(back(at - within(0.5 * far(state) * slope, [-0.06, 0.06])), limits);
+    const step = clamp(0.5 * far(state) * slope, [-0.06, 0.06]);
+    const next = clamp(back(at - step), limitsOf(name));
     change[name] = next;
     most = Math.max(most, Math.abs(next - state[name]));
   }
@@ -268,13 +290,18 @@ function descend(state) {
 
 export default figure({
   start: {
-    a: 3, weight: 0.5, mean: 1.4, scale: 1.7, mean2: -2, scale2: 0.8, share2: 0.4,
-    family: "one", doublings: 0, best: 10,
+    a: 3,
+    weight: 0.5,
+    mean: 1.4,
+    scale: 1.7,
+    mean2: -2,
+    scale2: 0.8,
+    share2: 0.4,
+    family: "one",
+    doublings: 0,
+    best: 10,
   },
-  limits: {
-    a: [...LIMITS.a], weight: [...LIMITS.weight], mean: [...LIMITS.mean], scale: [...LIMITS.scale],
-    mean2: [...LIMITS.mean], scale2: [...LIMITS.scale], share2: [...LIMITS.share], best: [0, 10],
-  },
+  limits: LIMITS,
 
   prepare() {
     let known = "";
@@ -292,7 +319,7 @@ export default figure({
     };
   },
 
-  compute(/** @type {Ready} */ { search }, state) {
+  compute(state, /** @type {Ready} */ { search }) {
     const { best: nearest } = search(state.a, state.weight);
     const gap = gapOf(/** @type {State} */ (state));
     const counts = state.family === "one" && Math.round(state.doublings) === 0;
@@ -316,23 +343,35 @@ export default figure({
     const one = state.family === "one";
     const start = `${one ? "One Gaussian" : "A mixture of two"}, K = ${K}: gap ${shown(gap, 3)} nats`;
     if (guessing) return start;
-    if (gap < 5e-4) return `${start}. Gap closed: ${one ? "one peak is enough here" : "two peaks for two"}`;
+    if (gap < 5e-4)
+      return `${start}. Gap closed: ${one ? "one peak is enough here" : "two peaks for two"}`;
     if (gap < floor - 1e-4) {
       const why = one ? "K samples are another bound" : "a mixture is another family";
       return `${start}, below the floor of ${shown(floor, 3)}: ${why}`;
     }
-    if (gap > floor + NEAR || !one || K > 1) return `${start}, ${shown(gap - floor, 3)} above the floor`;
+    if (gap > floor + NEAR || !one || K > 1)
+      return `${start}, ${shown(gap - floor, 3)} above the floor`;
     const equal = Math.abs(state.weight - 0.5) < 0.005 ? "log 2 = " : "";
     return `${start}: the floor. One whole peak alone costs ${equal}${shown(onePeak, 3)}`;
   },
 
   controls: [
     {
-      kind: "choice", name: "family", label: "q",
-      options: [["one", "one Gaussian"], ["two", "a mixture of two"]],
+      kind: "choice",
+      name: "family",
+      label: "q",
+      options: [
+        ["one", "one Gaussian"],
+        ["two", "a mixture of two"],
+      ],
     },
     {
-      kind: "slider", name: "doublings", label: "samples K", min: 0, max: 6, step: 1,
+      kind: "slider",
+      name: "doublings",
+      label: "samples K",
+      min: 0,
+      max: 6,
+      step: 1,
       text: (value) => String(2 ** Math.round(value)),
     },
   ],
@@ -342,39 +381,33 @@ export default figure({
       role: "posterior",
       at: ({ a, weight }) => [-a, Math.exp(twoPeaks(a, weight)(-a))],
       move: (_, [x, y]) => {
-        const a = within(-x, LIMITS.a);
+        const a = clamp(-x, limitsOf("a"));
         // p(−a) = (1 − w) N(0; 0, 1) + w N(2a; 0, 1), solved for w.
-        const [near, far] = [Math.exp(logNormal(0, 0, 1)), Math.exp(logNormal(2 * a, 0, 1))];
-        return { a, weight: within((near - y) / (near - far), LIMITS.weight), best: 10 };
+        const [near, far] = [density(0, 1)(0), density(0, 1)(2 * a)];
+        return { a, weight: (near - y) / (near - far), best: 10 };
       },
       says: ({ a, weight }) =>
         `peaks at ±${shown(a)}, the left one holds ${shown(100 - 100 * weight, 0)} %`,
     },
-    {
-      label: "Peak of q: its mean",
-      role: "q",
-      along: "x",
-      at: (state) => [state.mean, heightOf(partsOf(/** @type {State} */ (state))[0], 0)],
-      move: (state, [x]) => recorded(/** @type {State} */ (state), { mean: within(x, LIMITS.mean) }),
-      says: ({ mean }, { gap }) => `mean ${shown(mean)}, gap ${shown(gap, 3)} nats`,
-    },
-    {
-      label: "Flank of q: its standard deviation",
-      role: "q",
-      along: "x",
-      at: (state) => [state.mean + state.scale, heightOf(partsOf(/** @type {State} */ (state))[0], 1)],
-      move: (state, [x]) =>
-        recorded(/** @type {State} */ (state), { scale: within(x - state.mean, LIMITS.scale) }),
-      says: ({ scale }, { gap }) => `standard deviation ${shown(scale)}, gap ${shown(gap, 3)} nats`,
-    },
+    ...gaussianHandles("q", {
+      height: (z, state) => {
+        const part = partsOf(state)[0];
+        return heightOf(part, (z - state.mean) / state.scale);
+      },
+      says: ({ gap }) => `gap ${shown(gap, 3)} nats`,
+    }).map((handle) => ({
+      ...handle,
+      move: (/** @type {any} */ state, /** @type {[number, number]} */ to) =>
+        recorded(state, handle.move(state, to, null)),
+    })),
     {
       label: "Second peak of q: its mean and its share",
       role: "q",
       shown: ({ family }) => family === "two",
       at: (state) => [state.mean2, heightOf(partsOf(/** @type {State} */ (state))[1], 0)],
       move: ({ scale2 }, [x, y]) => ({
-        mean2: within(x, LIMITS.mean),
-        share2: within(y * scale2 * Math.sqrt(2 * Math.PI), LIMITS.share),
+        mean2: x,
+        share2: y * scale2 * Math.sqrt(2 * Math.PI),
       }),
       says: ({ mean2, share2 }, { gap }) =>
         `mean ${shown(mean2)}, share ${shown(100 * share2, 0)} %, gap ${shown(gap, 3)} nats`,
@@ -384,10 +417,13 @@ export default figure({
       role: "q",
       along: "x",
       shown: ({ family }) => family === "two",
-      at: (state) =>
-        [state.mean2 + state.scale2, heightOf(partsOf(/** @type {State} */ (state))[1], 1)],
-      move: ({ mean2 }, [x]) => ({ scale2: within(x - mean2, LIMITS.scale) }),
-      says: ({ scale2 }, { gap }) => `standard deviation ${shown(scale2)}, gap ${shown(gap, 3)} nats`,
+      at: (state) => [
+        state.mean2 + state.scale2,
+        heightOf(partsOf(/** @type {State} */ (state))[1], 1),
+      ],
+      move: ({ mean2 }, [x]) => ({ scale2: x - mean2 }),
+      says: ({ scale2 }, { gap }) =>
+        `standard deviation ${shown(scale2)}, gap ${shown(gap, 3)} nats`,
     },
     {
       label: "q on the map of all Gaussians",
@@ -395,10 +431,7 @@ export default figure({
       role: "q",
       shown: ({ family }) => family === "one",
       at: ({ mean, scale }) => [mean, scale],
-      move: (state, [x, y]) =>
-        recorded(/** @type {State} */ (state), {
-          mean: within(x, LIMITS.mean), scale: within(y, LIMITS.scale),
-        }),
+      move: (state, [x, y]) => recorded(/** @type {State} */ (state), { mean: x, scale: y }),
     },
   ],
   play: { label: "Descend from here", step: (state) => descend(/** @type {State} */ (state)) },
@@ -406,8 +439,12 @@ export default figure({
     kind: "number",
     question: "How small can one Gaussian q make the gap to these two peaks?",
     label: "least gap in nats",
-    min: 0, max: 2, start: 0, digits: 2, unit: "nats",
-    truth: ({ floor }) => floor,
+    min: 0,
+    max: 2,
+    start: 0,
+    digits: 2,
+    unit: "nats",
+    truth: (_, { floor }) => floor,
   },
 });
 
@@ -419,7 +456,7 @@ export default figure({
  */
 function heightOf(part, away) {
   if (!part) return 0;
-  return part.share * Math.exp(logNormal(away * part.scale, 0, part.scale));
+  return part.share * density(0, part.scale)(away * part.scale);
 }
 
 /**
@@ -439,9 +476,6 @@ function mapped(a, weight, floor) {
   });
 }
 
-/** Where the densities are drawn. */
-const zs = Array.from({ length: 226 }, (_, i) => -7.5 + i / 15);
-
 /**
  * The posterior and q.
  *
@@ -449,20 +483,23 @@ const zs = Array.from({ length: 226 }, (_, i) => -7.5 + i / 15);
  */
 function densities(state) {
   const plot = new Plot({
-    x: [-7.5, 7.5], y: [0, 0.56], width: 400, height: 225, xlabel: "latent z", ticks: [6, 0],
+    x: [-7.5, 7.5],
+    y: [0, 0.56],
+    width: 400,
+    height: 225,
+    xlabel: "latent z",
+    ticks: [6, 0],
     alt: "The density of a posterior with two peaks, and that of q, over the latent z.",
   });
   const parts = partsOf(state);
-  const p = zs.map(twoPeaks(state.a, state.weight)).map(Math.exp);
-  const q = zs.map(mixture(parts)).map(Math.exp);
+  const [logP, logQ] = [twoPeaks(state.a, state.weight), mixture(parts)];
   plot
-    .line(zs, p, "posterior", { width: 2.5 })
-    .area(zs, q, "q", { opacity: 0.25 })
-    .line(zs, q, "q", { width: 2.5 });
+    .curve((z) => Math.exp(logP(z)), "posterior", { width: 2.5 })
+    .curve((z) => Math.exp(logQ(z)), "q", { width: 2.5, fill: 0.25 });
   if (parts.length > 1) {
     for (const part of parts) {
-      const one = zs.map((z) => part.share * Math.exp(logNormal(z, part.mean, part.scale)));
-      plot.line(zs, one, "q", { width: 1.2, dash: "4 3" });
+      const one = density(part.mean, part.scale);
+      plot.curve((z) => part.share * one(z), "q", { width: 1.2, dash: "4 3" });
     }
   }
   return plot
@@ -480,7 +517,12 @@ function densities(state) {
 function bar(state, { gap, floor, record }, guessing) {
   const K = 2 ** Math.round(state.doublings);
   const plot = new Plot({
-    x: [0, 3.1], y: [0, TOP], width: 250, height: 225, ylabel: "nats", ticks: [0, 6],
+    x: [0, 3.1],
+    y: [0, TOP],
+    width: 250,
+    height: 225,
+    ylabel: "nats",
+    ticks: [0, 6],
     title: K === 1 ? "gap of the ELBO" : `gap of the bound with K = ${K}`,
     alt: "A bar: the gap. A dashed line: the floor, the least gap of any Gaussian.",
   });
@@ -498,7 +540,10 @@ function bar(state, { gap, floor, record }, guessing) {
   }
   const inside = top > TOP - 0.16;
   return plot.text(0.9, top, `gap ${shown(gap, 3)}`, {
-    role: inside ? "ink" : "gap", anchor: "middle", dy: inside ? 16 : -6, bold: true,
+    role: inside ? "ink" : "gap",
+    anchor: "middle",
+    dy: inside ? 16 : -6,
+    bold: true,
   });
 }
 
@@ -512,9 +557,14 @@ function bar(state, { gap, floor, record }, guessing) {
  */
 function landscape({ family, mean, scale, mean2, scale2 }, { nearest }, shade, guessing) {
   const plot = new Plot({
-    x: [...MAP.x], y: [...MAP.y], width: 400, height: 190,
+    x: [...MAP.x],
+    y: [...MAP.y],
+    width: 400,
+    height: 190,
     title: "all Gaussians, K = 1: the darker, the smaller the gap",
-    xlabel: "mean", ylabel: "scale", ticks: [6, 4],
+    xlabel: "mean",
+    ylabel: "scale",
+    ticks: [6, 4],
     alt: "A map of all Gaussians by mean and scale: it is dark where the gap is near the floor.",
   });
   plot.pixels(shade, MAP.columns, { x: [...MAP.x], y: [...MAP.y], role: "elbo", smooth: true });
@@ -523,7 +573,9 @@ function landscape({ family, mean, scale, mean2, scale2 }, { nearest }, shade, g
     const [left, below] = [mean > nearest.mean, scale > nearest.scale];
     plot.points([nearest.mean], [nearest.scale], "ink", { size: 6 });
     plot.text(nearest.mean, nearest.scale, "floor", {
-      anchor: left ? "end" : "start", dx: left ? -8 : 8, dy: below ? 15 : -7,
+      anchor: left ? "end" : "start",
+      dx: left ? -8 : 8,
+      dy: below ? 15 : -7,
     });
   }
   if (family !== "one") plot.points([mean, mean2], [scale, scale2], "q", { size: 9 });

@@ -6,9 +6,11 @@
  * not built in.
  */
 
-import { gaussianKl, logNormal } from "../gaussian.js";
 import { figure } from "../figure.js";
-import { Plot, shown } from "../plot.js";
+import { density, klNormal, logNormal } from "../gaussian.js";
+import { gaussianHandles } from "../handles.js";
+import { clamp, logSumExp } from "../numbers.js";
+import { Plot, shown, spaced } from "../plot.js";
 
 /** @typedef {[number, number]} Pair  a mean and a standard deviation of q */
 
@@ -16,12 +18,9 @@ const FLOOR = -6;
 const BEND = { at: -1.5 };
 /** @type {Record<"mean" | "scale" | "bend" | "x", Pair>} */
 const LIMITS = { mean: [-3, 2.5], scale: [0.15, 1.5], bend: [0, 1], x: [-1.5, 2.6] };
-const within = (/** @type {number} */ value, /** @type {Pair} */ [low, high]) =>
-  Math.min(Math.max(value, low), high);
 
 const CELL = 0.02;
 const grid = Float64Array.from({ length: 1401 }, (_, i) => (i - 700) * CELL);
-const zs = Array.from({ length: 241 }, (_, i) => -3.2 + (6.4 * i) / 240);
 
 /** The plane of q's two numbers, as an image: its rows run from wide to narrow. */
 const PLANE = { columns: 56, rows: 36 };
@@ -55,7 +54,7 @@ function model(bend, x, noise) {
       const slope = 1 + 2 * bend * m;
       const spread = slope ** 2 * s ** 2 + 2 * bend ** 2 * s ** 4;
       const centre = logNormal(x, m + bend * (m ** 2 + s ** 2), noise);
-      return centre - spread / (2 * noise ** 2) - gaussianKl(m, s);
+      return centre - spread / (2 * noise ** 2) - klNormal(m, s);
     },
     /**
      * A step of gradient ascent on the ELBO in m and log s, and whether there is any way to go.
@@ -74,8 +73,8 @@ function model(bend, x, noise) {
       const rate = 0.03 * Math.min(1, 3 / length);
       /** @type {Pair} */
       const next = [
-        within(m + rate * up, LIMITS.mean),
-        within(s * Math.exp(rate * wider), LIMITS.scale),
+        clamp(m + rate * up, LIMITS.mean),
+        clamp(s * Math.exp(rate * wider), LIMITS.scale),
       ];
       return Math.hypot(next[0] - m, Math.log(next[1] / s)) < 3e-4 ? null : next;
     },
@@ -119,34 +118,14 @@ function highest(bent, landscape) {
   return { mean: m, scale: s, elbo };
 }
 
-/**
- * Levels for words beside a bar, from the top: in order, and far enough apart to be read.
- *
- * @param {number[]} levels
- * @param {number} apart
- */
-function spread(levels, apart) {
-  const found = [...levels];
-  for (let i = 1; i < found.length; i++) {
-    found[i] = Math.min(found[i] ?? 0, (found[i - 1] ?? 0) - apart);
-  }
-  const low = FLOOR + 0.2;
-  for (let i = found.length - 1; i >= 0 && (found[i] ?? 0) < low + (found.length - 1 - i) * apart; i--) {
-    found[i] = low + (found.length - 1 - i) * apart;
-  }
-  return found;
-}
-
 export default figure({
   start: { mean: -0.5, scale: 0.7, bend: 0.75, x: 2, from: [-0.5, 0.7] },
   limits: { ...LIMITS, from: [-3, 2.5] },
 
-  compute({ scale: noise }, { mean, scale, bend, x, from }) {
+  compute({ mean, scale, bend, x, from }, { scale: noise }) {
     const bent = model(bend, x, noise);
     const logJoint = grid.map(bent.logJoint);
-    const most = Math.max(...logJoint);
-    const logMarginal =
-      most + Math.log(logJoint.reduce((sum, value) => sum + Math.exp(value - most), 0) * CELL);
+    const logMarginal = logSumExp(logJoint) + Math.log(CELL);
     let gap = 0;
     logJoint.forEach((value, i) => {
       const logQ = logNormal(grid[i] ?? 0, mean, scale);
@@ -171,71 +150,130 @@ export default figure({
     };
   },
 
-  draw({ mean, scale, bend, x }, { elbo, gap, logMarginal, best, landscape, taken, ahead }, { scale: noise }, { guessing }) {
+  draw(
+    { mean, scale, bend, x },
+    { elbo, gap, logMarginal, best, landscape, taken, ahead },
+    { scale: noise },
+    { guessing },
+  ) {
     const bent = model(bend, x, noise);
     const closed = gap < 0.005;
     const reached = best.elbo - elbo < 0.005;
-    const q = zs.map((z) => Math.exp(logNormal(z, mean, scale)));
     const left = new Plot({
-      x: [-3.2, 3.2], y: [0, 1.55], width: 400, height: 210, xlabel: "latent z", ylabel: "density", ticks: [6, 0],
+      x: [-3.2, 3.2],
+      y: [0, 1.55],
+      width: 400,
+      height: 210,
+      xlabel: "latent z",
+      ylabel: "density",
+      ticks: [6, 0],
       alt: "The densities of the prior, of the exact posterior and of q over the latent z.",
     });
     left
-      .line(zs, zs.map((z) => Math.exp(logNormal(z, 0, 1))), "prior", { width: 1.5 })
-      .line(zs, zs.map((z) => Math.exp(bent.logJoint(z) - logMarginal)), "posterior", { width: 2.5 })
-      .area(zs, q, "q", { opacity: 0.25 })
-      .line(zs, q, "q", { width: 2.5 })
+      .curve(density(0, 1), "prior", { width: 1.5 })
+      .curve((z) => Math.exp(bent.logJoint(z) - logMarginal), "posterior", { width: 2.5 })
+      .curve(density(mean, scale), "q", { width: 2.5, fill: 0.25 })
       .text(-3.1, 1.42, "posterior p(z | x)", { role: "posterior" })
       .text(-3.1, 1.27, "q(z | x)", { role: "q", bold: true })
       .text(-3.1, 1.12, "prior p(z)", { role: "prior" });
 
     const bar = new Plot({
-      x: [0, 3.1], y: [FLOOR, -0.7], width: 260, height: 210, ylabel: "nats", ticks: [0, 6],
+      x: [0, 3.1],
+      y: [FLOOR, -0.7],
+      width: 260,
+      height: 210,
+      ylabel: "nats",
+      ticks: [0, 6],
       alt: "A bar: the ELBO below, the gap on top of it; its top stands at log p(x).",
     });
     const low = Math.max(elbo, FLOOR);
-    const words = spread([logMarginal + 0.15, logMarginal - Math.min(gap / 2, 1.5), best.elbo, (low + FLOOR) / 2], 0.46);
+    const words = spaced(
+      [logMarginal + 0.15, logMarginal - Math.min(gap / 2, 1.5), best.elbo, (low + FLOOR) / 2],
+      0.46,
+      FLOOR + 0.2,
+    );
     bar
       .box([0.3, 1.35], [FLOOR, low], "elbo")
       .box([0.3, 1.35], [low, Math.max(elbo + gap, FLOOR)], "gap")
       .rule({ y: logMarginal }, "ink", { dash: "5 4" })
       .text(1.5, words[0] ?? 0, `log p(x) = ${shown(logMarginal)}`)
-      .text(1.5, words[1] ?? 0, closed ? "gap closed" : `gap = ${shown(gap)}`, { role: "gap", dy: 4, bold: true })
+      .text(1.5, words[1] ?? 0, closed ? "gap closed" : `gap = ${shown(gap)}`, {
+        role: "gap",
+        dy: 4,
+        bold: true,
+      })
       .text(1.5, words[3] ?? 0, `ELBO = ${shown(elbo)}`, { role: "elbo", dy: 4, bold: true });
     if (!guessing) {
       bar
         .line([0.1, 1.45], [best.elbo, best.elbo], "ink", { width: 2 })
-        .text(1.5, words[2] ?? 0, reached && !closed ? "the best Gaussian" : `best q: ${shown(best.elbo)}`, { dy: 4 });
+        .text(
+          1.5,
+          words[2] ?? 0,
+          reached && !closed ? "the best Gaussian" : `best q: ${shown(best.elbo)}`,
+          { dy: 4 },
+        );
     }
 
     const decoder = new Plot({
-      x: [-3.2, 3.2], y: [-3, 5], width: 400, height: 190, xlabel: "latent z", ylabel: "data x", ticks: [6, 0],
+      x: [-3.2, 3.2],
+      y: [-3, 5],
+      width: 400,
+      height: 190,
+      xlabel: "latent z",
+      ylabel: "data x",
+      ticks: [6, 0],
       alt: "The decoder's mean against z, a line or a parabola, and the level of the data point x.",
     });
-    const curve = zs.map(bent.mean);
     decoder
       .box([-3.2, 3.2], [x - noise, x + noise], "ink", { opacity: 0.09 })
       .rule({ y: x }, "ink", { dash: "5 4" })
-      .line(zs, curve, "model", { width: 2.5 })
+      .curve(bent.mean, "model", { width: 2.5 })
       .text(BEND.at, bent.mean(BEND.at), "bend", { role: "model", anchor: "middle", dy: 24 })
       .text(2.45, x, `x = ${shown(x)}`, { anchor: "end", dy: -7 })
-      .text(0, 4.3, bend < 0.005 ? "decoder’s mean z: straight" : `decoder’s mean z + ${shown(bend)} z²`, { anchor: "middle", role: "model" });
+      .text(
+        0,
+        4.3,
+        bend < 0.005 ? "decoder’s mean z: straight" : `decoder’s mean z + ${shown(bend)} z²`,
+        { anchor: "middle", role: "model" },
+      );
 
     const plane = new Plot({
-      x: LIMITS.mean, y: LOGS, width: 260, height: 190, xlabel: "mean m of q", ylabel: "log s of q", ticks: [5, 4],
+      x: LIMITS.mean,
+      y: LOGS,
+      width: 260,
+      height: 190,
+      xlabel: "mean m of q",
+      ylabel: "log s of q",
+      ticks: [5, 4],
       alt: "The ELBO over the mean and the logarithm of the scale of q, darkest where it is highest, with the way that gradient ascent takes from q.",
     });
     const [along, up] = [0, 1].map((part) =>
       ahead.map((/** @type {Pair} */ place) => (part ? Math.log(place[1]) : place[0])),
     );
     plane
-      .pixels(landscape.map((/** @type {number} */ value) => 0.8 * Math.exp(1.5 * (value - best.elbo))), PLANE.columns, { role: "elbo", smooth: true })
+      .pixels(
+        landscape.map((/** @type {number} */ value) => 0.8 * Math.exp(1.5 * (value - best.elbo))),
+        PLANE.columns,
+        { role: "elbo", smooth: true },
+      )
       .line(along, up, "ink", { width: 1.5, dash: "2 4" })
-      .line(taken.map((/** @type {Pair} */ [m]) => m), taken.map((/** @type {Pair} */ [, s]) => Math.log(s)), "q", { width: 3 });
+      .line(
+        taken.map((/** @type {Pair} */ [m]) => m),
+        taken.map((/** @type {Pair} */ [, s]) => Math.log(s)),
+        "q",
+        { width: 3 },
+      );
     if (ahead.length === 1 && !reached) {
-      plane.text(mean, Math.log(scale), "stuck", { role: "gap", bold: true, dx: mean > 0 ? -14 : 14, dy: 5, anchor: mean > 0 ? "end" : "start" });
+      plane.text(mean, Math.log(scale), "stuck", {
+        role: "gap",
+        bold: true,
+        dx: mean > 0 ? -14 : 14,
+        dy: 5,
+        anchor: mean > 0 ? "end" : "start",
+      });
     }
-    if (!guessing) plane.text(best.mean, Math.log(best.scale), "+", { anchor: "middle", dy: 5, bold: true });
+    if (!guessing)
+      plane.text(best.mean, Math.log(best.scale), "+", { anchor: "middle", dy: 5, bold: true });
     return [left, bar, decoder, plane];
   },
 
@@ -263,41 +301,27 @@ export default figure({
     max: 1,
     start: 0.5,
     unit: "nats",
-    truth: ({ best, logMarginal }) => logMarginal - best.elbo,
+    truth: (_, { best, logMarginal }) => logMarginal - best.elbo,
   },
 
   handles: [
-    {
-      label: "Peak of q: its mean",
-      role: "q",
-      along: "x",
-      at: ({ mean, scale }) => [mean, Math.exp(logNormal(mean, mean, scale))],
-      move: (_, [to]) => ({ mean: within(to, LIMITS.mean) }),
-      says: ({ mean }, { gap }) => `mean ${shown(mean)}, gap ${shown(gap)} nats`,
-    },
-    {
-      label: "Flank of q: its standard deviation",
-      role: "q",
-      along: "x",
-      at: ({ mean, scale }) => [mean + scale, Math.exp(logNormal(scale, 0, scale))],
-      move: ({ mean }, [to]) => ({ scale: within(to - mean, LIMITS.scale) }),
-      says: ({ scale }, { gap }) => `standard deviation ${shown(scale)}, gap ${shown(gap)} nats`,
-    },
+    ...gaussianHandles("q", { says: ({ gap }) => `gap ${shown(gap)} nats` }),
     {
       label: "Bend of the decoder",
       role: "model",
       panel: 2,
       along: "y",
       at: ({ bend }) => [BEND.at, BEND.at + bend * BEND.at ** 2],
-      move: (_, [, to]) => ({ bend: within((to - BEND.at) / BEND.at ** 2, LIMITS.bend) }),
-      says: ({ bend }, { logMarginal }) => `bend ${shown(bend)}, log p(x) ${shown(logMarginal)} nats`,
+      move: (_, [, to]) => ({ bend: (to - BEND.at) / BEND.at ** 2 }),
+      says: ({ bend }, { logMarginal }) =>
+        `bend ${shown(bend)}, log p(x) ${shown(logMarginal)} nats`,
     },
     {
       label: "Data point x",
       panel: 2,
       along: "y",
       at: ({ x }) => [2.75, x],
-      move: (_, [, to]) => ({ x: within(to, LIMITS.x) }),
+      move: (_, [, to]) => ({ x: to }),
       says: ({ x }, { logMarginal }) => `x ${shown(x)}, log p(x) ${shown(logMarginal)} nats`,
     },
     {
@@ -305,8 +329,9 @@ export default figure({
       role: "q",
       panel: 3,
       at: ({ mean, scale }) => [mean, Math.log(scale)],
-      move: (_, [m, log]) => ({ mean: within(m, LIMITS.mean), scale: within(Math.exp(log), LIMITS.scale) }),
-      says: ({ mean, scale }, { gap }) => `mean ${shown(mean)}, standard deviation ${shown(scale)}, gap ${shown(gap)} nats`,
+      move: (_, [m, log]) => ({ mean: m, scale: Math.exp(log) }),
+      says: ({ mean, scale }, { gap }) =>
+        `mean ${shown(mean)}, standard deviation ${shown(scale)}, gap ${shown(gap)} nats`,
     },
   ],
 });

@@ -6,19 +6,13 @@
  */
 
 import { figure } from "../figure.js";
-import { gaussianKl, logNormal } from "../gaussian.js";
+import { density, klNormal } from "../gaussian.js";
+import { clamp, linspace } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const WIDE = 4.2;
 const HIGH = 3.6;
-const LIMITS = /** @type {Record<string, [number, number]>} */ ({
-  a: [-1.2, 1.2], s: [0.15, 1.6], w: [-1.8, 1.8], sigma: [0.15, 1.8],
-});
-const kept = (/** @type {string} */ name, /** @type {number} */ value) => {
-  const [low, high] = LIMITS[name] ?? [0, 0];
-  return { [name]: Math.min(Math.max(value, low), high) };
-};
-const xs = Array.from({ length: 161 }, (_, i) => -WIDE + (i * WIDE) / 80);
+const xs = linspace(-WIDE, WIDE, 161);
 
 /**
  * KL(N(0, A) ‖ N(0, B)) of two units, by their variances and covariance.
@@ -34,16 +28,19 @@ function jointKl([axx, axz, azz], [bxx, bxz, bzz]) {
 
 export default figure({
   start: { a: 0.15, s: 0.8, w: 0.5, sigma: 0.5 },
-  limits: LIMITS,
+  limits: { a: [-1.2, 1.2], s: [0.15, 1.6], w: [-1.8, 1.8], sigma: [0.15, 1.8] },
 
-  compute({ variance: v }, { a, s, w, sigma }) {
+  compute({ a, s, w, sigma }, { variance: v }) {
     const marginal = Math.hypot(w, sigma);
     const posterior = { slope: w / marginal ** 2, scale: sigma / marginal };
-    const modelling = gaussianKl(0, Math.sqrt(v), 0, marginal);
+    const modelling = klNormal(0, Math.sqrt(v), 0, marginal);
     // The mean of q is off by (a − slope) x: its square averages to (a − slope)² v.
-    const inference = gaussianKl((a - posterior.slope) * Math.sqrt(v), s, 0, posterior.scale);
+    const inference = klNormal((a - posterior.slope) * Math.sqrt(v), s, 0, posterior.scale);
     return {
-      marginal, posterior, modelling, inference,
+      marginal,
+      posterior,
+      modelling,
+      inference,
       joint: jointKl([v, a * v, a ** 2 * v + s ** 2], [marginal ** 2, w, 1]),
       codes: Math.sqrt(a ** 2 * v + s ** 2),
     };
@@ -51,7 +48,14 @@ export default figure({
 
   draw({ a, s, w, sigma }, { marginal, modelling, inference, codes }, { variance: v }) {
     const plane = new Plot({
-      x: [-WIDE, WIDE], y: [-HIGH, HIGH], width: 440, height: 370, equal: true, xlabel: "x", ylabel: "z", ticks: [5, 4],
+      x: [-WIDE, WIDE],
+      y: [-HIGH, HIGH],
+      width: 440,
+      height: 370,
+      equal: true,
+      xlabel: "x",
+      ylabel: "z",
+      ticks: [5, 4],
       alt: "Ellipses of the inference joint and of the generative joint in the plane of x and z; along the edges their marginals.",
     });
     // Of each joint the ellipses of one and of two standard deviations, through its own two axes.
@@ -62,9 +66,9 @@ export default figure({
         .ellipse([0, 0], [r * Math.sqrt(v), r * a * Math.sqrt(v)], [0, r * s], "q", look);
     }
     const [floor, wall] = [plane.y[0], plane.x[0]];
-    const density = (/** @type {number} */ scale) => xs.map((x) => 2.2 * Math.exp(logNormal(x, 0, scale)));
-    const up = (/** @type {number} */ scale) => density(scale).map((y) => floor + y);
-    const right = (/** @type {number} */ scale) => density(scale).map((x) => wall + x);
+    const tall = (/** @type {number} */ scale) => xs.map((x) => 2.2 * density(0, scale)(x));
+    const up = (/** @type {number} */ scale) => tall(scale).map((y) => floor + y);
+    const right = (/** @type {number} */ scale) => tall(scale).map((x) => wall + x);
     plane
       .line(xs, up(marginal), "model", { width: 2 })
       .line(xs, up(Math.sqrt(v)), "q", { width: 2, dash: "5 3" })
@@ -77,16 +81,31 @@ export default figure({
 
     const top = 2;
     const bars = new Plot({
-      x: [0, 3.4], y: [0, top], width: 230, height: 300, ylabel: "KL of the joints, in nats", ticks: [0, 4],
+      x: [0, 3.4],
+      y: [0, top],
+      width: 230,
+      height: 300,
+      ylabel: "KL of the joints, in nats",
+      ticks: [0, 4],
       alt: "A bar: the modelling error, and on top of it the inference error. Together they are the KL divergence of the joints.",
     });
     const low = Math.min(modelling, top);
-    const apart = Math.min(Math.max(low + Math.min(inference, top - low) / 2, low / 2 + 0.2), top - 0.1);
+    const apart = clamp(low + Math.min(inference, top - low) / 2, [low / 2 + 0.2, top - 0.1]);
     bars
       .box([0.2, 1.2], [0, low], "other")
       .box([0.2, 1.2], [low, Math.min(modelling + inference, top)], "gap")
-      .text(1.35, apart, inference < 0.005 ? "no inference error" : `inference ${shown(inference)}`, { role: "gap", dy: 4, bold: true })
-      .text(1.35, Math.min(low / 2, top - 0.4), modelling < 0.005 ? "no modelling error" : `modelling ${shown(modelling)}`, { role: "other", dy: 4, bold: true });
+      .text(
+        1.35,
+        apart,
+        inference < 0.005 ? "no inference error" : `inference ${shown(inference)}`,
+        { role: "gap", dy: 4, bold: true },
+      )
+      .text(
+        1.35,
+        Math.min(low / 2, top - 0.4),
+        modelling < 0.005 ? "no modelling error" : `modelling ${shown(modelling)}`,
+        { role: "other", dy: 4, bold: true },
+      );
     return [plane, bars];
   },
 
@@ -101,28 +120,28 @@ export default figure({
       role: "q",
       along: "y",
       at: ({ a }, _, { variance: v }) => [2 * Math.sqrt(v), 2 * a * Math.sqrt(v)],
-      move: (_, [, z], { variance: v }) => kept("a", z / (2 * Math.sqrt(v))),
+      move: (_, [, z], { variance: v }) => ({ a: z / (2 * Math.sqrt(v)) }),
     },
     {
       label: "Waist of the inference joint: the encoder’s width s",
       role: "q",
       along: "y",
       at: ({ s }) => [0, 2 * s],
-      move: (_, [, z]) => kept("s", z / 2),
+      move: (_, [, z]) => ({ s: z / 2 }),
     },
     {
       label: "Tip of the generative joint: the decoder’s weight w",
       role: "model",
       along: "x",
       at: ({ w }) => [-2 * w, -2],
-      move: (_, [x]) => kept("w", -x / 2),
+      move: (_, [x]) => ({ w: -x / 2 }),
     },
     {
       label: "Waist of the generative joint: the decoder’s noise σ",
       role: "model",
       along: "x",
       at: ({ sigma }) => [2 * sigma, 0],
-      move: (_, [x]) => kept("sigma", x / 2),
+      move: (_, [x]) => ({ sigma: x / 2 }),
     },
   ],
 });

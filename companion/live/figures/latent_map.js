@@ -5,8 +5,9 @@
 
 import { mosaic, picked, scattered } from "../digits.js";
 import { figure } from "../figure.js";
-import { gaussianKl, logNormal } from "../gaussian.js";
+import { klNormal, logNormal } from "../gaussian.js";
 import { forward } from "../net.js";
+import { clamp } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const LIMIT = 3.8;
@@ -26,8 +27,11 @@ const NODES = [
     [1.0232556637891326, 0.24409750289493953],
     [2.07684797867783, 0.04991640676521782],
     [3.20542900285647, 0.0027891413212317692],
-    [4.512745863399783, 2.2345844007746607e-05],
-  ].flatMap(([x = 0, w = 0]) => [[x, w], [-x, w]]),
+    [4.512745863399783, 2.2345844007746607e-5],
+  ].flatMap(([x = 0, w = 0]) => [
+    [x, w],
+    [-x, w],
+  ]),
 ];
 
 /**
@@ -35,7 +39,7 @@ const NODES = [
  *
  * @param {number} distance
  */
-const ink = (distance) => Math.min(Math.max(1.4 - 1.25 * distance, 0), 1);
+const ink = (distance) => clamp(1.4 - 1.25 * distance, [0, 1]);
 
 /**
  * The distance of a point from a stroke.
@@ -47,7 +51,7 @@ const ink = (distance) => Math.min(Math.max(1.4 - 1.25 * distance, 0), 1);
 function away([x, y], [ax, ay], [bx, by]) {
   const [u, v] = [bx - ax, by - ay];
   const along = ((x - ax) * u + (y - ay) * v) / Math.max(u * u + v * v, 1e-9);
-  const t = Math.min(Math.max(along, 0), 1);
+  const t = clamp(along, [0, 1]);
   return Math.hypot(x - ax - t * u, y - ay - t * v);
 }
 
@@ -83,25 +87,31 @@ function verdict({ below }) {
 function board(data, { pixels }, values, guessing) {
   const { reconstruction, rate, elbo, decoded } = values;
   const plot = new Plot({
-    x: [0, 336], y: [-12, 292], width: 340, height: 312, bare: true, equal: true,
+    x: [0, 336],
+    y: [-12, 292],
+    width: 340,
+    height: 312,
+    bare: true,
+    equal: true,
     alt: "The board with the drawing, its reconstruction, and below them the ELBO as a bar.",
   });
   /** @type {[string, ArrayLike<number>, number][]} */
-  const both = [["x: draw here", pixels, 0], ["reconstruction", guessing ? CLEAR : decoded, 336 - BOARD]];
+  const both = [
+    ["x: draw here", pixels, 0],
+    ["reconstruction", guessing ? CLEAR : decoded, 336 - BOARD],
+  ];
   for (const [title, picture, left] of both) {
     const [right, bottom] = [left + BOARD, TOP - BOARD];
     plot.text(left, TOP + 6, title, { bold: true });
     plot.pixels(picture, 8, { x: [left, right], y: [bottom, TOP] });
-    plot.line(
-      [left, right, right, left, left], [bottom, bottom, TOP, TOP, bottom], "ink",
-      { width: 1, opacity: 0.6 },
-    );
+    plot.rim([left, right], [bottom, TOP], "ink", { opacity: 0.6 });
   }
   // What no digit is known of, has a q too wide for a number that is right to a tenth of a nat.
-  if (!pixels.some((/** @type {number} */ v) => v > 0)) return plot.text(0, 74, "draw a digit that fills the board");
+  if (!pixels.some((/** @type {number} */ v) => v > 0))
+    return plot.text(0, 74, "draw a digit that fills the board");
   if (guessing) plot.text(336 - BOARD / 2, TOP - BOARD / 2, "guess first", { anchor: "middle" });
   // From −60 to 40 nats.
-  const at = (/** @type {number} */ nats) => Math.min(Math.max((nats + 60) * 3.36, 0), 336);
+  const at = (/** @type {number} */ nats) => clamp((nats + 60) * 3.36, [0, 336]);
   const { bounds } = data;
   plot.text(0, 96, `reconstruction term ${shown(reconstruction, 1)} nats`);
   plot.text(336, 96, `− rate ${shown(rate, 1)}`, { role: "other", anchor: "end" });
@@ -133,7 +143,7 @@ function evaluated({ encoder, decoder, scale, bounds }, x) {
       reconstruction += w0 * w1 * logDensity;
     }
   }
-  const rate = gaussianKl(m0, s0) + gaussianKl(m1, s1);
+  const rate = klNormal(m0, s0) + klNormal(m1, s1);
   return {
     x,
     mean: [m0, m1],
@@ -147,7 +157,14 @@ function evaluated({ encoder, decoder, scale, bounds }, x) {
 }
 
 export default figure({
-  start: { z: [0.9, -0.1], pixels: new Array(64).fill(0), digit: 2, pen: [0, 0], sample: 0, ground: "digits" },
+  start: {
+    z: [0.9, -0.1],
+    pixels: new Array(64).fill(0),
+    digit: 2,
+    pen: [0, 0],
+    sample: 0,
+    ground: "digits",
+  },
   limits: { z: [-LIMIT, LIMIT], pixels: [0, 1], digit: [-1, 39], pen: [-10, 20], sample: [0, 1e4] },
 
   prepare(raw) {
@@ -155,7 +172,8 @@ export default figure({
     const cleared = (/** @type {Float32Array} */ ground) => {
       const columns = Math.sqrt(ground.length);
       const side = Math.round((columns * (high - low)) / (2 * LIMIT));
-      for (let row = columns - side; row < columns; row++) ground.fill(0, row * columns, row * columns + side);
+      for (let row = columns - side; row < columns; row++)
+        ground.fill(0, row * columns, row * columns + side);
       return ground;
     };
     const [low = 0, high = 0] = CORNER;
@@ -169,16 +187,22 @@ export default figure({
     };
   },
 
-  compute(data, { z, pixels, digit }) {
+  compute({ z, pixels, digit }, data) {
     const x = digit < 0 ? pixels : digit;
-    if (data.last.x !== x) data.last = { x, values: evaluated(data, digit < 0 ? pixels : picked(data.test, digit)) };
+    if (data.last.x !== x)
+      data.last = { x, values: evaluated(data, digit < 0 ? pixels : picked(data.test, digit)) };
     return { ...data.last.values, atZ: forward(data.decoder, z) };
   },
 
   draw(state, values, data, { guessing }) {
     const { mean, scales, atZ } = values;
     const map = new Plot({
-      x: [-LIMIT, LIMIT], y: [-LIMIT, LIMIT], width: 312, height: 312, bare: true, equal: true,
+      x: [-LIMIT, LIMIT],
+      y: [-LIMIT, LIMIT],
+      width: 312,
+      height: 312,
+      bare: true,
+      equal: true,
       alt:
         "The latent plane with digits at their codes, the ellipse of q(z | x) for the drawing, and " +
         "a code z with the picture that is decoded there.",
@@ -189,11 +213,21 @@ export default figure({
     map.pixels(atZ, 8, { x: [low, high], y: [low, high] });
     map.line([low, high, high], [high, high, low], "posterior", { width: 1.5 });
     map.text(low, high, "decoded at z", { role: "posterior", dx: 3, dy: -5 });
-    map.text(state.z[0], state.z[1], "z", { role: "posterior", dx: state.z[0] > 3 ? -20 : 12, dy: -6, bold: true });
-    map.line([-LIMIT, LIMIT, LIMIT, -LIMIT, -LIMIT], [-LIMIT, -LIMIT, LIMIT, LIMIT, -LIMIT], "ink", { width: 1, opacity: 0.5 });
+    map.text(state.z[0], state.z[1], "z", {
+      role: "posterior",
+      dx: state.z[0] > 3 ? -20 : 12,
+      dy: -6,
+      bold: true,
+    });
+    map.rim([-LIMIT, LIMIT], [-LIMIT, LIMIT]);
     if (!guessing) {
       map.ellipse(mean, [2 * scales[0], 0], [0, 2 * scales[1]], "q", { width: 2.5, fill: 0.35 });
-      map.text(mean[0], mean[1] + 2 * scales[1], "q(z | x)", { role: "q", dy: -6, anchor: "middle", bold: true });
+      map.text(mean[0], mean[1] + 2 * scales[1], "q(z | x)", {
+        role: "q",
+        dy: -6,
+        anchor: "middle",
+        bold: true,
+      });
     }
     return [board(data, { ...state, pixels: values.x }, values, guessing), map];
   },
@@ -211,14 +245,17 @@ export default figure({
       role: "posterior",
       at: ({ z }) => z,
       says: ({ z }) => `z = (${shown(z[0])}, ${shown(z[1])})`,
-      move: (_, to) => ({ z: to.map((u) => Math.min(Math.max(u, -LIMIT), LIMIT)) }),
+      move: (_, to) => ({ z: to }),
     },
   ],
 
   press: {
     panel: 0,
     label: "Board of 8 × 8 pixels: draw a digit with the pointer",
-    area: [[0, BOARD], [TOP - BOARD, TOP]],
+    area: [
+      [0, BOARD],
+      [TOP - BOARD, TOP],
+    ],
     move({ pixels, digit, pen }, [x, y], _, first) {
       /** @type {[number, number]} */
       const to = [x / PIXEL, (TOP - y) / PIXEL];
@@ -234,10 +271,19 @@ export default figure({
   },
 
   controls: [
-    { kind: "button", label: "Clear the board", press: () => ({ pixels: new Array(64).fill(0), digit: -1 }) },
-    { kind: "button", label: "Next test digit", press: ({ digit }) => ({ digit: (digit + 1) % 40 }) },
     {
-      kind: "button", label: "Shift by a pixel",
+      kind: "button",
+      label: "Clear the board",
+      press: () => ({ pixels: new Array(64).fill(0), digit: -1 }),
+    },
+    {
+      kind: "button",
+      label: "Next test digit",
+      press: ({ digit }) => ({ digit: (digit + 1) % 40 }),
+    },
+    {
+      kind: "button",
+      label: "Shift by a pixel",
       press({ pixels, digit }, { test }) {
         const old = digit < 0 ? pixels : picked(test, digit);
         const shifted = Array.from({ length: 64 }, (_, i) => (i % 8 ? (old[i - 1] ?? 0) : 0));
@@ -245,21 +291,31 @@ export default figure({
       },
     },
     {
-      kind: "button", label: "Sample the prior",
-      press: ({ sample }, { random }) => ({ sample: sample + 1, z: [0, 1].map((i) => random[(2 * sample + i) % 200]) }),
+      kind: "button",
+      label: "Sample the prior",
+      press: ({ sample }, { random }) => ({
+        sample: sample + 1,
+        z: [0, 1].map((i) => random[(2 * sample + i) % 200]),
+      }),
     },
     {
-      kind: "choice", name: "ground", label: "Map",
-      options: [["digits", "training digits"], ["mosaic", "decoded plane"]],
+      kind: "choice",
+      name: "ground",
+      label: "Map",
+      options: [
+        ["digits", "training digits"],
+        ["mosaic", "decoded plane"],
+      ],
     },
   ],
 
   guess: {
     kind: "point",
     panel: 1,
-    question: "The encoder has never seen this digit. Drag the light blue marker to where it will put its code.",
+    question:
+      "The encoder has never seen this digit. Drag the light blue marker to where it will put its code.",
     label: "Your guess: where the code will lie",
     start: [2, -3],
-    truth: (values) => values.mean,
+    truth: (_, { mean }) => mean,
   },
 });

@@ -7,6 +7,7 @@
 
 import * as control from "../controls.js";
 import { accepted, colour, follow, grab, onTheme, panel, pointed } from "../figure.js";
+import { clamp } from "../numbers.js";
 import { escaped, paint, shown } from "../plot.js";
 import { CHALLENGES } from "../playground/challenges.js";
 import { DATA_NAMES } from "../playground/data.js";
@@ -31,36 +32,72 @@ const SPEEDS = { slow: 20, medium: 200, fast: Infinity };
  */
 function choice(name, label, values, words) {
   return {
-    kind: "choice", name, label, menu: true,
+    kind: "choice",
+    name,
+    label,
+    menu: true,
     options: values.map((value, i) => [String(value), words?.[i] ?? String(value)]),
   };
 }
 
 /** @type {[string, Control[]][]} */
 const GROUPS = [
-  ["Data and model", [
-    choice("data", "data", [...DATA_NAMES, "drawn"], [...DATA_NAMES, "draw your own"]),
-    choice("levels", "levels", [1, 2, 3]),
-    choice("units", "units a level", [1, 2]),
-    choice("encoder", "encoder", ["bottom-up", "top-down"]),
-    choice("hidden", "hidden width", [8, 16, 32, 64]),
-  ]],
-  ["Objective", [
-    { kind: "slider", name: "beta", label: "β", min: 0.02, max: 20, log: true },
-    { kind: "slider", name: "sigma", label: "σ of the decoder", min: 0.03, max: 2, log: true },
-    { kind: "toggle", name: "learnSigma", label: "learn σ" },
-    { kind: "slider", name: "warmUp", label: "warm-up, steps", min: 0, max: 5000, step: 100, text: (steps) => String(steps) },
-    choice("warming", "warm up", ["together", "level by level"]),
-    { kind: "slider", name: "freeNats", label: "free nats a level", min: 0, max: 2, step: 0.05 },
-    choice("bound", "bound", ["elbo", "iwae"], ["ELBO", "K samples"]),
-    choice("draws", "K", [1, 5, 20]),
-  ]],
-  ["Training", [
-    choice("train", "train", ["both", "encoder", "decoder"]),
-    { kind: "slider", name: "lr", label: "learning rate", min: 1e-4, max: 3e-2, log: true, text: (rate) => rate.toPrecision(2) },
-    { kind: "slider", name: "seed", label: "seed", min: 0, max: 99, step: 1, text: (seed) => String(seed) },
-    choice("speed", "speed", Object.keys(SPEEDS)),
-  ]],
+  [
+    "Data and model",
+    [
+      choice("data", "data", [...DATA_NAMES, "drawn"], [...DATA_NAMES, "draw your own"]),
+      choice("levels", "levels", [1, 2, 3]),
+      choice("units", "units a level", [1, 2]),
+      choice("encoder", "encoder", ["bottom-up", "top-down"]),
+      choice("hidden", "hidden width", [8, 16, 32, 64]),
+    ],
+  ],
+  [
+    "Objective",
+    [
+      { kind: "slider", name: "beta", label: "β", min: 0.02, max: 20, log: true },
+      { kind: "slider", name: "sigma", label: "σ of the decoder", min: 0.03, max: 2, log: true },
+      { kind: "toggle", name: "learnSigma", label: "learn σ" },
+      {
+        kind: "slider",
+        name: "warmUp",
+        label: "warm-up, steps",
+        min: 0,
+        max: 5000,
+        step: 100,
+        text: (steps) => String(steps),
+      },
+      choice("warming", "warm up", ["together", "level by level"]),
+      { kind: "slider", name: "freeNats", label: "free nats a level", min: 0, max: 2, step: 0.05 },
+      choice("bound", "bound", ["elbo", "iwae"], ["ELBO", "K samples"]),
+      choice("draws", "K", [1, 5, 20]),
+    ],
+  ],
+  [
+    "Training",
+    [
+      choice("train", "train", ["both", "encoder", "decoder"]),
+      {
+        kind: "slider",
+        name: "lr",
+        label: "learning rate",
+        min: 1e-4,
+        max: 3e-2,
+        log: true,
+        text: (rate) => rate.toPrecision(2),
+      },
+      {
+        kind: "slider",
+        name: "seed",
+        label: "seed",
+        min: 0,
+        max: 99,
+        step: 1,
+        text: (seed) => String(seed),
+      },
+      choice("speed", "speed", Object.keys(SPEEDS)),
+    ],
+  ],
 ];
 const CONTROLS = GROUPS.flatMap(([, group]) => group);
 
@@ -105,7 +142,14 @@ function optionsOf(state) {
  */
 function nothing(options) {
   return {
-    options, view: null, bounds: null, chosen: null, level: 0, integrated: [], watched: [], kept: null,
+    options,
+    view: null,
+    bounds: null,
+    chosen: null,
+    level: 0,
+    integrated: [],
+    watched: [],
+    kept: null,
   };
 }
 
@@ -121,9 +165,9 @@ function frame(_, id, picture, state = START) {
   let first = 0;
   const groups = GROUPS.map(([title, group]) => {
     // Controls are found by their number among all.
-    const text = control.markup(group, state, `${id}-${first}`).replace(
-      /data-control="(\d+)"/g, (__, i) => `data-control="${first + Number(i)}"`,
-    );
+    const text = control
+      .markup(group, state, `${id}-${first}`)
+      .replace(/data-control="(\d+)"/g, (__, i) => `data-control="${first + Number(i)}"`);
     first += group.length;
     return `<fieldset class="play-group"><legend>${escaped(title)}</legend>${text}</fieldset>`;
   });
@@ -147,7 +191,9 @@ function frame(_, id, picture, state = START) {
     `<button type="button" data-reset>Reset all</button></div>` +
     `<p class="live-says" aria-hidden="true">${escaped(numbers(seen))}</p>` +
     `<p class="live-said" role="status"></p>` +
-    `<div class="live-panels">${panels(seen).map((plot) => panel(plot, picture)).join("")}</div>` +
+    `<div class="live-panels">${panels(seen)
+      .map((plot) => panel(plot, picture))
+      .join("")}</div>` +
     `<div class="play-level">${level}</div>` +
     `<div class="play-groups">${groups.join("")}</div>` +
     `<div class="play-challenges"><p><strong>Six challenges.</strong> Each has a verdict by numbers.</p>` +
@@ -261,7 +307,8 @@ function render({ model, el }) {
     const options = { ...optionsOf(state), clicks };
     const { kept } = seen;
     seen = { ...nothing(options), kept };
-    if (options.levels > 1 || options.data === "drawn") worker.post({ type: "choose", x: (x = null) });
+    if (options.levels > 1 || options.data === "drawn")
+      worker.post({ type: "choose", x: (x = null) });
     if (options.data === "drawn" && clicks.length < 2) {
       run(false);
       said.textContent = "Draw some points in the plane of x first.";
@@ -289,7 +336,9 @@ function render({ model, el }) {
     if (!soft) anew();
     else {
       seen.options = options;
-      const own = Object.fromEntries(names.map((name) => [name, options[/** @type {keyof Options} */ (name)]]));
+      const own = Object.fromEntries(
+        names.map((name) => [name, options[/** @type {keyof Options} */ (name)]]),
+      );
       if (names.length) worker.post({ type: "set", options: own });
       if ("speed" in change && running) run(true);
       schedule();
@@ -319,7 +368,11 @@ function render({ model, el }) {
     } else if (message.type === "bounds") {
       const { bounds } = message;
       seen.bounds = bounds;
-      remember(seen.integrated, { step: bounds.step, elbo: bounds.elbo, logMarginal: bounds.logMarginal });
+      remember(seen.integrated, {
+        step: bounds.step,
+        elbo: bounds.elbo,
+        logMarginal: bounds.logMarginal,
+      });
     } else if (message.type === "chosen") {
       seen.chosen = x && message.chosen;
     } else if (message.type === "failed") {
@@ -394,20 +447,36 @@ function render({ model, el }) {
     const off = Number(state["levels"]) > 1 || state["data"] === "drawn";
     mark.toggleAttribute("hidden", off);
     mark.setAttribute("tabindex", off ? "-1" : "0");
-    for (const [name, value] of [["min", -3.2], ["max", 3.2], ["now", across]]) {
+    for (const [name, value] of [
+      ["min", -3.2],
+      ["max", 3.2],
+      ["now", across],
+    ]) {
       mark.setAttribute(`aria-value${name}`, Number(value).toFixed(2));
     }
     const { chosen } = seen;
-    const gap = chosen && chosen.logMarginal !== null ? `, gap ${shown(chosen.logMarginal - chosen.elbo, 3)}` : "";
-    mark.setAttribute("aria-valuetext", x ? `x at ${shown(across)}, ${shown(down)}${gap}` : "no point chosen");
+    const gap =
+      chosen && chosen.logMarginal !== null
+        ? `, gap ${shown(chosen.logMarginal - chosen.elbo, 3)}`
+        : "";
+    mark.setAttribute(
+      "aria-valuetext",
+      x ? `x at ${shown(across)}, ${shown(down)}${gap}` : "no point chosen",
+    );
   };
   /** @param {[number, number]} to */
   const look = (to) => {
-    x = /** @type {[number, number]} */ (to.map((value) => Math.min(Math.max(value, -3.1), 3.1)));
+    x = [clamp(to[0], [-3.1, 3.1]), clamp(to[1], [-3.1, 3.1])];
     worker.post({ type: "choose", x });
     place();
   };
-  grab(mark, boxes[0], () => panels(seen)[0], () => x ?? [2.7, -2.7], look);
+  grab(
+    mark,
+    boxes[0],
+    () => panels(seen)[0],
+    () => x ?? [2.7, -2.7],
+    look,
+  );
 
   const board = /** @type {SVGSVGElement} */ (boxes[0]?.querySelector("svg"));
   board.addEventListener("pointerdown", (event) => {

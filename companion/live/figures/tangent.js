@@ -5,16 +5,15 @@
  * the decoder is now, the M step moves the decoder to the top of the ELBO of this q.
  */
 
-import { gaussianKl, logNormal } from "../gaussian.js";
 import { figure } from "../figure.js";
+import { density, klNormal, logNormal } from "../gaussian.js";
+import { clamp, linspace } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const REACH = 4;
 const FLOOR = -6.5;
-const within = (/** @type {number} */ value) => Math.min(Math.max(value, -REACH), REACH);
-const phis = Array.from({ length: 321 }, (_, i) => -REACH + i / 40);
-const zs = Array.from({ length: 241 }, (_, i) => -3 + i / 40);
-const asked = Array.from({ length: 41 }, (_, i) => -REACH + (i * REACH) / 20);
+const phis = linspace(-REACH, REACH, 321);
+const asked = linspace(-REACH, REACH, 41);
 
 /**
  * The posterior N(m, s²) of a decoder.
@@ -43,7 +42,7 @@ const logMarginal = (phi, x) => logNormal(x, 0, Math.hypot(phi, 1));
  * @param {number} x
  */
 const elbo = (phi, q, x) =>
-  logNormal(x, phi * q.mean, 1) - 0.5 * (phi * q.scale) ** 2 - gaussianKl(q.mean, q.scale);
+  logNormal(x, phi * q.mean, 1) - 0.5 * (phi * q.scale) ** 2 - klNormal(q.mean, q.scale);
 
 /**
  * The φ with the highest ELBO of this q.
@@ -76,7 +75,7 @@ export default figure({
   start: { phi: 1.0078, old: 0.2, from: 0.2 },
   limits: { phi: [-REACH, REACH], old: [-REACH, REACH], from: [-REACH, REACH] },
 
-  compute({ x }, { phi, old, from }) {
+  compute({ phi, old, from }, { x }) {
     const q = posterior(old, x);
     const now = posterior(phi, x);
     const way = stairs(from, x);
@@ -86,7 +85,7 @@ export default figure({
       posterior: now,
       logMarginal: logMarginal(phi, x),
       elbo: elbo(phi, q, x),
-      gap: gaussianKl(q.mean, q.scale, now.mean, now.scale),
+      gap: klNormal(q.mean, q.scale, now.mean, now.scale),
       touches: logMarginal(old, x),
       top: top(q, x),
       bound: phis.map((at) => elbo(at, q, x)),
@@ -94,13 +93,28 @@ export default figure({
     };
   },
 
-  draw({ phi, old }, { q, posterior: now, logMarginal: level, elbo: low, gap, touches, top: best, bound, way }, { x }, { guessing }) {
+  draw(
+    { phi, old },
+    { q, posterior: now, logMarginal: level, elbo: low, gap, touches, top: best, bound, way },
+    { x },
+    { guessing },
+  ) {
     const left = new Plot({
-      x: [-REACH, REACH], y: [FLOOR, -1.6], width: 420, height: 270, xlabel: "parameter φ of the decoder", ylabel: "nats",
+      x: [-REACH, REACH],
+      y: [FLOOR, -1.6],
+      width: 420,
+      height: 270,
+      xlabel: "parameter φ of the decoder",
+      ylabel: "nats",
       alt: "log p(x) against φ, with two tops; the ELBO of q, a parabola below it that touches it where q is the posterior; the gap at the present φ.",
     });
     left
-      .line(phis, phis.map((at) => logMarginal(at, x)), "ink", { width: 2.5 })
+      .line(
+        phis,
+        phis.map((at) => logMarginal(at, x)),
+        "ink",
+        { width: 2.5 },
+      )
       .line([old, old], [touches, -1.6], "q", { dash: "3 4", width: 1.5 })
       .line([phi, phi], [FLOOR, level], "model", { dash: "3 4", width: 1.5 });
     if (!guessing) {
@@ -110,7 +124,12 @@ export default figure({
         const steps = Array.from({ length: 21 }, (_, k) => a + ((b - a) * k) / 20);
         const was = posterior(a, x);
         left
-          .line(steps, steps.map((at) => elbo(at, was, x)), "elbo", { width: 1.5, opacity: 0.8 })
+          .line(
+            steps,
+            steps.map((at) => elbo(at, was, x)),
+            "elbo",
+            { width: 1.5, opacity: 0.8 },
+          )
           .line([b, b], [elbo(b, was, x), logMarginal(b, x)], "gap", { width: 3, opacity: 0.8 });
       });
       const flank = best > 0 ? best - 2.3 : best + 2.3;
@@ -118,26 +137,46 @@ export default figure({
         .line(phis, bound, "elbo", { width: 2.5 })
         .line([phi, phi], [low, level], "gap", { width: 6 })
         .points([best], [elbo(best, q, x)], "elbo", { size: 9 })
-        .text(flank, Math.max(elbo(flank, q, x), FLOOR + 0.6), "ELBO of q", { role: "elbo", anchor: best > 0 ? "end" : "start", dx: best > 0 ? -8 : 8, bold: true });
+        .text(flank, Math.max(elbo(flank, q, x), FLOOR + 0.6), "ELBO of q", {
+          role: "elbo",
+          anchor: best > 0 ? "end" : "start",
+          dx: best > 0 ? -8 : 8,
+          bold: true,
+        });
     }
     const side = (/** @type {number} */ at) => (at > 1 ? /** @type {const} */ ("end") : "start");
     left
       .points([phi], [level], "ink", { size: 8 })
       .text(-3.9, logMarginal(-3.4, x) - 0.45, "log p(x)", { bold: true })
-      .text(old, -1.8, "q is the posterior here", { role: "q", anchor: side(old), dx: old > 1 ? -6 : 6, dy: 4 })
-      .text(phi, FLOOR, "decoder now", { role: "model", anchor: side(phi), dx: phi > 1 ? -14 : 14, dy: -7 });
+      .text(old, -1.8, "q is the posterior here", {
+        role: "q",
+        anchor: side(old),
+        dx: old > 1 ? -6 : 6,
+        dy: 4,
+      })
+      .text(phi, FLOOR, "decoder now", {
+        role: "model",
+        anchor: side(phi),
+        dx: phi > 1 ? -14 : 14,
+        dy: -7,
+      });
 
     const right = new Plot({
-      x: [-3, 3], y: [0, 1.7], width: 240, height: 270, xlabel: "latent z", ticks: [4, 0],
+      x: [-3, 3],
+      y: [0, 1.7],
+      width: 240,
+      height: 270,
+      xlabel: "latent z",
+      ticks: [4, 0],
       alt: "The densities over z of q and of the posterior of the present decoder.",
     });
-    const density = (/** @type {{mean: number, scale: number}} */ { mean, scale }) =>
-      zs.map((z) => Math.exp(logNormal(z, mean, scale)));
     right
-      .line(zs, density({ mean: 0, scale: 1 }), "prior", { width: 1.5 })
-      .area(zs, density(q), "q", { opacity: 0.25 })
-      .line(zs, density(q), "q", { width: 2.5 })
-      .line(zs, density(now), "posterior", { width: 2.5, dash: gap < 0.001 ? "6 6" : "" })
+      .curve(density(0, 1), "prior", { width: 1.5 })
+      .curve(density(q.mean, q.scale), "q", { width: 2.5, fill: 0.25 })
+      .curve(density(now.mean, now.scale), "posterior", {
+        width: 2.5,
+        dash: gap < 0.001 ? "6 6" : "",
+      })
       .text(-2.9, 1.58, "posterior now", { role: "posterior" })
       .text(-2.9, 1.46, "q", { role: "q", bold: true })
       .text(-2.9, 1.34, "prior", { role: "prior" });
@@ -172,12 +211,14 @@ export default figure({
 
   guess: {
     kind: "curve",
-    question: "q stays as it is. Sketch its ELBO against φ with the blue pen. One point of it you know.",
+    question:
+      "q stays as it is. Sketch its ELBO against φ with the blue pen. One point of it you know.",
     label: "Pen: the ELBO of q",
     xs: asked,
     start: -5.5,
     unit: "nats",
-    truth: (_, { old }, { x }) => asked.map((at) => Math.max(elbo(at, posterior(old, x), x), FLOOR)),
+    truth: ({ old }, _, { x }) =>
+      asked.map((at) => Math.max(elbo(at, posterior(old, x), x), FLOOR)),
   },
 
   handles: [
@@ -188,7 +229,7 @@ export default figure({
       at: ({ old }, { touches }) => [old, touches],
       move: (_, [to]) => {
         // Near zero lies a place that is worth finding.
-        const old = Math.abs(to) < 0.03 ? 0 : within(to);
+        const old = Math.abs(to) < 0.03 ? 0 : clamp(to, [-REACH, REACH]);
         return { old, from: old };
       },
     },
@@ -197,7 +238,7 @@ export default figure({
       role: "model",
       along: "x",
       at: ({ phi }) => [phi, FLOOR],
-      move: (_, [to]) => ({ phi: Math.abs(to) < 0.03 ? 0 : within(to) }),
+      move: (_, [to]) => ({ phi: Math.abs(to) < 0.03 ? 0 : to }),
     },
   ],
 });

@@ -95,7 +95,8 @@ export const CHALLENGES = [
       const won = better > -0.1 && share <= 0.5;
       const sign = better < 0 ? "lower" : "higher";
       return verdict(
-        won, `ELBO ${shown(Math.abs(better))} nats ${sign}, ${shown(100 * share, 0)} % of the rate.`,
+        won,
+        `ELBO ${shown(Math.abs(better))} nats ${sign}, ${shown(100 * share, 0)} % of the rate.`,
       );
     }),
   },
@@ -118,9 +119,13 @@ export const CHALLENGES = [
       "the prior by half a nat: KL(q(z) ‖ p(z)) ≥ 0.5. Look at where the blue points are not.",
     setup: {},
     verdict: after(1000, ({ distortion, marginalKl }, { options }) => {
-      if (options.levels > 1 || marginalKl === null) return verdict(false, "With one level, please.");
+      if (options.levels > 1 || marginalKl === null)
+        return verdict(false, "With one level, please.");
       const won = distortion < -1 && marginalKl >= 0.5;
-      return verdict(won, `Distortion ${shown(distortion)}, KL(q(z) ‖ p(z)) ${shown(marginalKl)} nats.`);
+      return verdict(
+        won,
+        `Distortion ${shown(distortion)}, KL(q(z) ‖ p(z)) ${shown(marginalKl)} nats.`,
+      );
     }),
   },
   {

@@ -5,7 +5,8 @@
 // pinwheel and rings have mean 0 and variance 1 in each coordinate, tree and arch are what they
 // are. Single points differ, because the random numbers do.
 
-import { at, generator, normal } from "../nn.js";
+import { at } from "../nn.js";
+import { generator, normal } from "../random.js";
 
 /** @typedef {"moons" | "arch" | "pinwheel" | "tree" | "rings"} Name */
 /** @typedef {{ uniform: () => number, gauss: () => number, noise: number }} Chance */

@@ -8,7 +8,9 @@
 // A trace draws K times for each of B points; row k · B + b is draw k of point b. Level 0 of an
 // array is z_1. The backward pass is written by hand: it needs no graph, and leaves no garbage.
 
-import { Network, at, countWeights, generator, mlp } from "../nn.js";
+import { Network, at, countWeights, mlp } from "../nn.js";
+import { mean } from "../numbers.js";
+import { generator } from "../random.js";
 
 const LOG_TWO_PI = Math.log(2 * Math.PI);
 
@@ -495,14 +497,4 @@ function part(arrays, index) {
  */
 function accumulate(sums, terms) {
   for (let i = 0; i < sums.length; i++) sums[i] = at(sums, i) + at(terms, i);
-}
-
-/**
- * @param {Float64Array} values
- * @returns {number}
- */
-export function mean(values) {
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += at(values, i);
-  return sum / values.length;
 }

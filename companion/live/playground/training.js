@@ -17,9 +17,11 @@ import {
   logMarginals,
   onGrid,
 } from "../bounds.js";
-import { Adam, at, generator, normal } from "../nn.js";
+import { Adam, at } from "../nn.js";
+import { mean } from "../numbers.js";
+import { generator, normal } from "../random.js";
 import { dataSet, drawnSet } from "./data.js";
-import { DATA_SIZE, Model, mean } from "./models.js";
+import { DATA_SIZE, Model } from "./models.js";
 
 /** @typedef {import("./data.js").Name} Name */
 /** @typedef {import("../bounds.js").OnGrid} OnGrid */
@@ -173,7 +175,9 @@ export class Trainer {
       model.draw(this.gauss);
       const closed = rates === "analytic" && model.hasAnalytic ? "analytic" : "sampled";
       this.loss = model.loss(this.x, { bound, rates: closed, betas: this.betas, freeNats });
-      const [from, to] = { both: [0, all], encoder: [0, encoding], decoder: [encoding, all] }[train];
+      const [from, to] = { both: [0, all], encoder: [0, encoding], decoder: [encoding, all] }[
+        train
+      ];
       this.adam.step(model.parameters, model.gradients, lr, from, to);
       this.steps += 1;
     }
