@@ -95,7 +95,8 @@ notebooks: $(READY)  ## run every chapter and compare the stored numbers
 		--nbval-lax --nbval-current-env book/*.ipynb
 
 site: $(READY) $(CHROMIUM) book  ## checks on the built site, in files and in a browser
-	@$(BATCH) $(PY) -m pytest -q -m "site or browser" tests
+	@BOOK_IS_BUILT=1 $(BATCH) $(PY) -m pytest -q -n $(WORKERS) --dist loadfile \
+		-m "site or browser" tests
 
 mutants: $(READY)  ## make known mistakes in the package; a test must catch each
 	@$(BATCH) $(PY) tests/mutation/run_mutants.py

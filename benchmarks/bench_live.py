@@ -136,6 +136,7 @@ def main() -> None:
         for screen, width in WIDTHS.items():
             tab = browser.new_page(viewport={"width": width, "height": 900})
             tab.goto(f"{address}/book/playground.html")
+            tab.get_by_label("speed", exact=True).select_option("fast")
             tab.locator("[data-play]").click()
             tab.wait_for_timeout(1000)
             tab.evaluate(STILL)

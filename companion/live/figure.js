@@ -475,7 +475,7 @@ export function grab(mark, panel, plot, at, go) {
  *
  * @param {Element | undefined} panel
  * @param {Plot | undefined} plot
- * @param {PointerEvent} event
+ * @param {MouseEvent} event
  * @returns {Place}
  */
 export function pointed(panel, plot, event) {

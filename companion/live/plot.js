@@ -6,7 +6,7 @@
  * panel that is as wide as it says; a narrower page shrinks it.
  */
 
-import { linspace } from "./numbers.js";
+import { clamp, linspace } from "./numbers.js";
 
 /** How many points a curve has. */
 const FINE = 241;
@@ -440,8 +440,12 @@ export class Plot {
    *   bold?: boolean}} [look]
    */
   text(x, y, words, { role = "ink", anchor = "start", dx = 0, dy = 0, bold = false } = {}) {
+    // Whatever it stands beside, it stays in the panel.
+    const left = clamp(this.across(x) + dx, [0, this.width]);
+    const base = clamp(this.down(y) + dy, [12, this.height - 3]);
+    if (Number.isNaN(left + base)) return this;
     this.above.push(
-      `<text class="live-words" x="${px(this.across(x) + dx)}" y="${px(this.down(y) + dy)}" ` +
+      `<text class="live-words" x="${px(left)}" y="${px(base)}" ` +
         `text-anchor="${anchor}" fill="${paint(role)}"${bold ? ' font-weight="600"' : ""}>` +
         `${escaped(words)}</text>`,
     );

@@ -33,12 +33,17 @@ def tab(browser):
     page.evaluate(SEEN)
     page.locator("[data-restart]").click()
     page.wait_for_function(STEPS, arg=0)
+    choose(page, "speed", "fast")
     yield page
     page.close()
 
 
 def choose(tab, label, value):
     tab.get_by_label(label, exact=True).select_option(value)
+
+
+def train(tab, what):
+    tab.get_by_role("radio", name=what, exact=True).check()
 
 
 def trained(tab, steps):
@@ -53,14 +58,73 @@ def trained(tab, steps):
 
 def test_with_the_decoder_at_rest_the_sum_of_bound_and_gap_is(tab):
     before = tab.evaluate(BOUNDS)
-    choose(tab, "train", "encoder")
+    train(tab, "encoder")
     after = trained(tab, 300)
     assert after["logMarginal"] == pytest.approx(before["logMarginal"], abs=1e-4)
     assert after["gap"] < 0.5 * before["gap"]
     assert after["elbo"] + after["gap"] == pytest.approx(after["logMarginal"], abs=1e-9)
-    choose(tab, "train", "decoder")
+    train(tab, "decoder")
     later = trained(tab, after["step"] + 300)
     assert later["logMarginal"] > after["logMarginal"] + 1
+
+
+def test_the_numbers_of_the_line_add_up(tab):
+    trained(tab, 200)
+    line = tab.locator(".live-says").inner_text().replace("−", "-")
+    log_p, elbo, gap = (
+        float(re.search(rf"{name} (-?[0-9.]+)", line)[1]) for name in (r"log p\(x\)", "ELBO", "gap")
+    )
+    assert log_p == pytest.approx(elbo + gap, abs=1e-9)
+    distortion, rate = (
+        float(re.search(rf"{name} (-?[0-9.]+)", line)[1]) for name in ("distortion", "rate")
+    )
+    assert elbo == pytest.approx(-distortion - rate, abs=0.011)
+
+
+def test_a_q_of_the_readers_moves_the_gap_and_not_the_sum(tab):
+    trained(tab, 300)
+    handle = tab.locator('[aria-label^="A point x"]')
+    handle.focus()
+    for _ in range(3):
+        handle.press("Shift+ArrowLeft")
+    tab.wait_for_function("() => window.seen.chosen")
+    before = tab.evaluate("() => window.seen.chosen")
+    tab.locator('[aria-label^="The mean of q"]').press("Shift+ArrowUp")
+    tab.wait_for_function("() => window.seen.chosen.mine")
+    after = tab.evaluate("() => window.seen.chosen")
+    assert after["elbo"] < before["elbo"]
+    assert after["logMarginal"] == before["logMarginal"]
+    tab.get_by_role("button", name="Back to the encoder").click()
+    tab.wait_for_function("() => !window.seen.chosen.mine")
+    assert tab.evaluate("() => window.seen.chosen.elbo") == before["elbo"]
+
+
+def test_a_point_of_the_data_is_chosen_by_a_press(tab):
+    x = tab.evaluate("() => Array.from(window.seen.view.x.slice(0, 2))")
+    panel = tab.locator(".live-panel").first
+    plot = panel.bounding_box()
+    at = tab.evaluate(
+        """x => {
+          const { panels } = live.require("playground/views.js");
+          const plot = panels(window.seen)[0];
+          return [plot.across(x[0]) / plot.width, plot.down(x[1]) / plot.height];
+        }""",
+        x,
+    )
+    place = plot["x"] + at[0] * plot["width"], plot["y"] + at[1] * plot["height"]
+    tab.mouse.click(*place)
+    tab.wait_for_function("() => window.seen.chosen")
+    assert tab.evaluate("() => Array.from(window.seen.chosen.x)") == pytest.approx(x, abs=0.25)
+    tab.mouse.click(plot["x"] + 0.9 * plot["width"], plot["y"] + 0.1 * plot["height"])
+    tab.wait_for_function("() => !window.seen.chosen")
+
+
+def test_nothing_trains_without_a_drawing(tab):
+    choose(tab, "data", "drawn")
+    tab.locator("[data-play]").click()
+    tab.locator("[data-step]").click()
+    assert tab.locator(".live-says").inner_text().startswith("Draw some points")
+    assert tab.locator("[data-play]").inner_text() == "Train"
 
 
 def test_one_step_is_one_step(tab):
@@ -75,7 +139,7 @@ def test_every_model_trains(tab, levels, encoder, units):
     choose(tab, "units a level", units)
     choose(tab, "levels", levels)
     if encoder:
-        choose(tab, "encoder", encoder)
+        choose(tab, "encoder runs", encoder)
     before = tab.evaluate("() => window.seen.view?.elbo")
     tab.locator("[data-play]").click()
     tab.wait_for_function("() => window.seen.view?.step >= 200 && window.seen.bounds")
@@ -102,6 +166,8 @@ def test_a_drawing_is_learned(tab):
 
 
 def test_a_reset_is_as_if_nothing_had_been(tab):
+    tab.locator("[data-reset]").click()
+    tab.wait_for_function("() => window.seen.bounds?.step === 0")
     first = tab.locator(".live-says").inner_text()
     choose(tab, "data", "rings")
     trained(tab, 100)
@@ -184,12 +250,12 @@ def leave_holes(tab):
 
 
 def better_samples(tab):
-    slide(tab, "β", 0.72)  # 3
-    trained(tab, 5000)
+    trained(tab, 2000)
     tab.locator("[data-keep]").click()
-    slide(tab, "β", 0.366)  # 0.25
+    choose(tab, "bound", "iwae")
+    choose(tab, "K", "20")
     tab.locator("[data-restart]").click()
-    trained(tab, 2500)
+    trained(tab, 2000)
 
 
 WAYS = [close_the_gap, collapse, halve_the_rate, wake, leave_holes, better_samples]

@@ -7,7 +7,7 @@
 
 import * as control from "../controls.js";
 import { accepted, colour, follow, grab, onTheme, panel, pointed } from "../figure.js";
-import { clamp } from "../numbers.js";
+import { clamp, sum } from "../numbers.js";
 import { escaped, paint, shown } from "../plot.js";
 import { CHALLENGES } from "../playground/challenges.js";
 import { DATA_NAMES } from "../playground/data.js";
@@ -18,10 +18,15 @@ import { numbers, panels, remember } from "../playground/views.js";
  * @typedef {import("../playground/training.js").Options} Options
  * @typedef {import("../playground/views.js").Seen} Seen
  * @typedef {import("../controls.js").Control} Control
+ * @typedef {import("../plot.js").Plot} Plot
  */
 
 /** Speeds, in steps a second. */
-const SPEEDS = { slow: 20, medium: 200, fast: Infinity };
+const SPEEDS = { slow: 20, medium: 300, fast: Infinity };
+/** Where the ring waits that is dragged to a point x. */
+const CORNER = /** @type {[number, number]} */ ([2.3, -2.3]);
+/** Points of a drawing that an address holds. */
+const LINKED = 60;
 
 /**
  * @param {string} name
@@ -40,24 +45,63 @@ function choice(name, label, values, words) {
   };
 }
 
+/** What is turned while a model learns stands above the views, all else below them. */
 /** @type {[string, Control[]][]} */
 const GROUPS = [
   [
-    "Data and model",
+    "",
+    [
+      {
+        kind: "choice",
+        name: "train",
+        label: "train",
+        options: ["both", "encoder", "decoder"].map((one) => [one, one]),
+      },
+      { kind: "slider", name: "beta", label: "β", min: 0.02, max: 20, log: true },
+      choice("speed", "speed", Object.keys(SPEEDS)),
+    ],
+  ],
+  [
+    "Data",
     [
       choice("data", "data", [...DATA_NAMES, "drawn"], [...DATA_NAMES, "draw your own"]),
+      {
+        kind: "slider",
+        name: "seed",
+        label: "seed",
+        min: 0,
+        max: 99,
+        step: 1,
+        text: (seed) => String(seed),
+      },
+      {
+        kind: "slider",
+        name: "lr",
+        label: "learning rate",
+        min: 1e-4,
+        max: 3e-2,
+        log: true,
+        text: (rate) => rate.toPrecision(2),
+      },
+    ],
+  ],
+  [
+    "Model",
+    [
       choice("levels", "levels", [1, 2, 3]),
       choice("units", "units a level", [1, 2]),
-      choice("encoder", "encoder", ["bottom-up", "top-down"]),
+      choice("encoder", "encoder runs", ["bottom-up", "top-down"]),
       choice("hidden", "hidden width", [8, 16, 32, 64]),
+      { kind: "slider", name: "sigma", label: "σ of the decoder", min: 0.03, max: 2, log: true },
+      { kind: "toggle", name: "learnSigma", label: "learn σ" },
     ],
   ],
   [
     "Objective",
     [
-      { kind: "slider", name: "beta", label: "β", min: 0.02, max: 20, log: true },
-      { kind: "slider", name: "sigma", label: "σ of the decoder", min: 0.03, max: 2, log: true },
-      { kind: "toggle", name: "learnSigma", label: "learn σ" },
+      choice("bound", "bound", ["elbo", "iwae"], ["ELBO", "K samples"]),
+      choice("draws", "K", [1, 5, 20]),
+      { kind: "slider", name: "freeNats", label: "free nats a level", min: 0, max: 2, step: 0.05 },
       {
         kind: "slider",
         name: "warmUp",
@@ -68,34 +112,6 @@ const GROUPS = [
         text: (steps) => String(steps),
       },
       choice("warming", "warm up", ["together", "level by level"]),
-      { kind: "slider", name: "freeNats", label: "free nats a level", min: 0, max: 2, step: 0.05 },
-      choice("bound", "bound", ["elbo", "iwae"], ["ELBO", "K samples"]),
-      choice("draws", "K", [1, 5, 20]),
-    ],
-  ],
-  [
-    "Training",
-    [
-      choice("train", "train", ["both", "encoder", "decoder"]),
-      {
-        kind: "slider",
-        name: "lr",
-        label: "learning rate",
-        min: 1e-4,
-        max: 3e-2,
-        log: true,
-        text: (rate) => rate.toPrecision(2),
-      },
-      {
-        kind: "slider",
-        name: "seed",
-        label: "seed",
-        min: 0,
-        max: 99,
-        step: 1,
-        text: (seed) => String(seed),
-      },
-      choice("speed", "speed", Object.keys(SPEEDS)),
     ],
   ],
 ];
@@ -105,7 +121,7 @@ const CONTROLS = GROUPS.flatMap(([, group]) => group);
 const START = Object.fromEntries([
   ...CONTROLS.map((one) => {
     const name = one.kind === "button" ? "" : one.name;
-    const value = name === "speed" ? "fast" : DEFAULTS[/** @type {keyof Options} */ (name)];
+    const value = name === "speed" ? "medium" : DEFAULTS[/** @type {keyof Options} */ (name)];
     return [name, one.kind === "choice" ? String(value) : value];
   }),
   ["level", "0"],
@@ -149,6 +165,8 @@ function nothing(options) {
     level: 0,
     integrated: [],
     watched: [],
+    phases: [{ step: 0, train: options.train }],
+    settled: [],
     kept: null,
   };
 }
@@ -169,8 +187,10 @@ function frame(_, id, picture, state = START) {
       .markup(group, state, `${id}-${first}`)
       .replace(/data-control="(\d+)"/g, (__, i) => `data-control="${first + Number(i)}"`);
     first += group.length;
+    if (!title) return `<div class="play-quick">${text}</div>`;
     return `<fieldset class="play-group"><legend>${escaped(title)}</legend>${text}</fieldset>`;
   });
+  const [quick, ...rest] = groups;
   const level = control
     .markup([/** @type {Control} */ (spec.controls?.[LEVEL])], state, `${id}-level`)
     .replace(/data-control="0"/g, `data-control="${LEVEL}"`);
@@ -183,19 +203,21 @@ function frame(_, id, picture, state = START) {
       `<output class="live-verdict"></output></details></li>`,
   );
   return (
-    `<div class="play-buttons live-buttons"><button type="button" data-play class="play-main">Train</button>` +
+    `<div class="play-bar"><div class="play-buttons live-buttons"><button type="button" data-play class="play-main">Train</button>` +
     `<button type="button" data-step>One step</button>` +
     `<button type="button" data-restart>Start anew</button>` +
     `<button type="button" data-keep>Keep this point</button>` +
     `<button type="button" data-link>Copy link</button>` +
-    `<button type="button" data-reset>Reset all</button></div>` +
+    `<button type="button" data-reset>Reset all</button></div>${quick}` +
+    `<p class="play-goal" hidden><strong></strong> <output class="live-verdict"></output></p></div>` +
     `<p class="live-says" aria-hidden="true">${escaped(numbers(seen))}</p>` +
     `<p class="live-said" role="status"></p>` +
     `<div class="live-panels">${panels(seen)
       .map((plot) => panel(plot, picture))
       .join("")}</div>` +
-    `<div class="play-level">${level}</div>` +
-    `<div class="play-groups">${groups.join("")}</div>` +
+    `<div class="play-level">${level}` +
+    `<button type="button" data-encoder hidden>Back to the encoder’s q</button></div>` +
+    `<div class="play-groups">${rest.join("")}</div>` +
     `<div class="play-challenges"><p><strong>Six challenges.</strong> Each has a verdict by numbers.</p>` +
     `<ol>${challenges.join("")}</ol></div>`
   );
@@ -234,12 +256,17 @@ function trainer() {
 function render({ model, el }) {
   let state = accepted(spec, model.get("state") ?? {});
   const id = el.parentElement?.id || "playground";
-  /** @type {number[]} */
-  let clicks = [];
+  let clicks = linked(model.get("state")?.clicks);
   let seen = nothing(optionsOf(state));
   let running = false;
   let waiting = 0;
   let challenge = -1;
+  /** @type {Plot[]} */
+  let plots = [];
+  // Of each new model: what an older one still posts is not heard.
+  let made = 0;
+  // Since when β has been what it is.
+  let since = 0;
   model.set("start", START);
 
   el.innerHTML = frame(null, id, () => "<canvas></canvas>", state);
@@ -254,7 +281,8 @@ function render({ model, el }) {
     waiting = 0;
     const started = performance.now();
     seen.level = Math.min(Number(state["level"]), seen.options.levels - 1);
-    panels(seen).forEach((plot, i) => {
+    plots = panels(seen);
+    plots.forEach((plot, i) => {
       const layer = layers[i];
       if (layer) layer.innerHTML = plot.svg();
       colour(/** @type {HTMLElement} */ (boxes[i]), plot);
@@ -293,9 +321,13 @@ function render({ model, el }) {
       option.toggleAttribute("disabled", Number(option.getAttribute("value")) >= levels);
     }
     boxes[0]?.querySelector("svg")?.classList.toggle("live-board", data === "drawn");
+    find("[data-encoder]").toggleAttribute("hidden", !seen.chosen?.mine);
   };
 
+  /** Whether a drawing is wanted that is not there. */
+  const undrawn = () => state["data"] === "drawn" && clicks.length < 4;
   const run = (/** @type {boolean} */ on) => {
+    if (on && undrawn()) return;
     running = on;
     play.textContent = on ? "Pause" : "Train";
     const speed = SPEEDS[/** @type {keyof typeof SPEEDS} */ (state["speed"])];
@@ -307,14 +339,16 @@ function render({ model, el }) {
     const options = { ...optionsOf(state), clicks };
     const { kept } = seen;
     seen = { ...nothing(options), kept };
-    if (options.levels > 1 || options.data === "drawn")
-      worker.post({ type: "choose", x: (x = null) });
-    if (options.data === "drawn" && clicks.length < 2) {
+    since = 0;
+    made += 1;
+    if (options.levels > 1 || options.data === "drawn") x = null;
+    worker.post({ type: "choose", x, q: (own = null) });
+    if (undrawn()) {
       run(false);
-      said.textContent = "Draw some points in the plane of x first.";
+      said.textContent = numbers(seen);
       return schedule();
     }
-    worker.post({ type: "reset", options });
+    worker.post({ type: "reset", options, id: made });
     if (running) run(true);
     schedule();
   };
@@ -323,12 +357,33 @@ function render({ model, el }) {
     clearTimeout(rest);
     rest = window.setTimeout(() => {
       said.textContent = says.textContent;
-      model.set("state", state);
-      model.save_changes();
+      save();
     }, 400);
+  };
+  /** Into the address. */
+  const save = () => {
+    const every = Math.ceil(clicks.length / 2 / LINKED);
+    const few = clicks.filter((_, i) => Math.floor(i / 2) % every === 0);
+    const drawing = few.map((value) => Math.round(100 * value) / 100);
+    model.set("state", state["data"] === "drawn" ? { ...state, clicks: drawing } : state);
+    model.save_changes();
   };
   /** @param {Record<string, any>} change */
   const set = (change) => {
+    const { view } = seen;
+    if ("beta" in change && view) {
+      // Where the last β has led, once it had time to.
+      if (view.step > since + 300) {
+        const one = { rate: sum(view.rates), distortion: view.distortion, beta: state["beta"] };
+        seen.settled = [...seen.settled, one].slice(-8);
+      }
+      since = view.step;
+    }
+    if ("train" in change) {
+      const step = view?.step ?? 0;
+      const before = seen.phases.filter((phase) => phase.step < step);
+      seen.phases = [...before, { step, train: change["train"] }];
+    }
     state = { ...state, ...change };
     const options = { ...optionsOf(state), clicks };
     const names = Object.keys(change).filter((name) => name in DEFAULTS);
@@ -353,11 +408,18 @@ function render({ model, el }) {
     if (!one || !row) return;
     const { won, says: words } = one.verdict(seen);
     row.toggleAttribute("data-won", won || row.hasAttribute("data-won"));
-    const output = row.querySelector(".live-verdict");
-    if (output && output.textContent !== words) output.textContent = words;
+    const lesson = won ? `${words} ${one.lesson}` : words;
+    const goal = find(".play-goal");
+    goal.hidden = false;
+    goal.toggleAttribute("data-won", won);
+    /** @type {HTMLElement} */ (goal.querySelector("strong")).textContent = `${one.title}:`;
+    for (const output of [goal, row].map((where) => where.querySelector(".live-verdict"))) {
+      if (output && output.textContent !== lesson) output.textContent = lesson;
+    }
   };
 
   worker.hear.push((message) => {
+    if (message.id !== made || undrawn()) return;
     if (message.type === "view") {
       const { view } = message;
       seen.view = view;
@@ -395,16 +457,18 @@ function render({ model, el }) {
     if (button === play) {
       if (!seen.view && !running) anew();
       run(!running);
+    } else if (button.hasAttribute("data-encoder")) {
+      own = null;
+      choose();
     } else if (button.hasAttribute("data-step")) {
       if (running) run(false);
-      worker.post({ type: "step" });
+      if (!undrawn()) worker.post({ type: "step" });
     } else if (button.hasAttribute("data-restart")) anew();
     else if (button.hasAttribute("data-keep") && seen.view && seen.bounds) {
       seen.kept = { view: seen.view, bounds: seen.bounds, data: seen.options.data };
       schedule();
     } else if (button.hasAttribute("data-link")) {
-      model.set("state", state);
-      model.save_changes();
+      save();
       navigator.clipboard?.writeText(location.href).then(
         () => (said.textContent = button.textContent = "Copied"),
         () => (button.textContent = "The link is in the address line"),
@@ -414,6 +478,7 @@ function render({ model, el }) {
       clicks = [];
       state = { ...START };
       challenge = -1;
+      find(".play-goal").hidden = true;
       seen.kept = null;
       anew();
       rested();
@@ -428,55 +493,115 @@ function render({ model, el }) {
     }
   });
 
-  // A point x to look at: its posterior beside the encoder's answer.
+  // A point x to look at, and a q for it: the encoder's, until the reader takes hold of it.
   /** @type {[number, number] | null} */
   let x = null;
-  const mark = document.createElementNS("http://www.w3.org/2000/svg", "g");
-  mark.setAttribute("class", "live-handle");
-  mark.setAttribute("role", "slider");
-  mark.setAttribute("tabindex", "0");
-  mark.setAttribute("aria-label", "A point x: its posterior and the encoder's answer");
-  mark.innerHTML = `<circle class="live-reach" r="22"/><circle class="live-grip" r="8" stroke="${paint("gap")}"/>`;
-  boxes[0]?.querySelector(".live-handles")?.append(mark);
-  const place = () => {
-    const plot = panels(seen)[0];
-    const [across, down] = x ?? [2.7, -2.7];
-    if (!plot) return;
-    const at = [plot.across(across), plot.down(down)].map((value) => value.toFixed(1)).join(" ");
-    mark.setAttribute("transform", `translate(${at})`);
-    const off = Number(state["levels"]) > 1 || state["data"] === "drawn";
-    mark.toggleAttribute("hidden", off);
-    mark.setAttribute("tabindex", off ? "-1" : "0");
-    for (const [name, value] of [
-      ["min", -3.2],
-      ["max", 3.2],
-      ["now", across],
-    ]) {
-      mark.setAttribute(`aria-value${name}`, Number(value).toFixed(2));
-    }
-    const { chosen } = seen;
-    const gap =
-      chosen && chosen.logMarginal !== null
-        ? `, gap ${shown(chosen.logMarginal - chosen.elbo, 3)}`
-        : "";
-    mark.setAttribute(
-      "aria-valuetext",
-      x ? `x at ${shown(across)}, ${shown(down)}${gap}` : "no point chosen",
-    );
+  /** @type {number[] | null} */
+  let own = null;
+  const choose = () => {
+    if (!x) seen.chosen = null;
+    worker.post({ type: "choose", x, q: own });
+    schedule();
   };
   /** @param {[number, number]} to */
-  const look = (to) => {
-    x = [clamp(to[0], [-3.1, 3.1]), clamp(to[1], [-3.1, 3.1])];
-    worker.post({ type: "choose", x });
-    place();
+  const look = ([x1, x2]) => {
+    x = [clamp(x1, [-2.7, 2.7]), clamp(x2, [-2.7, 2.7])];
+    own = null;
+    choose();
   };
-  grab(
-    mark,
-    boxes[0],
-    () => panels(seen)[0],
-    () => x ?? [2.7, -2.7],
-    look,
-  );
+  /**
+   * Means and log-variances, with one of both changed.
+   *
+   * @param {(m: number, v: number, j: number) => [number, number]} change
+   */
+  const shape = (change) => {
+    const q = own ?? seen.chosen?.q;
+    if (!q) return;
+    const units = q.length / 2;
+    const both = Array.from({ length: units }, (_, j) => change(q[j] ?? 0, q[units + j] ?? 0, j));
+    own = [
+      ...both.map(([m]) => clamp(m, [-3.5, 3.5])),
+      ...both.map(([, v]) => clamp(v, [-7, 1.5])),
+    ];
+    choose();
+  };
+  /** The center of q, and its edge: with one unit both stand on the axis. */
+  const spot = (/** @type {number} */ scales) => {
+    const q = own ?? seen.chosen?.q ?? [0, 0];
+    const units = q.length / 2;
+    const at = Array.from({ length: units }, (_, j) => {
+      return (q[j] ?? 0) + scales * Math.exp((q[units + j] ?? 0) / 2);
+    });
+    const [first = 0, second = 0.05 * (plots[1]?.y[1] ?? 0)] = at;
+    return /** @type {[number, number]} */ ([first, second]);
+  };
+  const here = () => {
+    const { chosen } = seen;
+    if (!chosen || chosen.logMarginal === null) return "";
+    return `, gap ${shown(chosen.logMarginal - chosen.elbo, 3)}`;
+  };
+  const off = () => Number(state["levels"]) > 1 || state["data"] === "drawn";
+  const marks = [
+    {
+      panel: 0,
+      role: /** @type {const} */ ("gap"),
+      label: "A point x: its posterior and the encoder's answer",
+      at: () => x ?? CORNER,
+      go: look,
+      hidden: off,
+      says: () =>
+        x ? `x at ${x.map((one) => shown(one)).join(", ")}${here()}` : "no point chosen",
+    },
+    {
+      panel: 1,
+      role: /** @type {const} */ ("q"),
+      label: "The mean of q for this x",
+      at: () => spot(0),
+      go: (/** @type {number[]} */ to) => shape((m, v, j) => [to[j] ?? m, v]),
+      hidden: () => off() || !seen.chosen,
+      says: () =>
+        `mean ${spot(0)
+          .map((one) => shown(one))
+          .join(", ")}${here()}`,
+    },
+    {
+      panel: 1,
+      role: /** @type {const} */ ("q"),
+      label: "The scale of q for this x",
+      at: () => spot(1),
+      go: (/** @type {number[]} */ to) =>
+        shape((m, v, j) => [m, 2 * Math.log(Math.max((to[j] ?? m) - m, 0.03))]),
+      hidden: () => off() || !seen.chosen,
+      says: () =>
+        `edge ${spot(1)
+          .map((one) => shown(one))
+          .join(", ")}${here()}`,
+    },
+  ].map((one) => {
+    const mark = document.createElementNS("http://www.w3.org/2000/svg", "g");
+    mark.setAttribute("class", "live-handle");
+    mark.setAttribute("role", "slider");
+    mark.setAttribute("aria-label", one.label);
+    mark.innerHTML = `<circle class="live-reach" r="22"/><circle class="live-grip" r="8" stroke="${paint(one.role)}"/>`;
+    boxes[one.panel]?.querySelector(".live-handles")?.append(mark);
+    grab(mark, boxes[one.panel], () => plots[one.panel], one.at, one.go);
+    return { ...one, mark };
+  });
+  const place = () => {
+    for (const { mark, panel: at, at: where, hidden, says: words } of marks) {
+      const plot = plots[at];
+      if (!plot) continue;
+      const [across, down] = where();
+      const to = [plot.across(across), plot.down(down)].map((value) => value.toFixed(1)).join(" ");
+      mark.setAttribute("transform", `translate(${to})`);
+      mark.toggleAttribute("hidden", hidden());
+      mark.setAttribute("tabindex", hidden() ? "-1" : "0");
+      mark.setAttribute("aria-valuemin", "-3.50");
+      mark.setAttribute("aria-valuemax", "3.50");
+      mark.setAttribute("aria-valuenow", across.toFixed(2));
+      mark.setAttribute("aria-valuetext", words());
+    }
+  };
 
   const board = /** @type {SVGSVGElement} */ (boxes[0]?.querySelector("svg"));
   board.addEventListener("pointerdown", (event) => {
@@ -484,8 +609,7 @@ function render({ model, el }) {
     event.preventDefault();
     /** @param {PointerEvent} moved */
     const put = (moved) => {
-      const plot = panels(seen)[0];
-      const [x, y] = pointed(boxes[0], plot, moved);
+      const [x, y] = pointed(boxes[0], plots[0], moved);
       if (clicks.length < 1000) clicks = [...clicks, x, y];
       seen.options = { ...seen.options, clicks };
       schedule();
@@ -494,9 +618,36 @@ function render({ model, el }) {
     follow(board, event, put);
     board.addEventListener("pointerup", anew, { once: true });
   });
+  // A press on a point of the data chooses it; beside all of them, none is.
+  board.addEventListener("click", (event) => {
+    const { view } = seen;
+    if (off() || !view || /** @type {Element} */ (event.target).closest(".live-handle")) return;
+    const to = pointed(boxes[0], plots[0], event);
+    /** @type {[number, number][]} */
+    const points = Array.from({ length: view.x.length / 2 }, (_, i) => [
+      view.x[2 * i] ?? 0,
+      view.x[2 * i + 1] ?? 0,
+    ]);
+    const far = ([a, b] = [9, 9]) => Math.hypot(a - to[0], b - to[1]);
+    const nearest = points.reduce((best, one) => (far(one) < far(best) ? one : best), points[0]);
+    if (nearest && far(nearest) < 0.25) return look(nearest);
+    [x, own] = [null, null];
+    choose();
+  });
   onTheme(el, schedule);
   anew();
   return () => worker.end();
+}
+
+/**
+ * The drawing that an address holds.
+ *
+ * @param {unknown} found
+ * @returns {number[]}
+ */
+function linked(found) {
+  if (!Array.isArray(found) || found.length % 2 || found.length > 4 * LINKED) return [];
+  return found.every((one) => Number.isFinite(one) && Math.abs(one) < 4) ? found : [];
 }
 
 export default { spec, compute: spec.compute, frame, render };

@@ -8,7 +8,9 @@ import { shown } from "../plot.js";
  * @typedef {{won: boolean, says: string}} Verdict
  * @typedef {{
  *   title: string, task: string, setup: Record<string, any>, verdict: (seen: Seen) => Verdict,
- * }} Challenge  `setup` is what differs from the playground as it opens
+ *   lesson: string,
+ * }} Challenge  `setup` is what differs from the playground as it opens; the lesson is told once it
+ *   is won
  */
 
 /**
@@ -61,19 +63,27 @@ export const CHALLENGES = [
   {
     title: "Close the gap",
     task:
-      "Bring the gap below 0.02 nats with a code that is used: a rate of at least 0.1 nats. What " +
-      "kind of posterior does an axis-aligned Gaussian fit that well?",
+      "Bring the gap below 0.02 nats in a model that has learned, with a code that is used: a rate " +
+      "of at least 0.1 nats. What kind of posterior does an axis-aligned Gaussian fit that well?",
     setup: {},
-    verdict: after(500, (view, { bounds }) => {
+    lesson:
+      "With much noise a posterior is nearly the prior, round and smooth: a Gaussian fits it.",
+    verdict: after(500, (_, { bounds, integrated }) => {
+      const first = integrated[0]?.logMarginal;
       if (!bounds || bounds.gap === null) return verdict(false, "The gap is not known.");
-      const won = bounds.gap < 0.02 && total(view) >= 0.1;
-      return verdict(won, `Gap ${shown(bounds.gap, 3)} nats, rate ${shown(total(view))} nats.`);
+      if (first === undefined || first === null || Number(bounds.logMarginal) < first + 1) {
+        return verdict(false, "The model has not learned yet: log p(x) is where it was.");
+      }
+      const won = bounds.gap < 0.02 && total(bounds) >= 0.1;
+      return verdict(won, `Gap ${shown(bounds.gap, 3)} nats, rate ${shown(total(bounds))} nats.`);
     }),
   },
   {
     title: "Collapse the code without touching β",
     task: "Bring the rate below 0.02 nats at β = 1. What else weighs the rate against the picture?",
     setup: {},
+    lesson:
+      "The squared error is weighed by 1 / 2σ²: a large σ makes it cheap, as a large β would.",
     verdict: after(1000, (view, { options }) => {
       const { beta, bound, freeNats, train } = options;
       const fair = beta === 1 && bound === "elbo" && freeNats === 0 && train === "both";
@@ -87,6 +97,7 @@ export const CHALLENGES = [
       "Train on the rings and keep the point. Then find a model whose ELBO is as good, to 0.1 nats, " +
       "with at most half the rate. What does that say about the ELBO as a judge of codes?",
     setup: { data: "rings" },
+    lesson: "Two models with one ELBO, and codes of quite different use: the ELBO does not see it.",
     verdict: beside((view, kept, { options }) => {
       if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
       if (total(kept.view) < 1) return verdict(false, "Keep a model with a rate of 1 nat or more.");
@@ -106,9 +117,12 @@ export const CHALLENGES = [
       "Three levels on the tree: z₃ stays idle. Let it tell at least half a nat about x, after " +
       "2,000 steps or more. Chapter 10 has two recipes.",
     setup: { data: "tree", levels: "3", level: "2" },
-    verdict: after(2000, ({ information }, { options }) => {
+    lesson: "The model could do without z₃. Only how it was trained made it use z₃.",
+    verdict: after(2000, (view, { options, bounds }) => {
       if (options.levels < 3) return verdict(false, "This needs three levels.");
-      const told = information[2] ?? 0;
+      if (!bounds) return verdict(false, "Not measured yet.");
+      const top = view.first === 2 ? view.information : bounds.information[2];
+      const told = top ?? 0;
       return verdict(told >= 0.5, `z₃ tells ${shown(told)} nats about x.`);
     }),
   },
@@ -118,6 +132,7 @@ export const CHALLENGES = [
       "Good reconstructions, a distortion below −1, and yet the average of the posteriors misses " +
       "the prior by half a nat: KL(q(z) ‖ p(z)) ≥ 0.5. Look at where the blue points are not.",
     setup: {},
+    lesson: "Sampling starts from the prior: where no code lies, it draws what no data are like.",
     verdict: after(1000, ({ distortion, marginalKl }, { options }) => {
       if (options.levels > 1 || marginalKl === null)
         return verdict(false, "With one level, please.");
@@ -131,9 +146,12 @@ export const CHALLENGES = [
   {
     title: "A lower ELBO and better samples",
     task:
-      "Train on the tree and keep the point. Then find a model whose ELBO is lower by 0.1 nats or " +
-      "more and whose samples are nearer to the data: an energy distance smaller by 15 % or more.",
+      "Train on the tree for 2,000 steps or more and keep the point. Then find a model whose ELBO is " +
+      "lower by 0.1 nats or more and whose samples are nearer to the data: an energy distance " +
+      "smaller by 15 % or more. Samples need no encoder. Which bound forgives a bad one?",
     setup: { data: "tree" },
+    lesson:
+      "The bound of K samples is near log p(x) with a poor q: the model gains, the ELBO pays.",
     verdict: beside((view, kept, { bounds, options }) => {
       if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
       if (!bounds || bounds.step < 1000) return verdict(false, "The samples are not measured yet.");
@@ -141,7 +159,7 @@ export const CHALLENGES = [
       const share = bounds.energyDistance / kept.bounds.energyDistance;
       const side = lower < 0 ? "higher" : "lower";
       return verdict(
-        lower >= 0.1 && share <= 0.85,
+        lower >= 0.1 && share <= 0.85 && kept.bounds.step >= 2000,
         `ELBO ${shown(Math.abs(lower))} nats ${side}, ${shown(100 * share, 0)} % of the energy distance.`,
       );
     }),

@@ -52,7 +52,15 @@ import { DATA_SIZE, Model } from "./models.js";
  * @property {"both" | "encoder" | "decoder"} train What moves: with the decoder at rest, log p(x) is.
  */
 
-/** @typedef {{ values: Float64Array, standardError: number, kSample: number | null }} Elbo */
+/**
+ * @typedef {object} Elbo
+ * @property {Float64Array} values Of each point.
+ * @property {number} standardError Of their mean, where draws were taken.
+ * @property {number} distortion
+ * @property {number[]} rates Of each level; distortion and rates make up the mean of the values.
+ * @property {number[]} information What each level tells about x, but that which is drawn from x.
+ * @property {number} kSample The mean of the bound with as many samples as the objective takes.
+ */
 /** @typedef {{ logMarginals: Float64Array | null, ratio: number, reason: string }} Marginals */
 
 /** @type {Options} */
@@ -101,7 +109,9 @@ const HELD_OUT = 1000;
 const WATCHED = 200;
 const INTEGRATED = 64;
 const VIEW_DRAWS = 5;
+const NUMBER_DRAWS = 16;
 const BOUND_DRAWS = 64;
+const CHOSEN_DRAWS = 8;
 // How far from the middle a posterior is shown.
 const SHOWN = 3.6;
 // A unit is active if its mean moves with x by more than this variance, as in the package.
@@ -122,8 +132,9 @@ export class Trainer {
     this.heldOut = points.slice(0, HELD_OUT * DATA_SIZE);
     this.data = points.slice(HELD_OUT * DATA_SIZE);
     this.model = new Model(this.options);
-    /** The copy that is looked at. */
+    /** The copies that are looked at: for what is drawn, and for its numbers. */
     this.twin = new Model(this.options);
+    this.near = new Model(this.options);
     this.adam = new Adam(this.model.parameters.length);
     this.uniform = generator(seed + 1);
     this.gauss = normal(this.uniform);
@@ -203,30 +214,37 @@ export class Trainer {
 
   /**
    * Copy the weights, and trace held-out points with them; the same ε each time, so that curves
-   * move with the weights alone.
+   * move with the weights alone, and half of them the other half's mirror images.
    * @param {number} count
    * @param {number} draws
+   * @param {Model} [twin]
    * @returns {Model}
    */
-  look(count, draws) {
-    const { twin } = this;
+  look(count, draws, twin = this.twin) {
     twin.parameters.set(this.model.parameters);
     twin.logvar[0] = at(this.model.logvar, 0);
     twin.reserve(count, draws);
     twin.draw(normal(generator(7)));
+    for (const noise of twin.noise) {
+      const half = (draws >> 1) * count * twin.units;
+      noise.subarray(half, 2 * half).set(noise.subarray(0, half).map((e) => -e));
+    }
     twin.trace(this.heldOut.subarray(0, count * DATA_SIZE));
     return twin;
   }
 
   /** What can be seen at once. Nats are means over held-out points; arrays belong to the caller. */
   view() {
+    // The same points as for the integrals: what is told of them must fit together.
+    const near = this.look(INTEGRATED, NUMBER_DRAWS, this.near);
+    if (near.hasAnalytic) near.rates.forEach((_, l) => near.analyticRates(l));
+    const rates = near.rates.map(mean);
+    const distortion = -mean(near.reconstruction);
     const seen = this.look(WATCHED, VIEW_DRAWS);
     const { levels, units, first } = seen;
-    const rates = seen.rates.map(mean);
-    const distortion = -mean(seen.reconstruction);
     const q = seen.q.map((of) => of.slice(0, WATCHED * 2 * units));
     const z = seen.z.map((of) => of.slice(0, WATCHED * units));
-    const information = seen.q.map((_, l) => informationOf(seen, l));
+    const information = firstInformation(seen);
     const samples = seen.sample(400, normal(generator(8)));
     // The decoder's manifold: the mean of x over a lattice of z_1, where the model's z_1 are.
     const drawn = /** @type {Float64Array} */ (samples[1]);
@@ -242,10 +260,10 @@ export class Trainer {
       elbo: -distortion - rates.reduce((sum, rate) => sum + rate, 0),
       distortion,
       rates,
-      /** I_q(x; z_l) of each level, in nats: for the watched points, so log 200 at most. */
+      /** I_q(x; z) of the level drawn from x, in nats: of the watched points, so log 200 at most. */
       information,
       /** KL(q(z) ‖ p(z)) of the aggregated posterior; known for one level. */
-      marginalKl: levels === 1 ? (rates[0] ?? 0) - (information[0] ?? 0) : null,
+      marginalKl: levels === 1 ? mean(part(seen.rates, 0)) - information : null,
       /** Share of the units, over all levels, whose mean follows x. */
       active: mean(Float64Array.from(seen.q.flatMap((_, l) => activeUnits(seen, l)))),
       first,
@@ -274,8 +292,10 @@ export class Trainer {
     copy.parameters.set(seen.parameters);
     copy.logvar[0] = at(seen.logvar, 0);
     const x = this.heldOut.subarray(0, INTEGRATED * DATA_SIZE);
-    const elbo =
-      levels === 1 ? yield* this.integratedElbo(copy, x) : yield* this.sampledElbo(copy, x);
+    const several = levels > 1 || this.options.bound === "iwae";
+    const sampled = several ? yield* this.sampledElbo(copy, x) : null;
+    const exact = levels === 1 ? yield* this.integratedElbo(copy, x) : null;
+    const elbo = /** @type {Elbo} */ (exact ?? sampled);
     const found = yield* this.logMarginal(copy, x);
     const samples = copy.sample(HELD_OUT, normal(generator(9)))[0] ?? x;
     yield;
@@ -285,10 +305,13 @@ export class Trainer {
     return {
       step,
       elbo: mean(elbo.values),
+      distortion: elbo.distortion,
+      rates: elbo.rates,
+      information: elbo.information,
       /** Of the mean, where the ELBO is sampled. */
       standardError: elbo.standardError,
-      /** The bound with as many draws as were taken; null for one level, whose ELBO is exact. */
-      kSample: elbo.kSample,
+      /** The bound of K samples, where they are what is trained. */
+      kSample: this.options.bound === "iwae" ? (sampled?.kSample ?? null) : null,
       logMarginal: values && mean(values),
       gap: gaps && mean(gaps),
       gaps,
@@ -299,22 +322,35 @@ export class Trainer {
   }
 
   /**
-   * One x of the reader's: its exact posterior on a grid, and the encoder's answer. For one level.
+   * One x of the reader's: its exact posterior on a grid, and the encoder's answer, or the reader's
+   * own; with some draws from it, and what they are decoded to. For one level.
    * @param {number[]} x
+   * @param {ArrayLike<number> | null} [own] Means and log-variances.
    */
-  chosen(x) {
+  chosen(x, own = null) {
     const { units, levels } = this.options;
     if (levels > 1) return null;
     const { grid, model } = this.pinned();
     const logJoint = new Float64Array(grid.logPrior.length);
     const { logMarginal, reason } = integrate(grid, x, logJoint);
     const encoder = /** @type {Model["encoders"][number]} */ (model.encoders[0]);
-    const q = encoder.forward(Float64Array.from(x), 1).slice(0, 2 * units);
+    const answer = encoder.forward(Float64Array.from(x), 1).slice(0, 2 * units);
+    const q = own ? Float64Array.from(own) : answer;
     const { reconstruction, rate } = finish(
       elboOnGrid(model.generative(), q, Float64Array.from(x)),
     );
     const elbo = at(reconstruction, 0) - at(rate, 0);
-    return { x, q, elbo, logMarginal, reason, ...shade(logJoint, grid.grid, units) };
+    const gauss = normal(generator(11));
+    const z = Float64Array.from({ length: CHOSEN_DRAWS * units }, (_, i) => {
+      const j = i % units;
+      return at(q, j) + Math.exp(0.5 * at(q, units + j)) * gauss();
+    });
+    const decode = /** @type {(z: Float64Array) => Float64Array} */ (
+      model.generative().decoders[0]
+    );
+    const shading = shade(logJoint, grid.grid, units);
+    const mine = own !== null;
+    return { x, q, mine, elbo, logMarginal, reason, z, decoded: decode(z), ...shading };
   }
 
   /** The model as it is now, on its grid: made once for all x until the next step. */
@@ -349,7 +385,10 @@ export class Trainer {
     return {
       values: reconstruction.map((value, b) => value - at(rate, b)),
       standardError: 0,
-      kSample: null,
+      distortion: -mean(reconstruction),
+      rates: [mean(rate)],
+      information: [],
+      kSample: NaN,
     };
   }
 
@@ -362,10 +401,25 @@ export class Trainer {
     const rows = x.length / DATA_SIZE;
     const gauss = normal(generator(10));
     const logWeights = Array.from({ length: rows }, () => /** @type {number[]} */ ([]));
+    const width = 2 * model.units;
+    const several = Array.from(
+      { length: model.levels },
+      () => new Float64Array(rows * BOUND_DRAWS * width),
+    );
+    const share = 4 / BOUND_DRAWS;
+    const rates = new Array(model.levels).fill(0);
+    let distortion = 0;
     model.reserve(rows, 4);
-    while ((logWeights[0]?.length ?? 0) < BOUND_DRAWS) {
+    for (let draw = 0; draw < BOUND_DRAWS; draw += 4) {
       model.draw(gauss);
       model.trace(x);
+      distortion -= share * mean(model.reconstruction);
+      model.rates.forEach((own, l) => (rates[l] += share * mean(own)));
+      model.q.forEach((own, l) => {
+        if (l !== model.first) {
+          several[l]?.set(own.subarray(0, 4 * rows * width), draw * rows * width);
+        }
+      });
       for (let r = 0; r < model.reconstruction.length; r++) {
         const rate = model.rates.reduce((sum, rates) => sum + at(rates, r), 0);
         logWeights[r % rows]?.push(at(model.reconstruction, r) - rate);
@@ -377,10 +431,26 @@ export class Trainer {
     logWeights.forEach((own, b) => {
       for (const log of own) variance += (log - at(values, b)) ** 2 / (own.length - 1) / own.length;
     });
+    // The draws of the last trace are told by the mixtures of all others.
+    const information = [];
+    for (let l = 0; l < model.levels; l++) {
+      const last = part(model.z, l).subarray(0, 4 * rows * model.units);
+      const known = l === model.first;
+      information.push(
+        known ? NaN : yield* upperInformation(part(several, l), last, rows, model.units),
+      );
+    }
+    const K = this.options.draws;
+    const groups = logWeights.flatMap((own) =>
+      Array.from({ length: Math.floor(BOUND_DRAWS / K) }, (_, g) => own.slice(g * K, (g + 1) * K)),
+    );
     return {
       values,
       standardError: Math.sqrt(variance) / rows,
-      kSample: mean(Float64Array.from(logWeights, kSampleBound)),
+      distortion,
+      rates,
+      information,
+      kSample: mean(groups.map(kSampleBound)),
     };
   }
 
@@ -454,41 +524,65 @@ function shade(logJoint, { z, points, logCell }, units) {
 }
 
 /**
- * I_q(x; z_l) = E[log q(z_l | x) − log q(z_l)] over the watched points. Beyond the level that is
- * drawn from x itself, q(z_l | x) is a mean over the draws of the level before, but its own.
+ * I_q(x; z) = E[log q(z | x) − log q(z)] over the watched points, of the level drawn from x.
  * @param {Model} seen
- * @param {number} l
  * @returns {number}
  */
-function informationOf({ q, z, units, batch, draws, first }, l) {
-  const own = /** @type {Float64Array} */ (q[l]);
-  const drawn = /** @type {Float64Array} */ (z[l]).subarray(0, batch * units);
+function firstInformation({ q, z, units, batch, first }) {
   const width = 2 * units;
-  if (l === first) {
-    const rows = own.subarray(0, batch * width);
-    const marginal = finish(logAggregate(rows, drawn, units));
-    let sum = 0;
-    for (let n = 0; n < batch; n++) {
-      const row = rows.subarray(n * width, (n + 1) * width);
-      const point = drawn.subarray(n * units, (n + 1) * units);
-      sum += at(finish(logAggregate(row, point, units)), 0) - at(marginal, n);
-    }
-    return sum / batch;
-  }
-  // Each point's other draws, and for the mixture the same of all points.
-  const others = own.subarray(batch * width, batch * draws * width);
-  const marginal = finish(logAggregate(others, drawn, units));
-  const mine = new Float64Array((draws - 1) * width);
+  const rows = part(q, first).subarray(0, batch * width);
+  const drawn = part(z, first).subarray(0, batch * units);
+  const marginal = finish(logAggregate(rows, drawn, units));
   let sum = 0;
   for (let n = 0; n < batch; n++) {
-    for (let k = 0; k < draws - 1; k++) {
-      const from = (k * batch + n) * width;
-      mine.set(others.subarray(from, from + width), k * width);
-    }
+    const row = rows.subarray(n * width, (n + 1) * width);
     const point = drawn.subarray(n * units, (n + 1) * units);
-    sum += at(finish(logAggregate(mine, point, units)), 0) - at(marginal, n);
+    sum += at(finish(logAggregate(row, point, units)), 0) - at(marginal, n);
   }
   return sum / batch;
+}
+
+/**
+ * The same of a level beyond. There q(z_l | x) is a mixture over draws of the level before, and q(z_l)
+ * one over those of all points: of all draws but the last four, which are what is told. With few
+ * draws that says too little, and never more than there is but for noise.
+ * @param {Float64Array} q Means and log-variances: draw by draw, point by point.
+ * @param {Float64Array} z The last four draws.
+ * @param {number} rows Points.
+ * @param {number} units
+ * @returns {Generator<void, number, void>}
+ */
+function* upperInformation(q, z, rows, units) {
+  const width = 2 * units;
+  const draws = q.length / (rows * width) - 4;
+  const others = q.subarray(0, draws * rows * width);
+  const marginal = yield* logAggregate(others, z, units);
+  const mine = new Float64Array(draws * width);
+  let sum = 0;
+  for (let n = 0; n < rows; n++) {
+    for (let k = 0; k < draws; k++) {
+      const from = (k * rows + n) * width;
+      mine.set(others.subarray(from, from + width), k * width);
+    }
+    for (let k = 0; k < 4; k++) {
+      const row = k * rows + n;
+      const point = z.subarray(row * units, (row + 1) * units);
+      const own = at(finish(logAggregate(mine, point, units)), 0);
+      // A draw that no other one comes near tells nothing of x, as far as these draws can say.
+      if (own > -Infinity) sum += own - at(marginal, row);
+    }
+    yield;
+  }
+  return sum / (4 * rows);
+}
+
+/**
+ * @param {Float64Array[]} arrays
+ * @param {number} index
+ * @returns {Float64Array}
+ */
+function part(arrays, index) {
+  return /** @type {Float64Array} */ (arrays[index]);
 }
 
 /**
@@ -564,9 +658,9 @@ function latticeOf(around, points) {
 }
 
 /**
- * @typedef {{ type: "reset", options?: Partial<Options> } | { type: "run", speed?: number }
+ * @typedef {{ type: "reset", options?: Partial<Options>, id?: number } | { type: "run", speed?: number }
  *   | { type: "pause" } | { type: "step", count?: number }
- *   | { type: "set", options: Partial<Options> } | { type: "choose", x: number[] | null }} Order
+ *   | { type: "set", options: Partial<Options> } | { type: "choose", x: number[] | null, q?: number[] | null }} Order
  * `speed` is in steps a second; without it, as fast as it goes.
  */
 
@@ -587,6 +681,10 @@ const BOUNDS_EVERY = 300;
  * @returns {() => void} Ends the loop: where no page ends the worker, as in a test.
  */
 export function serve(scope) {
+  // Of the model that is shown: its messages carry it.
+  let id = 0;
+  const post = (/** @type {Record<string, any>} */ message) =>
+    scope.postMessage({ ...message, id });
   let trainer = new Trainer();
   let running = false;
   let speed = Infinity;
@@ -602,10 +700,12 @@ export function serve(scope) {
   let waiting = false;
   /** @type {number[] | null} */
   let x = null;
+  /** @type {number[] | null} */
+  let q = null;
   let chosenAt = -Infinity;
   const choose = () => {
     chosenAt = performance.now();
-    if (x) scope.postMessage({ type: "chosen", chosen: trainer.chosen(x) });
+    if (x) post({ type: "chosen", chosen: trainer.chosen(x, q) });
   };
 
   // A timer would wait four milliseconds between two slices; a message to oneself does not.
@@ -626,7 +726,7 @@ export function serve(scope) {
       if (!Number.isFinite(trainer.loss) && trainer.steps) {
         running = false;
         work = null;
-        scope.postMessage({ type: "failed", message: "The loss is no number any more" });
+        post({ type: "failed", message: "The loss is no number any more" });
         return;
       }
     }
@@ -634,7 +734,7 @@ export function serve(scope) {
     if (shown !== trainer.steps && behind) {
       shown = trainer.steps;
       shownAt = start;
-      scope.postMessage({ type: "view", view: trainer.view() });
+      post({ type: "view", view: trainer.view() });
       if (!running || start - chosenAt > CHOSEN_EVERY) choose();
     }
     if (!work && integrated !== trainer.steps && start > integrateAt) {
@@ -646,10 +746,12 @@ export function serve(scope) {
       if (!done) continue;
       integrated = value.step;
       work = null;
-      // Integrals take a third of the time at most, and rest for longer where they led nowhere.
+      // At full speed integrals take a third of the time, and less where they led nowhere; else all
+      // that training leaves.
       const took = performance.now() - integratedAt;
-      integrateAt = integratedAt + Math.max(BOUNDS_EVERY, (value.reason ? 10 : 3) * took);
-      scope.postMessage({ type: "bounds", bounds: value });
+      const rest = value.reason ? 10 : speed < Infinity ? 1 : 3;
+      integrateAt = integratedAt + Math.max(BOUNDS_EVERY, rest * took);
+      post({ type: "bounds", bounds: value });
     }
     if (!running && !work && integrated === trainer.steps) return;
     // With nothing to do until the next step, or the next integrals, the processor may rest.
@@ -661,6 +763,7 @@ export function serve(scope) {
   scope.addEventListener("message", ({ data: order }) => {
     if (order.type === "reset") {
       trainer = new Trainer(order.options);
+      id = order.id ?? id + 1;
       running = false;
       work = null;
       shown = integrated = -1;
@@ -675,11 +778,17 @@ export function serve(scope) {
       integrateAt = -Infinity;
     } else if (order.type === "choose") {
       x = order.x;
+      q = order.q ?? null;
       choose();
     } else if (order.type === "step") {
       trainer.step(order.count ?? 1);
       integrateAt = -Infinity;
     } else {
+      // What was learned before the switch is measured at the switch.
+      if (order.options.train !== undefined && trainer.steps !== integrated && running) {
+        post({ type: "bounds", bounds: finish(trainer.bounds()) });
+        work = null;
+      }
       trainer.set(order.options);
       // Some options change what is seen at once.
       shown = integrated = -1;
