@@ -253,6 +253,29 @@ def test_sliders_move_the_figure(chapters: dict[str, Chapter], name: str) -> Non
             tab.wait_for_function(MOVED, arg=[explorer.element_handle(), before])
 
 
+LIVE = {
+    "03_elbo": ['"gap"', '"tangent"'],
+    "05_gaussian_vae": ['"latent_map"', '"reparam"'],
+}
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_live_figures_answer_to_keys(chapters: dict[str, Chapter], name: str) -> None:
+    for figure in LIVE[name]:
+        cell = chapters[name].cell(figure)
+        handle = cell.locator("figure.live[data-alive] .live-handle:not([hidden])").first
+        handle.scroll_into_view_if_needed()
+        before = handle.get_attribute("aria-valuetext")
+        # Catches: JupyterLab takes the arrow keys for itself, and selects another cell.
+        for key in ("ArrowDown", "Shift+ArrowLeft"):
+            handle.press(key)
+            assert handle.evaluate("mark => mark === document.activeElement")
+        chapters[name].tab.wait_for_function(
+            "([mark, before]) => mark.getAttribute('aria-valuetext') !== before",
+            arg=[handle.element_handle(), before],
+        )
+
+
 FAILS_AT_TWO = """from matplotlib import pyplot
 def draw(a):
     if a == 2: raise ValueError("no figure here")
