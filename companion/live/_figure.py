@@ -83,9 +83,7 @@ class Figure:
         task = f'<p class="live-task">{html.escape(self.task)}</p>' if self.task else ""
         return (
             f'<figure class="live" id="{uid}" data-live="{self.name}">{task}'
-            # JupyterLab would take the arrow keys for itself.
-            '<div class="live-stage" role="group" data-lm-suppress-shortcuts="true"'
-            f' aria-label="{html.escape(self.alt)}"></div>'
+            f'<div class="live-stage" role="group" aria-label="{html.escape(self.alt)}"></div>'
             f"{captioned(self.number, self.caption)}"
             f'<script type="application/json">{data}</script></figure>'
         )
