@@ -2,7 +2,8 @@
  * The floor under the gap: a posterior with two peaks, and the q of the reader.
  *
  * p is a mixture of N(−a, 1) and N(a, 1); q is one Gaussian, or two. Every gap is an integral over
- * ε ~ N(0, 1) in z = m + sε, so the grid follows q. The floor is the least gap of all Gaussians.
+ * ε ~ N(0, 1) in z = m + sε, so the grid follows q. The floor is the least gap of all Gaussians. As
+ * a function of mean and scale the gap has other minima, too: hollows, in which a descent may end.
  */
 
 import { figure } from "../figure.js";
@@ -33,11 +34,11 @@ const MAP = /** @type {const} */ ({ x: [-5.5, 5.5], y: [0.3, 4.5], columns: 56, 
 /**
  * @typedef {{mean: number, scale: number, share: number}} Part  of a mixture of Gaussians
  * @typedef {(z: number) => number} Density  its logarithm
- * @typedef {{floor: number, mean: number, scale: number}} Best
+ * @typedef {{floor: number, mean: number, scale: number}} Best  a minimum, and its gap
  * @typedef {{a: number, weight: number, mean: number, scale: number, mean2: number, scale2: number,
  *   share2: number, family: string, doublings: number, best: number}} State
- * @typedef {{gap: number, floor: number, nearest: Best, record: number, onePeak: number}} Values
- * @typedef {{search: (a: number, weight: number) => {best: Best, shade: Float64Array}}} Ready
+ * @typedef {{gap: number, floor: number, minima: Best[], record: number, onePeak: number}} Values
+ * @typedef {{search: (a: number, weight: number) => {minima: Best[], shade: Float64Array}}} Ready
  */
 
 /**
@@ -118,14 +119,14 @@ function gaussianGap(logP, mean, scale, nodes) {
 }
 
 /**
- * The Gaussian nearest to p: a search over all that can be it, then finer around the best of the
- * left, the middle and the right, for the gap has a minimum in each.
+ * The minima of the gap, the lowest first: a search over all Gaussians that can be one, then finer
+ * around the best of the left, the middle and the right, for there may be one in each.
  *
  * @param {number} a
  * @param {number} weight
- * @returns {Best}
+ * @returns {Best[]}
  */
-function gaussianFloor(a, weight) {
+function minimaOf(a, weight) {
   const logP = twoPeaks(a, weight);
   const widest = Math.log(Math.sqrt(1 + a * a));
   /** @type {Best[]} */
@@ -155,8 +156,13 @@ function gaussianFloor(a, weight) {
     }
     return here;
   });
-  const best = refined.reduce((least, one) => (one.floor < least.floor ? one : least));
-  return { ...best, floor: gaussianGap(logP, best.mean, best.scale, FINE) };
+  /** @type {Best[]} */
+  const minima = [];
+  for (const one of refined.sort((one, other) => one.floor - other.floor)) {
+    if (minima.some((known) => Math.abs(known.mean - one.mean) < 0.1)) continue;
+    minima.push({ ...one, floor: gaussianGap(logP, one.mean, one.scale, FINE) });
+  }
+  return minima;
 }
 
 /**
@@ -265,27 +271,51 @@ const MOVES = /** @type {const} */ ({
 });
 
 /**
- * One step down the gap; null at a minimum.
+ * One step down the gap, and never up: half as far until it falls. Null at a minimum.
  *
  * @param {State} state
  */
 function descend(state) {
   const all = /** @type {(keyof typeof MOVES)[]} */ (Object.keys(MOVES));
+  const moved = state.family === "one" ? all.slice(0, 2) : all;
   const small = 1e-3;
-  /** @type {Partial<State>} */
-  const change = {};
-  let most = 0;
-  for (const name of state.family === "one" ? all.slice(0, 2) : all) {
+  const steps = moved.map((name) => {
     const [there, back, far] = MOVES[name];
     const at = there(state[name]);
     const pushed = (/** @type {number} */ by) => ({ ...state, [name]: back(at + by) });
     const slope = (gapOf(pushed(small)) - gapOf(pushed(-small))) / (2 * small);
-    const step = clamp(0.5 * far(state) * slope, [-0.06, 0.06]);
-    const next = clamp(back(at - step), limitsOf(name));
-    change[name] = next;
-    most = Math.max(most, Math.abs(next - state[name]));
+    return clamp(0.5 * far(state) * slope, [-0.06, 0.06]);
+  });
+  const before = gapOf(state);
+  for (let part = 1; part > 0.01; part /= 2) {
+    /** @type {Partial<State>} */
+    const change = {};
+    let most = 0;
+    for (const [i, name] of moved.entries()) {
+      const [there, back] = MOVES[name];
+      const next = clamp(back(there(state[name]) - part * (steps[i] ?? 0)), limitsOf(name));
+      change[name] = next;
+      most = Math.max(most, Math.abs(next - state[name]));
+    }
+    if (most < 5e-4) return null;
+    if (gapOf({ ...state, ...change }) < before) return recorded(state, change);
   }
-  return most < 5e-4 ? null : recorded(state, change);
+  return null;
+}
+
+/**
+ * The minimum that a lone Gaussian has come to, if it has.
+ *
+ * @param {State} state
+ * @param {Values} values
+ */
+function reached({ mean, scale }, { gap, minima }) {
+  return minima.find(
+    (one) =>
+      gap < one.floor + NEAR &&
+      Math.abs(mean - one.mean) < 0.5 &&
+      Math.abs(Math.log(scale / one.scale)) < 0.2,
+  );
 }
 
 export default figure({
@@ -305,14 +335,15 @@ export default figure({
 
   prepare() {
     let known = "";
-    /** @type {{best: Best, shade: Float64Array}} */
+    /** @type {{minima: Best[], shade: Float64Array}} */
     let kept;
     return {
       search(/** @type {number} */ a, /** @type {number} */ weight) {
         const key = `${a} ${weight}`;
         if (key !== known) {
-          const best = gaussianFloor(a, weight);
-          [known, kept] = [key, { best, shade: mapped(a, weight, best.floor) }];
+          const minima = minimaOf(a, weight);
+          const shade = mapped(a, weight, minima[0]?.floor ?? 0);
+          [known, kept] = [key, { minima, shade }];
         }
         return kept;
       },
@@ -320,13 +351,14 @@ export default figure({
   },
 
   compute(state, /** @type {Ready} */ { search }) {
-    const { best: nearest } = search(state.a, state.weight);
+    const { minima } = search(state.a, state.weight);
+    const floor = minima[0]?.floor ?? NaN;
     const gap = gapOf(/** @type {State} */ (state));
     const counts = state.family === "one" && Math.round(state.doublings) === 0;
     // An address holds few digits of a record.
-    const record = Math.max(Math.min(state.best, counts ? gap : 10), nearest.floor);
+    const record = Math.max(Math.min(state.best, counts ? gap : 10), floor);
     const onePeak = -Math.log(Math.max(state.weight, 1 - state.weight));
-    return { gap, floor: nearest.floor, nearest, record, onePeak };
+    return { gap, floor, minima, record, onePeak };
   },
 
   draw(state, values, /** @type {Ready} */ { search }, { guessing }) {
@@ -338,17 +370,21 @@ export default figure({
     ];
   },
 
-  says(state, /** @type {Values} */ { gap, floor, onePeak }, { guessing }) {
+  says(state, /** @type {Values} */ values, { guessing }) {
+    const { gap, floor, onePeak } = values;
     const K = 2 ** Math.round(state.doublings);
     const one = state.family === "one";
     const start = `${one ? "One Gaussian" : "A mixture of two"}, K = ${K}: gap ${shown(gap, 3)} nats`;
-    if (guessing) return start;
+    const at = one && K === 1 ? reached(/** @type {State} */ (state), values) : undefined;
+    if (guessing) return at ? `${start}: a hollow, in which a descent ends` : start;
     if (gap < 5e-4)
       return `${start}. Gap closed: ${one ? "one peak is enough here" : "two peaks for two"}`;
     if (gap < floor - 1e-4) {
       const why = one ? "K samples are another bound" : "a mixture is another family";
       return `${start}, below the floor of ${shown(floor, 3)}: ${why}`;
     }
+    if (at && at.floor > floor + NEAR)
+      return `${start}: a hollow, but not the lowest: ${shown(gap - floor, 3)} above the floor`;
     if (gap > floor + NEAR || !one || K > 1)
       return `${start}, ${shown(gap - floor, 3)} above the floor`;
     const equal = Math.abs(state.weight - 0.5) < 0.005 ? "log 2 = " : "";
@@ -441,7 +477,7 @@ export default figure({
     label: "least gap in nats",
     min: 0,
     max: 2,
-    start: 0,
+    start: 1,
     digits: 2,
     unit: "nats",
     truth: (_, { floor }) => floor,
@@ -486,7 +522,7 @@ function densities(state) {
     x: [-7.5, 7.5],
     y: [0, 0.56],
     width: 400,
-    height: 225,
+    height: 190,
     xlabel: "latent z",
     ticks: [6, 0],
     alt: "The density of a posterior with two peaks, and that of q, over the latent z.",
@@ -520,31 +556,42 @@ function bar(state, { gap, floor, record }, guessing) {
     x: [0, 3.1],
     y: [0, TOP],
     width: 250,
-    height: 225,
+    height: 190,
     ylabel: "nats",
     ticks: [0, 6],
-    title: K === 1 ? "gap of the ELBO" : `gap of the bound with K = ${K}`,
+    title: K === 1 ? "gap of the ELBO" : `gap of the bound, K = ${K}`,
     alt: "A bar: the gap. A dashed line: the floor, the least gap of any Gaussian.",
   });
-  const top = Math.min(gap, TOP);
-  plot.box([0.35, 1.45], [0, top], "gap");
+  const [left, right, beside] = [0.25, 1.2, 1.4];
+  const cut = gap > TOP;
+  if (cut) {
+    // Broken below its upper end: it goes on.
+    plot.box([left, right], [0, 0.86 * TOP], "gap").box([left, right], [0.9 * TOP, TOP], "gap");
+  } else plot.box([left, right], [0, gap], "gap");
   if (!guessing) {
+    const near = record <= floor + NEAR;
     plot
       .rule({ y: floor }, "ink", { dash: "5 4" })
-      .text(1.6, floor, `floor ${shown(floor, 3)}`, { dy: floor > 0.12 ? 16 : -4 });
-    const near = record <= floor + NEAR;
-    if (!near && record < 10) plot.line([1.5, 3.1], [record, record], "gap", { width: 1.5 });
-    const words = near ? "least so far: the floor" : `least so far ${shown(record, 3)}`;
-    const at = near ? floor : Math.min(record, TOP - 0.12);
-    if (record < 10) plot.text(1.6, at, words, { role: "gap", dy: -5 });
+      .text(beside, floor, `floor ${shown(floor, 3)}`, { dy: floor > 0.16 ? 16 : -4 });
+    if (!near && record < TOP) plot.line([right, 3.1], [record, record], "gap", { width: 1.5 });
+    const words = near ? "reached" : `least so far ${shown(record, 3)}`;
+    if (record < 10) {
+      const at = near ? floor : Math.min(record, TOP - 0.16);
+      plot.text(beside, at, words, { role: "gap", dy: near && floor <= 0.16 ? -20 : -5 });
+    }
   }
-  const inside = top > TOP - 0.16;
-  return plot.text(0.9, top, `gap ${shown(gap, 3)}`, {
-    role: inside ? "ink" : "gap",
-    anchor: "middle",
-    dy: inside ? 16 : -6,
-    bold: true,
-  });
+  const inside = gap > TOP - 0.16;
+  return plot.text(
+    (left + right) / 2,
+    Math.min(gap, TOP),
+    `gap ${shown(gap, 3)}${cut ? " ↑" : ""}`,
+    {
+      role: inside ? "ink" : "gap",
+      anchor: "middle",
+      dy: inside ? 42 : -6,
+      bold: true,
+    },
+  );
 }
 
 /**
@@ -555,27 +602,32 @@ function bar(state, { gap, floor, record }, guessing) {
  * @param {Float64Array} shade
  * @param {boolean} guessing
  */
-function landscape({ family, mean, scale, mean2, scale2 }, { nearest }, shade, guessing) {
+function landscape(
+  { family, mean, scale, mean2, scale2, doublings },
+  { floor, minima },
+  shade,
+  guessing,
+) {
   const plot = new Plot({
     x: [...MAP.x],
     y: [...MAP.y],
     width: 400,
-    height: 190,
-    title: "all Gaussians, K = 1: the darker, the smaller the gap",
+    height: 180,
+    title: `every Gaussian${doublings ? ", K = 1" : ""}: the darker, the smaller its gap`,
     xlabel: "mean",
     ylabel: "scale",
     ticks: [6, 4],
     alt: "A map of all Gaussians by mean and scale: it is dark where the gap is near the floor.",
   });
   plot.pixels(shade, MAP.columns, { x: [...MAP.x], y: [...MAP.y], role: "elbo", smooth: true });
-  if (!guessing) {
+  for (const one of guessing ? [] : minima) {
     // On the side where q is not.
-    const [left, below] = [mean > nearest.mean, scale > nearest.scale];
-    plot.points([nearest.mean], [nearest.scale], "ink", { size: 6 });
-    plot.text(nearest.mean, nearest.scale, "floor", {
+    const left = mean > one.mean;
+    plot.points([one.mean], [one.scale], "ink", { size: 6 });
+    plot.text(one.mean, one.scale, one.floor < floor + NEAR ? "floor" : "hollow", {
       anchor: left ? "end" : "start",
       dx: left ? -8 : 8,
-      dy: below ? 15 : -7,
+      dy: scale > one.scale ? 15 : -7,
     });
   }
   if (family !== "one") plot.points([mean, mean2], [scale, scale2], "q", { size: 9 });
