@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from living import computed
+from living import computed, shown
 from torch.distributions import Independent, Normal, kl_divergence
 
 from companion import live
@@ -31,3 +31,41 @@ def test_information_mismatch_and_rate(browser):
         assert values["mismatch"] == pytest.approx(mismatch.item(), abs=1e-6)
         assert values["rate"] == pytest.approx(rate.item(), abs=1e-9)
         assert values["information"] + values["mismatch"] == pytest.approx(rate.item(), abs=1e-6)
+
+
+@pytest.mark.browser
+def test_the_goal_is_not_met_at_first_and_can_be_met(browser):
+    figure = live.figure("seven_codes", alt="")
+    start, best = computed(browser, figure, [{}, {"spread": 0.94, "width": 0.22}])
+    assert start["mismatch"] > 0.1
+    assert start["information"] < 1.3
+    assert best["mismatch"] < 0.1
+    assert best["information"] > 1.3
+
+
+@pytest.mark.browser
+def test_the_best_is_the_most_information_at_little_mismatch(browser):
+    tab = shown(browser, live.figure("seven_codes", alt=""))
+    try:
+        bests = tab.evaluate("""() => {
+          const { spec } = live.require("figures/seven_codes.js").default;
+          const [spread, width] = spec.handles.map(({ move }) => move);
+          let state = spec.start;
+          return [
+            () => width(state, [1.5 * state.spread + 2 * 0.2, 0]),  // still too much mismatch
+            () => spread(state, [1.5 * 0.94, 0]),
+            () => width(state, [1.5 * state.spread + 2 * 0.22, 0]),
+            () => width(state, [1.5 * state.spread + 2 * 9, 0]),  // beyond what it may be
+          ].map((step) => {
+            state = { ...state, ...step() };
+            return [state.best, spec.compute(state)];
+          });
+        }""")
+    finally:
+        tab.close()
+    record = 0.0
+    for best, values in bests:
+        if values["mismatch"] < 0.1:
+            record = max(record, values["information"])
+        assert best == pytest.approx(record)
+    assert [best > 0 for best, _ in bests] == [False, False, True, True]

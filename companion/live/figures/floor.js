@@ -613,7 +613,7 @@ function landscape(
     y: [...MAP.y],
     width: 400,
     height: 180,
-    title: `every Gaussian${doublings ? ", K = 1" : ""}: the darker, the smaller its gap`,
+    title: `every Gaussian${doublings ? ", K = 1" : ""}: the greener, the smaller its gap`,
     xlabel: "mean",
     ylabel: "scale",
     ticks: [6, 4],
