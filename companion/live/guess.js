@@ -19,9 +19,9 @@ import { escaped, shown } from "./plot.js";
  *   truth: (state: any, values: any, data: any) => [number, number],
  * }} PointGuess
  * @typedef {Asked & {
- *   kind: "curve", label: string, xs: number[], start: number,
+ *   kind: "curve", label: string, xs: number[], start: number, at?: (x: number) => string,
  *   truth: (state: any, values: any, data: any) => ArrayLike<number>,
- * }} CurveGuess  the truth at each of xs
+ * }} CurveGuess  the truth at each of xs; at: what one of them is called
  * @typedef {NumberGuess | PointGuess | CurveGuess} Guess
  *
  * @typedef {{value: number[], pen: number, done: boolean, says: string}} Own  what the reader said
@@ -86,7 +86,15 @@ export function said(guess, own) {
   const [x, y] = place(guess, own);
   const digits = guess.digits ?? 2;
   if (guess.kind === "point") return `your guess is at (${shown(x, digits)}, ${shown(y, digits)})`;
-  return `your sketch is ${shown(y, digits)} at ${shown(x, digits)}`;
+  return `your sketch is ${shown(y, digits)} at ${called(guess, x)}`;
+}
+
+/**
+ * @param {CurveGuess} guess
+ * @param {number} x
+ */
+function called({ at, digits }, x) {
+  return at ? at(x) : shown(x, digits);
 }
 
 /**
@@ -166,6 +174,6 @@ export function verdict(guess, own, truth) {
   return (
     `Your sketch was off by ${shown(Math.sqrt(square), digits)}${unit} (root mean square), ` +
     `and by ${shown(Math.abs((own.value[worst] ?? 0) - truth[worst]), digits)}${unit} at ` +
-    `${shown(guess.xs[worst] ?? 0, digits)}, where it was worst.`
+    `${called(guess, guess.xs[worst] ?? 0)}, where it was worst.`
   );
 }
