@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from living import computed
+from living import computed, shown
 from torch.distributions import Normal, kl_divergence
 
 from companion import data, live
@@ -13,8 +13,7 @@ from companion.exact import optimal_linear_vae
 NOISE = 0.04
 
 
-@pytest.mark.browser
-def test_each_level_is_the_best_linear_vae_of_its_beta(browser):
+def drawn():
     x = data.digits()[0].double()
     variances, axes = torch.linalg.eigh(torch.cov(x.mT, correction=0))
     figure = live.figure(
@@ -26,6 +25,12 @@ def test_each_level_is_the_best_linear_vae_of_its_beta(browser):
         digits=(16 * x[:10]).byte(),
         variance=NOISE,
     )
+    return x, variances, figure
+
+
+@pytest.mark.browser
+def test_each_level_is_the_best_linear_vae_of_its_beta(browser):
+    x, variances, figure = drawn()
     levels = [0.004, 0.012, 0.04, 0.2, 0.6, 1.0]
     found = computed(browser, figure, [{"level": level} for level in levels])
     for level, values in zip(levels, found, strict=True):
@@ -47,3 +52,20 @@ def test_each_level_is_the_best_linear_vae_of_its_beta(browser):
         assert values["gone"] == (shares > 0.5).nonzero().flatten().tolist()
     assert min(value["gain"] for value in found) == pytest.approx(0)
     assert max(found, key=lambda value: value["gain"])["beta"] == pytest.approx(1)
+
+
+@pytest.mark.browser
+def test_the_verdict_speaks_of_the_water_and_not_of_its_logarithm(browser):
+    _, variances, figure = drawn()
+    tab = shown(browser, figure)
+    try:
+        tab.click("[data-guess]")
+        verdict = tab.inner_text(".live-verdict")
+    finally:
+        tab.close()
+    # An untouched sketch says 30 everywhere.
+    levels = 0.004 * 250 ** (torch.arange(61).double() / 60)
+    rates = (0.5 * (variances[:, None] / levels).log()).clamp(min=0).nan_to_num().sum(0)
+    off, worst = (rates - 30).abs().max(0)
+    level = levels[worst].item()
+    assert f"by {off:.1f} nats at water {level:.{3 if level < 0.0995 else 2}f}," in verdict

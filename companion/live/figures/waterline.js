@@ -11,12 +11,14 @@ import { Plot, shown } from "../plot.js";
 
 const [LOW, HIGH] = [0.004, 1];
 const SHOWN = 46;
-const LEFT = -3;
 const SIDE = 8;
 const COLUMNS = 5;
-/** Of the picture of all digits: rows of pixels that two of them take, with the space for a bar. */
-const PAIR = 2 * SIDE + 4;
+/** Of the picture of all digits: rows of pixels that two of them take. */
+const PAIR = 2 * SIDE + 3;
+/** Where an axis of levels has its marks. */
+const MARKS = [0.01, 0.03, 0.1, 0.3, 1];
 
+const water = (/** @type {number} */ level) => shown(level, level < 0.0995 ? 3 : 2);
 const nats = (/** @type {number} */ variance) => 0.5 * Math.log(variance);
 const levels = Array.from({ length: 61 }, (_, i) => LOW * (HIGH / LOW) ** (i / 60));
 
@@ -46,13 +48,8 @@ export default figure({
       }
     }
     const curve = levels.map((level) => sum(ratesAt(variances, level)));
-    const errors = levels.map(
-      (level) =>
-        sum(Array.from(variances, (/** @type {number} */ variance) => Math.min(variance, level))) /
-        (2 * noise),
-    );
     const collapsed = sum(variances) / (2 * noise);
-    return { variances, axes, mean, originals, places, count, noise, curve, errors, collapsed };
+    return { variances, axes, mean, originals, places, count, noise, curve, collapsed };
   },
 
   compute({ level }, { variances, axes, mean, originals, places, count, noise, collapsed }) {
@@ -95,49 +92,57 @@ export default figure({
     };
   },
 
-  draw({ level }, { beta, rate, distortion, alive, pictures, left, gain }, data, { guessing }) {
-    const { variances, originals, count, curve, errors, collapsed } = data;
-    const [floor, top, water] = [nats(0.003), nats(1.6), nats(level)];
+  draw({ level }, { beta, rate, alive, pictures, gone }, data, { guessing }) {
+    const { variances, originals, count, curve, noise } = data;
+    const [floor, top, surface] = [nats(0.003), nats(1.8), nats(level)];
     const bars = new Plot({
-      x: [LEFT, SHOWN + 0.8],
+      x: [-5, SHOWN + 0.8],
       y: [floor, top],
       width: 390,
-      height: 250,
+      height: 235,
       ticks: [5, 0],
       title: "variance λ of each direction",
       xlabel: "direction j",
       alt: `The variances of the data along their principal axes, largest first, on a logarithmic axis, and the water line. ${alive} stand out of the water.`,
     });
-    for (const mark of [0.01, 0.1, 1]) {
+    const sea = /** @type {[number, number]} */ ([0, SHOWN + 0.8]);
+    for (const mark of MARKS) {
       bars
-        .rule({ y: nats(mark) }, "prior", { width: 1, opacity: 0.35 })
-        .text(LEFT, nats(mark), mark, { dx: 3, dy: -3 });
+        .line(sea, [nats(mark), nats(mark)], "prior", { width: 1, opacity: 0.35 })
+        .text(0, nats(mark), mark, { anchor: "end", dx: -4, dy: 4 });
     }
     for (let j = 0; j < SHOWN; j++) {
       const height = Math.max(nats(variances[j]), floor);
-      bars.box([j + 0.6, j + 1.4], [floor, Math.min(height, water)], "prior", { opacity: 0.7 });
-      if (height > water) bars.box([j + 0.6, j + 1.4], [water, height], "posterior");
+      bars.box([j + 0.6, j + 1.4], [floor, Math.min(height, surface)], "prior", { opacity: 0.7 });
+      if (height > surface) bars.box([j + 0.6, j + 1.4], [surface, height], "posterior");
     }
     bars
-      .box([LEFT, SHOWN + 0.8], [floor, water], "other", { opacity: 0.3 })
-      .rule({ y: water }, "other", { width: 3 })
-      .text(SHOWN - 4, water, `βσ² = ${shown(level, level < 0.0995 ? 3 : 2)}`, {
+      .box(sea, [floor, surface], "other", { opacity: 0.3 })
+      .line([27, 34], [nats(noise), nats(noise)], "elbo", { dash: "5 4" })
+      .text(27, nats(noise), "β = 1", { role: "elbo", anchor: "end", dx: -4, dy: 4 })
+      .line(sea, [surface, surface], "other", { width: 3 })
+      .text(SHOWN - 4, surface, `βσ² = ${water(level)}`, {
         role: "other",
         anchor: "end",
-        dy: water > nats(0.1) ? 18 : -8,
+        dy: surface > nats(0.1) ? 18 : -8,
         bold: true,
       })
       .line([21, 21], [nats(0.7), nats(0.7) - 1], "ink", { width: 1.5 })
       .text(21, nats(0.7) - 0.5, "1 nat of rate", { dx: 7, dy: 5 })
       .text(
-        SHOWN + 0.5,
+        SHOWN - 4,
         nats(1),
         guessing ? `${alive} alive` : `${alive} alive, rate ${shown(rate)} nats`,
-        { anchor: "end", dy: -3, role: "posterior", bold: true },
+        {
+          anchor: "end",
+          dy: -4,
+          role: "posterior",
+          bold: true,
+        },
       );
 
     const wide = COLUMNS * (SIDE + 1) - 1;
-    const tall = 2 * PAIR - 1;
+    const tall = 2 * PAIR - 2;
     const grid = new Float64Array(wide * tall);
     for (let n = 0; n < count; n++) {
       const [column, row] = [(n % COLUMNS) * (SIDE + 1), Math.floor(n / COLUMNS) * PAIR];
@@ -154,94 +159,52 @@ export default figure({
       height: 26 + Math.round((262 * tall) / wide),
       bare: true,
       title: "digits, and what is drawn for them",
-      alt: "Ten digits, below each what the decoder draws from its mean code, and how much of its shape is left as a bar.",
+      alt: "Ten digits, below each what the decoder draws from its mean code, in a frame if half of its shape is lost.",
     });
     tiles.pixels(grid, wide);
-    for (let n = 0; n < count; n++) {
-      const [from, y] = [
-        (n % COLUMNS) * (SIDE + 1),
-        tall - Math.floor(n / COLUMNS) * PAIR - 2 * SIDE - 2,
-      ];
-      tiles
-        .box([from, from + SIDE], [y - 0.6, y + 0.2], "prior", { opacity: 0.3 })
-        .box(
-          [from, from + SIDE * Math.max(left[n], 0)],
-          [y - 0.6, y + 0.2],
-          left[n] < 0.5 ? "gap" : "posterior",
-        );
+    for (const n of gone) {
+      const from = (n % COLUMNS) * (SIDE + 1);
+      const low = tall - Math.floor(n / COLUMNS) * PAIR - 2 * SIDE - 1;
+      tiles.rim([from, from + SIDE], [low, low + SIDE], "gap", { width: 2, opacity: 1 });
     }
 
     const logs = levels.map(Math.log10);
     const sketch = new Plot({
       x: [Math.log10(LOW), 0],
       y: [0, 60],
-      width: 328,
-      height: 220,
-      xlabel: "log₁₀ of the water level βσ²",
+      width: 340,
+      height: 200,
+      xlabel: "water level βσ²",
       ylabel: "nats",
       title: "rate",
-      ticks: [5, 4],
+      ticks: [0, 4],
       alt: "The rate against the water level: it falls to zero where the water reaches the largest variance.",
     });
+    for (const mark of MARKS) sketch.text(Math.log10(mark), 0, mark, { anchor: "middle", dy: 15 });
+    const one = Math.log10(noise);
+    sketch
+      .rule({ x: one }, "elbo", { dash: "5 4" })
+      .text(one, 60, "β = 1", { role: "elbo", dx: 5, dy: 12 });
     if (!guessing) {
       sketch
         .line(logs, curve, "posterior", { width: 2.5 })
         .points([Math.log10(level)], [rate], "posterior", { size: 10 });
     }
-    sketch.rule({ x: Math.log10(level) }, "other", { dash: "4 4" });
-
-    const plane = new Plot({
-      x: [0, 60],
-      y: [0, 66],
-      width: 328,
-      height: 220,
-      xlabel: "rate (nats)",
-      ylabel: "nats",
-      title: "distortion",
-      ticks: [4, 4],
-      alt: "Distortion against rate: a curve that falls from the collapsed corner, and on it the point of this water level with its line of equal ELBO.",
-    });
-    const ends = [0, 66];
-    plane
-      .line(
-        ends,
-        ends.map((r) => collapsed - r),
-        "gap",
-        { width: 1, dash: "3 4" },
-      )
-      .line(
-        ends,
-        ends.map((r) => rate + distortion - r),
-        "elbo",
-        { width: 1.5, dash: "6 4" },
-      )
-      .line(curve, errors, "ink", { width: 2 })
-      .points([0], [collapsed], "gap", { size: 10 })
-      .text(0, collapsed, "collapsed", { role: "gap", dx: 10, dy: -2, bold: true })
-      .points([rate], [distortion], "posterior", { size: 10 })
-      .text(58, 52, `β = ${shown(beta, beta < 0.995 ? 2 : 1)}`, { anchor: "end", bold: true })
-      .text(
-        58,
-        52,
-        Math.abs(beta - 1) < 0.03
-          ? "ELBO: at its highest"
-          : `ELBO: ${shown(gain, 1)} above collapse`,
-        { role: "elbo", anchor: "end", dy: 18 },
-      );
-    return [bars, tiles, sketch, plane];
+    sketch.rule({ x: Math.log10(level) }, "other", { width: 3 });
+    return [bars, tiles, sketch];
   },
 
-  says: ({ level }, { alive, rate, left, gone }, { guessing }) => {
-    const water = `Water at ${shown(level, level < 0.0995 ? 3 : 2)}: `;
+  says: ({ level }, { beta, alive, left, gone, gain }) => {
+    const at = `Water ${water(level)}, β = ${shown(beta, beta < 0.995 ? 2 : 1)}: `;
     if (!alive)
-      return `${water}the code is dead. Its rate is 0, and every digit is drawn as their mean.`;
+      return `${at}the code is dead. Its rate is 0, and every digit is drawn as their mean.`;
     const lost =
       gone.length === left.length
         ? "no digit has half of its shape"
         : gone.length
           ? `shape half gone: ${gone.join(", ")}`
           : "every digit has most of its shape";
-    return `${water}${alive} directions alive${guessing ? "" : `, ${shown(rate)} nats`}; ${lost}.`;
+    return `${at}ELBO ${shown(gain, 1)} nats above that of a dead code; ${lost}.`;
   },
 
   controls: [
@@ -252,7 +215,7 @@ export default figure({
       min: LOW,
       max: HIGH,
       log: true,
-      text: (value) => shown(value, value < 0.0995 ? 3 : 2),
+      text: water,
     },
   ],
 
@@ -280,6 +243,7 @@ export default figure({
     panel: 2,
     unit: "nats",
     digits: 1,
+    at: (log) => `water ${water(10 ** log)}`,
     xs: levels.map(Math.log10),
     start: 30,
     truth: (_state, _values, { curve }) => curve,
