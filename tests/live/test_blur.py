@@ -9,7 +9,7 @@ from living import computed
 from torch.distributions import Independent, Normal
 
 from companion import data, live
-from companion.diagnostics import effective_sample_size, sharpness
+from companion.diagnostics import effective_sample_size
 from companion.exact import optimal_decoder
 
 
@@ -47,7 +47,6 @@ def test_pictures_and_weights_are_those_of_the_package(browser):
         assert values["weights"] == pytest.approx(log_q.softmax(0).tolist(), abs=1e-9)
         averaged = effective_sample_size(log_q[:, None]).item()
         assert values["averaged"] == pytest.approx(averaged, rel=1e-9)
-        assert values["sharpness"] == pytest.approx(sharpness(best).item(), abs=1e-6)
         shares = torch.zeros(len(values["shares"])).double().index_add(0, kinds, log_q.softmax(0))
         assert values["shares"] == pytest.approx(shares.tolist(), abs=1e-9)
         assert values["majority"] == shares.argmax()

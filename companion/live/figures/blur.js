@@ -52,26 +52,16 @@ function sprites(factors) {
   return pixels;
 }
 
-/**
- * The mean squared difference of neighbouring pixels.
- *
- * @param {Float64Array} image  square
- */
-function sharpness(image) {
-  const side = Math.round(Math.sqrt(image.length));
-  let total = 0;
-  for (let i = 0; i < image.length; i++) {
-    const here = image[i] ?? 0;
-    if ((i + 1) % side) total += (here - (image[i + 1] ?? 0)) ** 2;
-    if (i + side < image.length) total += (here - (image[i + side] ?? 0)) ** 2;
-  }
-  return total / (2 * side * (side - 1));
-}
-
 const count = (/** @type {number} */ value) => shown(value, value < 9.95 ? 1 : 0);
+// Neither nothing nor all where it is only nearly so.
+const percent = (/** @type {number} */ share) => {
+  if (share < 0.0005) return "< 0.1 %";
+  const exact = share < 0.0995 || (share > 0.995 && share < 0.9995);
+  return `${shown(100 * share, exact ? 1 : 0)} %`;
+};
 
 export default figure({
-  start: { data: "digits", z: [-0.1, 1.35], width: 0.12 },
+  start: { data: "digits", z: [-0.1, 1.35], width: 0.25 },
   limits: { z: [-REACH, REACH] },
 
   prepare({ digits, sprites: shapes }) {
@@ -123,16 +113,10 @@ export default figure({
       shares,
       averaged: 1 / squares,
       majority: shares.indexOf(Math.max(...shares)),
-      sharpness: sharpness(best),
     };
   },
 
-  draw(
-    { data: name, z, width },
-    { best, weights, heaviest, averaged, sharpness: sharp },
-    data,
-    { guessing },
-  ) {
+  draw({ data: name, z, width }, { best, weights, heaviest, averaged }, data, { guessing }) {
     const { pictures, codes, along: axes } = data[name];
     const plane = new Plot({
       x: [-REACH - 0.2, REACH + 0.2],
@@ -159,17 +143,14 @@ export default figure({
     const side = Math.round(Math.sqrt(best.length));
     const large = new Plot({
       x: [0, 1],
-      y: [-0.12, 1],
+      y: [0, 1],
       width: 166,
-      height: 208,
+      height: 188,
       bare: true,
       title: "best decoder’s μ*(z)",
       alt: "The picture that the best decoder draws at this code.",
     });
-    large
-      .pixels(best, side, { y: [0, 1] })
-      .rim([0, 1], [0, 1], "prior", { opacity: 0.6 })
-      .text(0.5, -0.12, `sharpness ${shown(sharp, 3)}`, { anchor: "middle", dy: -3 });
+    large.pixels(best, side, { y: [0, 1] }).rim([0, 1], [0, 1], "prior", { opacity: 0.6 });
 
     const behind = new Plot({
       x: [0, 3],
@@ -191,7 +172,7 @@ export default figure({
           side,
           { x: [left + 0.06, left + 0.94], y: [low, low + 0.9] },
         )
-        .text(left + 0.5, low, guessing ? "?" : `${shown(100 * weights[n], 0)} %`, {
+        .text(left + 0.5, low, guessing ? "?" : percent(weights[n]), {
           anchor: "middle",
           dy: 13,
         });
