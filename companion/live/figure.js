@@ -47,13 +47,30 @@ import { escaped, paint } from "./plot.js";
  *   limits: of the numbers that no slider has limits for, or of lists of numbers; whatever is set
  *   is kept within them
  *   prepare: what is worth computing once
- *   press: what drawing on a panel does, or within an area of it, from x to x and from y to y
+ *   press: what drawing on a panel does, or within an area of it, from x to x and from y to y: there
+ *   the keyboard has a pen, too
  *   play: one step of a motion; null where it ends, and then what Play begins again with; every: how
  *   many milliseconds after the last step the next one comes, else with each frame
  *
  * @typedef {{get: (key: string) => any, set: (key: string, value: any) => void,
  *   save_changes: () => void, on: (event: string, listener: () => void) => void}} Model
  */
+
+/**
+ * Where keys push.
+ *
+ * @type {Record<string, Place>}
+ */
+const WAYS = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, 1],
+  ArrowDown: [0, -1],
+  PageUp: [10, 10],
+  PageDown: [-10, -10],
+  Home: [-100, -100],
+  End: [100, 100],
+};
 
 /**
  * Of a state that somebody typed or linked to, what this figure can show.
@@ -414,10 +431,16 @@ export function figure(spec) {
         const d = `M${plot.across(left)} ${plot.down(low)}H${plot.across(right)}V${plot.down(high)}H${plot.across(left)}Z`;
         board.setAttribute("d", d);
         board.setAttribute("fill", "transparent");
-        board.setAttribute("role", "img");
         hold(board);
-        whole.querySelector(".live-handles")?.prepend(board);
-      }
+        const pen = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+        pen.setAttribute("class", "live-pen");
+        pen.setAttribute("r", "6");
+        whole.querySelector(".live-handles")?.prepend(board, pen);
+        write(board, pen, area, plot, (to, first) => {
+          set(move(state, to, data, first));
+          rested();
+        });
+      } else board.setAttribute("role", "img");
       board.classList.add("live-board");
       board.setAttribute("aria-label", label);
       board.addEventListener("pointerdown", (event) => {
@@ -467,6 +490,42 @@ export function grab(mark, panel, plot, at, go) {
     if (!to) return;
     event.preventDefault();
     go(to);
+  });
+}
+
+/**
+ * Let a board be drawn on with keys: arrows move the pen, Space sets a dot, Shift and an arrow draw.
+ *
+ * @param {Element} board
+ * @param {Element} pen
+ * @param {[Place, Place]} area
+ * @param {Plot} plot
+ * @param {(to: Place, first: boolean) => void} put
+ */
+function write(board, pen, [across, up], plot, put) {
+  board.setAttribute("role", "application");
+  board.setAttribute("tabindex", "0");
+  /** @type {Place} */
+  let at = [(across[0] + across[1]) / 2, (up[0] + up[1]) / 2];
+  let down = false;
+  const show = () => {
+    pen.setAttribute("cx", plot.across(at[0]).toFixed(1));
+    pen.setAttribute("cy", plot.down(at[1]).toFixed(1));
+  };
+  show();
+  board.addEventListener("keydown", (event) => {
+    const { key, shiftKey } = /** @type {KeyboardEvent} */ (event);
+    const way = WAYS[key];
+    if (key !== " " && !(way && key.startsWith("Arrow"))) return;
+    event.preventDefault();
+    if (way) {
+      if (shiftKey && !down) put(at, true);
+      const by = (/** @type {Place} */ [from, to]) => (to - from) / 16;
+      at = [clamp(at[0] + way[0] * by(across), across), clamp(at[1] + way[1] * by(up), up)];
+      show();
+    }
+    down = shiftKey || !way;
+    if (down) put(at, !way);
   });
 }
 
@@ -524,16 +583,7 @@ export function follow(target, down, move) {
  * @returns {Place | null}
  */
 function pushed(event, plot, [x, y]) {
-  const way = /** @type {Record<string, Place>} */ ({
-    ArrowLeft: [-1, 0],
-    ArrowRight: [1, 0],
-    ArrowUp: [0, 1],
-    ArrowDown: [0, -1],
-    PageUp: [10, 10],
-    PageDown: [-10, -10],
-    Home: [-100, -100],
-    End: [100, 100],
-  })[event.key];
+  const way = WAYS[event.key];
   if (!way || !plot) return null;
   const size = event.shiftKey ? 0.1 : 0.01;
   return [x + way[0] * size * (plot.x[1] - plot.x[0]), y + way[1] * size * (plot.y[1] - plot.y[0])];
