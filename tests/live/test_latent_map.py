@@ -1,6 +1,7 @@
 """A drawing on the latent plane: q(z | x), pictures and ELBO of the figure, against the package."""
 
 import copy
+import re
 
 import pytest
 import torch
@@ -93,11 +94,11 @@ def test_a_stroke_on_the_board_is_seen_by_the_encoder(browser):
     tab = shown(browser, live.figure("latent_map", alt="", **live.latent_map()))
     try:
         tab.evaluate("addEventListener('live-frame', e => { window.last = e.detail; })")
-        board = tab.locator(".live-panel").first.bounding_box()
-        unit = board["width"] / 340
+        board = tab.locator("path.live-board").bounding_box()
+        unit = board["width"] / 8
 
         def place(column, row):  # of the board's pixels
-            return board["x"] + unit * (2 + 20 * column), board["y"] + unit * (12 + 20 * row)
+            return board["x"] + unit * column, board["y"] + unit * row
 
         tab.mouse.move(*place(4, 1))
         tab.mouse.down()
@@ -117,6 +118,60 @@ def test_a_stroke_on_the_board_is_seen_by_the_encoder(browser):
     torch.testing.assert_close(
         torch.tensor([last["values"]["mean"]]).double(), q.mean, rtol=0, atol=1e-5
     )
+
+
+@pytest.mark.browser
+def test_the_board_can_be_drawn_on_with_keys(browser):
+    tab = shown(browser, live.figure("latent_map", alt="", **live.latent_map()))
+    try:
+        tab.evaluate("addEventListener('live-frame', e => { window.last = e.detail; })")
+        for _ in range(10):
+            tab.keyboard.press("Tab")
+            if tab.evaluate("document.activeElement.classList.contains('live-board')"):
+                break
+        # By half a pixel each: up from the middle without ink, then down with it, then a dot.
+        for keys, times in (("ArrowUp", 6), ("Shift+ArrowDown", 12), ("ArrowLeft", 6), (" ", 1)):
+            for _ in range(times):
+                tab.keyboard.press(keys)
+        tab.wait_for_function("window.last?.state.pen[0] === 1")
+        picture = torch.tensor(tab.evaluate("last.state.pixels")).view(8, 8)
+        first = tab.locator(".live-says").inner_text()
+        tab.locator(".live-said", has_text=first).wait_for(state="attached")
+    finally:
+        tab.close()
+    assert picture[1:7, 3:5].min() > 0.7
+    assert picture[:, [2, 5, 6, 7]].max() == 0
+    assert picture[6:, :2].min() > 0.4
+    assert picture[:6, :2].max() == 0
+
+
+@pytest.mark.browser
+def test_the_sum_that_is_shown_is_a_sum(browser):
+    tab = shown(browser, live.figure("latent_map", alt="", **live.latent_map()))
+    try:
+        texts = tab.evaluate("""() => {
+          const { spec } = live.require("figures/latent_map.js").default;
+          const { decoded } = live.require("mount.js");
+          const data = spec.prepare(decoded(JSON.parse(
+            document.querySelector('figure.live script[type="application/json"]').textContent)));
+          return Array.from({ length: 40 }, (_, digit) => {
+            const state = { ...spec.start, digit };
+            const values = spec.compute(state, data);
+            const svg = spec.draw(state, values, data, { guessing: false })[1].svg();
+            return [svg, spec.says(state, values, { guessing: false }), values.elbo];
+          });
+        }""")
+    finally:
+        tab.close()
+    number = r"([−\d.]+)"
+    for svg, said, elbo in texts:
+        gain, cost, bound = (
+            float(re.search(words + number, svg)[1].replace("−", "-"))
+            for words in ("reconstruction term ", "− rate ", "= ELBO ")
+        )
+        assert gain - cost == pytest.approx(bound, abs=1e-6)
+        assert bound == pytest.approx(elbo, abs=0.1)
+        assert float(re.search("ELBO " + number, said)[1].replace("−", "-")) == bound
 
 
 def test_a_shift_by_a_pixel_costs_what_the_chapter_says():

@@ -7,7 +7,7 @@ import { mosaic, picked, scattered } from "../digits.js";
 import { figure } from "../figure.js";
 import { klNormal, logNormal } from "../gaussian.js";
 import { forward } from "../net.js";
-import { clamp } from "../numbers.js";
+import { clamp, sum } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const LIMIT = 3.8;
@@ -16,7 +16,7 @@ const COLUMNS = 288;
 const CORNER = [-LIMIT, -1.75];
 // The board, in the units of its panel: a pixel is 20 wide.
 const PIXEL = 20;
-const TOP = 282;
+const TOP = 300;
 const BOARD = 8 * PIXEL;
 const CLEAR = new Float64Array(64);
 
@@ -69,6 +69,19 @@ function share(bounds, elbo) {
   return (above - 1 + (elbo - low) / (high - low)) / 100;
 }
 
+const drawn = (/** @type {ArrayLike<number>} */ pixels) => sum(pixels) > 0;
+
+/**
+ * The sum as readers see it: rounded, and still a sum.
+ *
+ * @param {{reconstruction: number, rate: number}} values
+ */
+function rounded({ reconstruction, rate }) {
+  const tenth = (/** @type {number} */ value) => Math.round(10 * value) / 10;
+  const [gain, cost] = [tenth(reconstruction), tenth(rate)];
+  return { gain: shown(gain, 1), cost: shown(cost, 1), elbo: shown(gain - cost, 1) };
+}
+
 /**
  * @param {any} values
  */
@@ -85,12 +98,12 @@ function verdict({ below }) {
  * @param {boolean} guessing  then the reconstruction would give the answer away
  */
 function board(data, { pixels }, values, guessing) {
-  const { reconstruction, rate, elbo, decoded } = values;
+  const { reconstruction, elbo, decoded } = values;
   const plot = new Plot({
     x: [0, 336],
-    y: [-12, 292],
+    y: [-8, 310],
     width: 340,
-    height: 312,
+    height: 322,
     bare: true,
     equal: true,
     alt: "The board with the drawing, its reconstruction, and below them the ELBO as a bar.",
@@ -107,21 +120,31 @@ function board(data, { pixels }, values, guessing) {
     plot.rim([left, right], [bottom, TOP], "ink", { opacity: 0.6 });
   }
   // What no digit is known of, has a q too wide for a number that is right to a tenth of a nat.
-  if (!pixels.some((/** @type {number} */ v) => v > 0))
-    return plot.text(0, 74, "draw a digit that fills the board");
+  if (!drawn(pixels))
+    return plot.text(0, 92, "draw a digit that fills the board: a 0 is the easiest");
   if (guessing) plot.text(336 - BOARD / 2, TOP - BOARD / 2, "guess first", { anchor: "middle" });
   // From −60 to 40 nats.
   const at = (/** @type {number} */ nats) => clamp((nats + 60) * 3.36, [0, 336]);
   const { bounds } = data;
-  plot.text(0, 96, `reconstruction term ${shown(reconstruction, 1)} nats`);
-  plot.text(336, 96, `− rate ${shown(rate, 1)}`, { role: "other", anchor: "end" });
-  plot.text(0, 74, `= ELBO ${shown(elbo, 1)} nats`, { role: "elbo", bold: true });
-  plot.box([0, at(elbo)], [46, 66], "elbo").box([at(elbo), at(reconstruction)], [46, 66], "other");
-  if (elbo < -60) plot.text(8, 51, "← far below");
-  plot.line([0, 336], [40, 40], "ink", { width: 1, opacity: 0.5 });
-  plot.box([at(bounds[1]), at(bounds[99])], [32, 40], "prior", { opacity: 0.6 });
-  plot.text(336, 16, "98 % of the training digits lie here", { anchor: "end" });
-  plot.text(0, -6, verdict(values), { bold: true });
+  const nats = rounded(values);
+  plot.text(0, 114, `reconstruction term ${nats.gain} nats`);
+  plot.text(336, 114, `− rate ${nats.cost}`, { role: "other", anchor: "end" });
+  plot.text(0, 92, `= ELBO ${nats.elbo} nats`, { role: "elbo", bold: true });
+  plot.box([0, at(elbo)], [64, 84], "elbo").box([at(elbo), at(reconstruction)], [64, 84], "other");
+  if (elbo < -60) plot.text(8, 69, "← far below");
+  // Where the training digits are, and the one in their middle.
+  const middle = at(bounds[50]);
+  plot
+    .box([at(bounds[1]), at(bounds[99])], [52, 60], "prior", { opacity: 0.6 })
+    .line([middle, middle], [48, 88], "ink", { width: 2 })
+    .line([0, 336], [48, 48], "ink", { width: 1, opacity: 0.5 });
+  for (const mark of [-40, -20, 0])
+    plot
+      .line([at(mark), at(mark)], [48, 44], "ink", { width: 1, opacity: 0.5 })
+      .text(at(mark), 32, shown(mark, 0), { anchor: "middle" });
+  plot.text(middle, 32, "half", { anchor: "middle", bold: true });
+  plot.text(336, 14, "grey: 98 % of the training digits", { anchor: "end" });
+  plot.text(0, -4, verdict(values), { bold: true });
   return plot;
 }
 
@@ -181,7 +204,8 @@ export default figure({
     return {
       ...raw,
       digits: cleared(scattered(raw.pictures, code, LIMIT, COLUMNS)),
-      mosaic: cleared(mosaic(decode, LIMIT, 18)),
+      // Paler, for there are words on it.
+      mosaic: cleared(mosaic(decode, LIMIT, 18).map((value) => 0.45 * value)),
       // Of the drawing that was evaluated last: a z that moves does not change it.
       last: {},
     };
@@ -199,10 +223,9 @@ export default figure({
     const map = new Plot({
       x: [-LIMIT, LIMIT],
       y: [-LIMIT, LIMIT],
-      width: 312,
-      height: 312,
-      bare: true,
-      equal: true,
+      width: 342,
+      height: 338,
+      ticks: [4, 4],
       alt:
         "The latent plane with digits at their codes, the ellipse of q(z | x) for the drawing, and " +
         "a code z with the picture that is decoded there.",
@@ -219,29 +242,37 @@ export default figure({
       dy: -6,
       bold: true,
     });
-    map.rim([-LIMIT, LIMIT], [-LIMIT, LIMIT]);
     if (!guessing) {
       map.ellipse(mean, [2 * scales[0], 0], [0, 2 * scales[1]], "q", { width: 2.5, fill: 0.35 });
-      map.text(mean[0], mean[1] + 2 * scales[1], "q(z | x)", {
+      // Aside, towards the middle, so that it covers no ellipse.
+      const side = mean[0] > 0 ? -1 : 1;
+      const up = mean[1] > 2.6 ? -1 : 1;
+      const near = [mean[0] + side * 2 * scales[0], mean[1] + up * scales[1]];
+      const far = [mean[0] + side * (2 * scales[0] + 0.45), mean[1] + up * 0.6];
+      map.line([near[0], far[0]], [near[1], far[1]], "q", { width: 1.5 });
+      map.text(far[0] ?? 0, far[1] ?? 0, "q(z | x)", {
         role: "q",
-        dy: -6,
-        anchor: "middle",
+        anchor: side < 0 ? "end" : "start",
+        dx: side * 3,
+        dy: 3,
         bold: true,
       });
     }
-    return [board(data, { ...state, pixels: values.x }, values, guessing), map];
+    return [map, board(data, { ...state, pixels: values.x }, values, guessing)];
   },
 
-  says: ({ z }, { mean, scales, elbo }, { guessing }) =>
-    (guessing
+  says({ z }, { x, mean, scales, ...values }, { guessing }) {
+    const code = `z = (${shown(z[0])}, ${shown(z[1])})`;
+    if (!drawn(x)) return `Nothing is drawn; ${code}`;
+    const q = guessing
       ? "q(z | x) is not shown yet"
-      : `q(z | x) at (${shown(mean[0])}, ${shown(mean[1])}) ± (${shown(scales[0])}, ${shown(scales[1])})`) +
-    `; ELBO ${shown(elbo, 1)} nats; z = (${shown(z[0])}, ${shown(z[1])})`,
+      : `q(z | x) at (${shown(mean[0])}, ${shown(mean[1])}) ± (${shown(scales[0])}, ${shown(scales[1])})`;
+    return `${q}; ELBO ${rounded(values).elbo} nats; ${code}`;
+  },
 
   handles: [
     {
       label: "A code on the map, to decode",
-      panel: 1,
       role: "posterior",
       at: ({ z }) => z,
       says: ({ z }) => `z = (${shown(z[0])}, ${shown(z[1])})`,
@@ -250,8 +281,10 @@ export default figure({
   ],
 
   press: {
-    panel: 0,
-    label: "Board of 8 × 8 pixels: draw a digit with the pointer",
+    panel: 1,
+    label:
+      "Board of 8 × 8 pixels, to draw a digit on: arrows move the pen, Space sets a dot, Shift and " +
+      "an arrow draw",
     area: [
       [0, BOARD],
       [TOP - BOARD, TOP],
@@ -311,7 +344,6 @@ export default figure({
 
   guess: {
     kind: "point",
-    panel: 1,
     question:
       "The encoder has never seen this digit. Drag the light blue marker to where it will put its code.",
     label: "Your guess: where the code will lie",
