@@ -92,7 +92,7 @@ export default figure({
     };
   },
 
-  draw({ level }, { beta, rate, alive, pictures, gone }, data, { guessing }) {
+  draw({ level }, { rate, alive, pictures, gone }, data, { guessing }) {
     const { variances, originals, count, curve, noise } = data;
     const [floor, top, surface] = [nats(0.003), nats(1.8), nats(level)];
     const bars = new Plot({
