@@ -230,7 +230,11 @@ export function figure(spec) {
         panel: guess.panel ?? 0,
         role: "other",
         at: () => ask.place(guess, own),
-        move: (_, to) => (ask.move(guess, own, to), {}),
+        move: (_, [x, y]) => {
+          const plot = plots[guess.panel ?? 0];
+          ask.move(guess, own, plot ? [clamp(x, plot.x), clamp(y, plot.y)] : [x, y]);
+          return {};
+        },
         says: () => ask.said(guess, own),
         shown: () => !own.done,
       });

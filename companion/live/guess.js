@@ -54,7 +54,8 @@ export function markup(guess, own, id) {
     guess.kind === "number"
       ? `<span class="live-slider"><label for="${name}">${escaped(guess.label)}</label>` +
         `<input type="range" id="${name}" min="${guess.min}" max="${guess.max}" autocomplete="off" ` +
-        `step="${guess.step ?? (guess.max - guess.min) / 200}" value="${own.value[0]}">` +
+        `step="${guess.step ?? (guess.digits === 0 ? 1 : (guess.max - guess.min) / 200)}" ` +
+        `value="${own.value[0]}">` +
         `<output for="${name}">${shown(own.value[0] ?? 0, guess.digits)}</output></span>`
       : "";
   return (
@@ -134,9 +135,12 @@ export function draw(guess, own, plot) {
   if (guess.kind === "curve") plot.line(guess.xs, own.value, "other", { width: 2.5, dash: "6 4" });
   if (guess.kind === "point" && own.done) {
     const [x, y] = place(guess, own);
-    plot
-      .points([x], [y], "other", { size: 9 })
-      .text(x, y, "your guess", { dx: 8, dy: 4, role: "other" });
+    plot.points([x], [y], "other", { size: 9 }).text(x, y, "your guess", {
+      role: "other",
+      anchor: plot.across(x) > (plot.left + plot.right) / 2 ? "end" : "start",
+      dx: plot.across(x) > (plot.left + plot.right) / 2 ? -8 : 8,
+      dy: 4,
+    });
   }
 }
 
@@ -152,7 +156,8 @@ export function verdict(guess, own, truth) {
   const digits = guess.digits ?? 2;
   if (guess.kind === "number") {
     const number = own.value[0] ?? 0;
-    const off = number - truth;
+    // Of the numbers as they are shown, so that a reader finds the same difference.
+    const off = Number(number.toFixed(digits)) - Number(truth.toFixed(digits));
     const close = Math.max((guess.max - guess.min) / 50, 0.5 * 10 ** -digits);
     const rest =
       Math.abs(off) < close
@@ -161,8 +166,16 @@ export function verdict(guess, own, truth) {
     return `You said ${shown(number, digits)}, it was ${shown(truth, digits)}${unit}. ${rest}`;
   }
   if (guess.kind === "point") {
-    const off = Math.hypot((own.value[0] ?? 0) - truth[0], (own.value[1] ?? 0) - truth[1]);
-    return `It was at (${shown(truth[0], digits)}, ${shown(truth[1], digits)}): you were ${shown(off, digits)}${unit} away.`;
+    const ways = [
+      ["too far left", "too far right"],
+      ["too low", "too high"],
+    ].flatMap(([less, more], k) => {
+      const off = (own.value[k] ?? 0) - truth[k];
+      const text = shown(Math.abs(off), digits);
+      return Number(text) ? [`${text}${unit} ${off < 0 ? less : more}`] : [];
+    });
+    const where = ways.length ? `your guess was ${ways.join(" and ")}` : "well guessed";
+    return `It was at (${shown(truth[0], digits)}, ${shown(truth[1], digits)}): ${where}.`;
   }
   let square = 0;
   let worst = 0;

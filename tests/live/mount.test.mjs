@@ -64,6 +64,11 @@ test("a guess is said in words, and judged", () => {
   /** @type {import("../../companion/live/guess.js").Guess} */
   const point = { kind: "point", question: "", label: "", start: [1, 2], truth: () => [0, 0] };
   assert.equal(guess.said(point, guess.fresh(point)), "your guess is at (1.00, 2.00)");
+  assert.match(
+    guess.verdict(point, guess.fresh(point), [1.3, 1.8]),
+    /your guess was 0.30 too far left and 0.20 too high/,
+  );
+  assert.match(guess.verdict(point, guess.fresh(point), [1, 2]), /well guessed/);
   /** @type {import("../../companion/live/guess.js").Guess} */
   const number = {
     kind: "number",
@@ -78,6 +83,9 @@ test("a guess is said in words, and judged", () => {
   const own = guess.fresh(number);
   assert.match(guess.verdict(number, own, 6.4), /it was 6. Well guessed/);
   assert.match(guess.verdict(number, own, 9), /You were 3 too low/);
+  own.value = [5.6];
+  assert.match(guess.verdict(number, own, 8.4), /You said 6, it was 8. You were 2 too low/);
+  assert.match(guess.markup(number, own, "id"), /step="1"/);
 });
 
 test("halves are the numbers that numpy writes", () => {
