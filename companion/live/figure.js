@@ -299,6 +299,7 @@ export function figure(spec) {
     /** @param {State} change */
     const set = (change) => {
       state = { ...state, ...limited(spec, change) };
+      if (own) own.over = own.done;
       schedule();
     };
     // What moved is said once it rests, and then it can be linked to.

@@ -5,6 +5,7 @@
  * is dragged, or pushed with the arrow keys, it leaves the sketch behind.
  */
 
+import { mean } from "./numbers.js";
 import { escaped, shown } from "./plot.js";
 
 /**
@@ -24,7 +25,8 @@ import { escaped, shown } from "./plot.js";
  * }} CurveGuess  the truth at each of xs; at: what one of them is called
  * @typedef {NumberGuess | PointGuess | CurveGuess} Guess
  *
- * @typedef {{value: number[], pen: number, done: boolean, says: string}} Own  what the reader said
+ * @typedef {{value: number[], pen: number, done: boolean, over: boolean, says: string}} Own
+ *   what the reader said; over: whether the figure has moved on since it was compared
  */
 
 /**
@@ -38,7 +40,7 @@ export function fresh(guess) {
       : guess.kind === "point"
         ? [...guess.start]
         : guess.xs.map(() => guess.start);
-  return { value, pen: 0, done: false, says: "" };
+  return { value, pen: 0, done: false, over: false, says: "" };
 }
 
 /**
@@ -132,7 +134,8 @@ export function move(guess, own, [x, y]) {
  * @param {Plot} plot
  */
 export function draw(guess, own, plot) {
-  if (guess.kind === "curve") plot.line(guess.xs, own.value, "other", { width: 2.5, dash: "6 4" });
+  if (guess.kind === "curve" && !own.over)
+    plot.line(guess.xs, own.value, "other", { width: 2.5, dash: "6 4" });
   if (guess.kind === "point" && own.done) {
     const [x, y] = place(guess, own);
     plot.points([x], [y], "other", { size: 9 }).text(x, y, "your guess", {
@@ -177,16 +180,10 @@ export function verdict(guess, own, truth) {
     const where = ways.length ? `your guess was ${ways.join(" and ")}` : "well guessed";
     return `It was at (${shown(truth[0], digits)}, ${shown(truth[1], digits)}): ${where}.`;
   }
-  let square = 0;
-  let worst = 0;
-  own.value.forEach((value, i) => {
-    const off = Math.abs(value - truth[i]);
-    square += (off * off) / own.value.length;
-    if (off > Math.abs((own.value[worst] ?? 0) - truth[worst])) worst = i;
-  });
+  const offs = own.value.map((value, i) => Math.abs(value - truth[i]));
+  const worst = offs.indexOf(Math.max(...offs));
   return (
-    `Your sketch was off by ${shown(Math.sqrt(square), digits)}${unit} (root mean square), ` +
-    `and by ${shown(Math.abs((own.value[worst] ?? 0) - truth[worst]), digits)}${unit} at ` +
-    `${called(guess, guess.xs[worst] ?? 0)}, where it was worst.`
+    `At ${called(guess, guess.xs[worst] ?? 0)} your sketch was ` +
+    `${shown(offs[worst] ?? 0, digits)}${unit} off; on average ${shown(mean(offs), digits)}.`
   );
 }
