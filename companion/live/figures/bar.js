@@ -8,13 +8,15 @@
 import { figure } from "../figure.js";
 import { density, klNormal, logNormal } from "../gaussian.js";
 import { gaussianHandles } from "../handles.js";
+import { named, stacked } from "../marks.js";
 import { Plot, shown } from "../plot.js";
 
 const FLOOR = -7;
+const CLOSED = 0.005;
 
 export default figure({
   start: { mean: -0.4, scale: 0.35 },
-  limits: { mean: [-2.5, 2.5], scale: [0.15, 1.5] },
+  limits: { mean: [-2.5, 2.5], scale: [0.27, 1.5] },
 
   compute({ mean, scale }, { x, scale: noise }) {
     const precision = 1 + 1 / noise ** 2;
@@ -33,25 +35,26 @@ export default figure({
   draw({ mean, scale }, { posterior, elbo, gap, logMarginal }) {
     const left = new Plot({
       x: [-3, 3],
-      y: [0, 1.45],
+      y: [0, 1.5],
       width: 400,
       height: 270,
+      title: " ",
       xlabel: "latent z",
       ticks: [6, 0],
       alt: "The densities of the prior, of the exact posterior and of q over the latent z.",
     });
     left
       .curve(density(0, 1), "prior")
-      .curve(density(posterior.mean, posterior.scale), "posterior", { width: 2.5 })
       .curve(density(mean, scale), "q", { width: 2.5, fill: 0.25 })
-      .text(-2.95, 0.13, "prior p(z)", { role: "prior" })
-      .text(posterior.mean + 0.72, 0.62, "posterior p(z | x)", { role: "posterior" })
-      .text(mean, Math.exp(logNormal(mean, mean, scale)), "q", {
-        role: "q",
-        dy: -14,
-        anchor: "middle",
-        bold: true,
+      .curve(density(posterior.mean, posterior.scale), "posterior", {
+        width: 2.5,
+        dash: gap < CLOSED ? "7 7" : "",
       });
+    named(left, [
+      ["prior p(z)", "prior"],
+      ["posterior p(z | x)", "posterior"],
+      ["q(z | x)", "q"],
+    ]);
 
     const right = new Plot({
       x: [0, 3.1],
@@ -63,15 +66,20 @@ export default figure({
       alt: "A bar: the ELBO below, the gap on top of it; its top stands at log p(x).",
     });
     const low = Math.max(elbo, FLOOR);
-    right
-      .box([0.35, 1.45], [FLOOR, low], "elbo")
-      .box([0.35, 1.45], [low, Math.max(elbo + gap, FLOOR)], "gap")
+    stacked(
+      right,
+      [0.35, 1.45],
+      [
+        [elbo, "elbo"],
+        [elbo + gap, "gap"],
+      ],
+    )
       .rule({ y: logMarginal }, "ink", { dash: "5 4" })
       .text(1.6, logMarginal, `log p(x) = ${shown(logMarginal)}`, { dy: -7 })
       .text(
         1.6,
         logMarginal - Math.min(Math.max(gap / 2, 0.4), 2.2),
-        gap < 0.005 ? "gap closed" : `gap = ${shown(gap)}`,
+        gap < CLOSED ? "gap closed" : `gap = ${shown(gap)}`,
         { role: "gap", dy: 4, bold: true },
       )
       .text(1.6, Math.max((low + FLOOR) / 2, FLOOR + 0.4), `ELBO = ${shown(elbo)}`, {
@@ -83,7 +91,9 @@ export default figure({
   },
 
   says: ({ mean, scale }, { elbo, gap }) =>
-    `q = N(${shown(mean)}, ${shown(scale)}²): ELBO ${shown(elbo)} nats, gap ${shown(gap)} nats`,
+    gap < CLOSED
+      ? `The gap is closed: q is the posterior, and the ELBO is log p(x) = ${shown(elbo)} nats`
+      : `q = N(${shown(mean)}, ${shown(scale)}²): ELBO ${shown(elbo)} nats, gap ${shown(gap)} nats`,
 
   handles: gaussianHandles("q", { says: ({ gap }) => `gap ${shown(gap)} nats` }),
 });
