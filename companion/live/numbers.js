@@ -54,3 +54,17 @@ export function logSumExp(values) {
 export function along(points, axis) {
   return Float64Array.from({ length: points.length / 2 }, (_, i) => points[2 * i + axis] ?? 0);
 }
+
+/**
+ * A function of one number that keeps its last value: most frames ask for it again.
+ *
+ * @template T
+ * @param {(of: number) => T} found
+ */
+export function last(found) {
+  let [known, kept] = [NaN, /** @type {T | undefined} */ (undefined)];
+  return (/** @type {number} */ of) => {
+    if (kept === undefined || of !== known) [known, kept] = [of, found(of)];
+    return kept;
+  };
+}

@@ -17,7 +17,7 @@ WEIGHT, WIDTH = 0.4, 0.5
 @pytest.mark.browser
 def test_both_directions_are_those_of_a_finer_grid(browser):
     figure = live.figure("directions", alt="", weight=WEIGHT, width=WIDTH)
-    grid = itertools.product([-3.0, 0.7, 1.5], [0.25, 0.6, 2.5], [0.0, 3.0, 4.0])
+    grid = itertools.product([-3.0, 0.7, 1.5], [0.4, 0.6, 2.5], [0.0, 3.0, 4.0])
     states = [{"mean": m, "scale": s, "apart": d} for m, s, d in grid]
     z, log_cell = latent_grid(1, 20_001, 25.0)
     z = z[:, 0].double()
@@ -26,17 +26,44 @@ def test_both_directions_are_those_of_a_finer_grid(browser):
         peaks = torch.tensor([-0.5, 0.5], dtype=torch.float64) * state["apart"]
         p = MixtureSameFamily(Categorical(weights), Normal(peaks, WIDTH))
         log_p = p.log_prob(z)
-        log_q = Normal(state["mean"], state["scale"]).log_prob(z)
+        at = torch.tensor([state["mean"], state["scale"]], dtype=torch.float64)
+        log_q = Normal(*at).log_prob(z)
         for name, a, b in [("seeking", log_q, log_p), ("covering", log_p, log_q)]:
             exact = ((a + log_cell).exp() * (a - b)).sum().item()
             assert values[name] == pytest.approx(exact, rel=1e-7, abs=1e-8)
-        assert values["moments"]["mean"] == pytest.approx(p.mean.item())
-        assert values["moments"]["scale"] == pytest.approx(p.variance.sqrt().item())
+        covering = values["best"]["covering"]
+        assert covering["mean"] == pytest.approx(p.mean.item())
+        assert covering["scale"] == pytest.approx(p.variance.sqrt().item())
+        best = values["best"]["seeking"]
+        assert values["seeking"] >= best["value"] - 1e-9
+
+
+def test_the_lowest_of_all_gaussians_is_found(browser):
+    figure = live.figure("directions", alt="", weight=WEIGHT, width=WIDTH)
+    apart = [0.0, 1.0, 1.8, 2.2, 3.0, 4.0]
+    found = computed(browser, figure, [{"apart": d} for d in apart])
+    z, log_cell = latent_grid(1, 2001, 20.0)
+    z = z[:, 0].double()
+    weights = torch.tensor([WEIGHT, 1 - WEIGHT], dtype=torch.float64)
+    q = Normal(
+        torch.linspace(-3, 3, 61, dtype=torch.float64)[:, None, None],
+        torch.linspace(0.3, 2.5, 45, dtype=torch.float64)[:, None],
+    )
+    for d, values in zip(apart, found, strict=True):
+        peaks = torch.tensor([-0.5, 0.5], dtype=torch.float64) * d
+        log_p = MixtureSameFamily(Categorical(weights), Normal(peaks, WIDTH)).log_prob(z)
+        log_q = q.log_prob(z)
+        least = ((log_q + log_cell).exp() * (log_q - log_p)).sum(-1).min().item()
+        best = values["best"]["seeking"]
+        assert least - 0.01 < best["value"] < least + 1e-6
+        at = Normal(best["mean"], best["scale"]).log_prob(z)
+        value = ((at + log_cell).exp() * (at - log_p)).sum().item()
+        assert best["value"] == pytest.approx(value, abs=1e-6)
 
 
 DESCENDED = """(start) => {
   const { spec } = live.require("figures/directions.js").default;
-  const data = { weight: 0.4, width: 0.5 };
+  const data = spec.prepare({ weight: 0.4, width: 0.5 });
   let state = { ...spec.start, ...start };
   for (let k = 0; k < 3000; k++) {
     const next = spec.play.step(state, data);

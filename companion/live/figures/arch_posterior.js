@@ -8,7 +8,7 @@
 import { figure } from "../figure.js";
 import { density, logNormal } from "../gaussian.js";
 import { forward } from "../net.js";
-import { clamp, linspace, logSumExp, sum } from "../numbers.js";
+import { clamp, last, linspace, logSumExp, sum } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 import { generator, normal } from "../random.js";
 
@@ -38,20 +38,6 @@ const prior = zs.map(density(0, 1));
  * @typedef {{logMarginal: number, posterior: number[], peaks: Peak[], z: number[],
  *   weights: number[], estimates: number[], effective: number, ofAll: number}} Values
  */
-
-/**
- * A function of one number that keeps its last value: most frames ask for it again.
- *
- * @template T
- * @param {(of: number) => T} found
- */
-function last(found) {
-  let [known, kept] = [NaN, /** @type {T | undefined} */ (undefined)];
-  return (/** @type {number} */ of) => {
-    if (kept === undefined || of !== known) [known, kept] = [of, found(of)];
-    return kept;
-  };
-}
 
 /**
  * log p(x | z) for each mean of the decoder.

@@ -7,13 +7,15 @@
 import { figure } from "../figure.js";
 import { density, logNormal } from "../gaussian.js";
 import { gaussianHandles } from "../handles.js";
-import { linspace, logSumExp } from "../numbers.js";
+import { named, stacked } from "../marks.js";
+import { last, linspace, logSumExp } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 // As far as the widest q has any mass, and five cells in the narrowest standard deviation.
 const EDGE = 20;
 const STEP = 1 / 20;
 const SEEN = 4.2;
+/** @typedef {"seeking" | "covering"} Direction */
 const zs = linspace(-EDGE, EDGE, (2 * EDGE) / STEP + 1);
 
 /**
@@ -67,7 +69,7 @@ function moments({ weight, width }, apart) {
  * @param {number[]} logP
  * @param {number} mean
  * @param {number} scale
- * @param {"seeking" | "covering"} which
+ * @param {Direction} which
  */
 function gradient(logP, mean, scale, which) {
   const at = (/** @type {number} */ m, /** @type {number} */ s) => both(logP, m, s)[which];
@@ -78,66 +80,120 @@ function gradient(logP, mean, scale, which) {
   ];
 }
 
+/**
+ * The Gaussian with the smallest KL(q ‖ p), among all: the best of the hollows that a search reaches
+ * from each peak and from the moments of p.
+ *
+ * @param {number[]} logP
+ * @param {{mean: number, scale: number}[]} starts
+ */
+function deepest(logP, starts) {
+  const at = (/** @type {number} */ m, /** @type {number} */ s) => both(logP, m, s).seeking;
+  const found = starts.map(({ mean, scale }) => {
+    let [m, s, value] = [mean, scale, at(mean, scale)];
+    for (let size = 0.1; size > 5e-4; size /= 2) {
+      for (let moved = true; moved;) {
+        moved = false;
+        for (const [i, j] of /** @type {const} */ ([
+          [1, 0],
+          [-1, 0],
+          [0, 1],
+          [0, -1],
+        ])) {
+          const [near, wide] = [m + i * size, s * Math.exp(j * size)];
+          const low = at(near, wide);
+          if (low < value) [m, s, value, moved] = [near, wide, low, true];
+        }
+      }
+    }
+    return { mean: m, scale: s, value };
+  });
+  return found.reduce((a, b) => (b.value < a.value ? b : a));
+}
+
 const WORDS = { seeking: "KL(q\u00a0‖\u00a0p)", covering: "KL(p\u00a0‖\u00a0q)" };
 
 export default figure({
-  start: { mean: 0.7, scale: 0.6, apart: 3, which: "seeking" },
-  limits: { mean: [-3, 3], scale: [0.25, 2.5] },
+  start: { mean: 0.7, scale: 0.6, apart: 3, which: "covering" },
+  limits: { mean: [-3, 3], scale: [0.4, 2.5] },
 
-  compute({ mean, scale, apart, which }, data) {
-    const logP = target(data, apart);
-    const slope = gradient(logP, mean, scale, /** @type {"seeking" | "covering"} */ (which));
+  prepare(data) {
+    const logP = last((/** @type {number} */ apart) => target(data, apart));
+    const best = last((/** @type {number} */ apart) => {
+      const { mean, scale } = moments(data, apart);
+      const peaks = [-0.5, 0.5].map((side) => ({ mean: side * apart, scale: data.width }));
+      return {
+        seeking: deepest(logP(apart), [{ mean, scale }, ...peaks]),
+        covering: { mean, scale, value: both(logP(apart), mean, scale).covering },
+      };
+    });
+    return { logP, best };
+  },
+
+  compute({ mean, scale, apart, which }, { logP, best }) {
+    const slope = gradient(logP(apart), mean, scale, /** @type {Direction} */ (which));
     return {
-      p: logP.map(Math.exp),
-      ...both(logP, mean, scale),
-      moments: moments(data, apart),
+      p: logP(apart).map(Math.exp),
+      ...both(logP(apart), mean, scale),
+      best: best(apart),
       lowest: Math.hypot(...slope) < 0.02,
     };
   },
 
-  draw({ mean, scale, which }, { p, seeking, covering }) {
+  draw({ mean, scale, which }, { p, seeking, covering, best }, _, { guessing }) {
     const plane = new Plot({
       x: [-SEEN, SEEN],
-      y: [0, 0.82],
-      width: 430,
+      y: [0, 1.02],
+      width: 400,
       height: 270,
       xlabel: "z",
       ticks: [6, 0],
+      title: " ",
       alt: "A density p with two peaks, and the Gaussian q.",
     });
-    const here = zs.filter((z) => Math.abs(z) <= SEEN);
-    const peaks = p.filter(
-      (/** @type {number} */ _, /** @type {number} */ i) => Math.abs(zs[i] ?? 0) <= SEEN,
-    );
+    const seen = (/** @type {unknown} */ _, /** @type {number} */ i) =>
+      Math.abs(zs[i] ?? 0) <= SEEN;
+    const [here, heights] = [zs.filter(seen), p.filter(seen)];
     plane
-      .area(here, peaks, "posterior", { opacity: 0.15 })
-      .line(here, peaks, "posterior", { width: 2.5 })
-      .curve(density(mean, scale), "q", { width: 2.5 })
-      .text(-4.1, 0.76, "p", { role: "posterior", bold: true })
-      .text(-4.1, 0.69, "q, one Gaussian", { role: "q", bold: true });
+      .area(here, heights, "posterior", { opacity: 0.15 })
+      .line(here, heights, "posterior", { width: 2.5 })
+      .curve(density(mean, scale), "q", { width: 2.5 });
+    /** @type {[string, import("../plot.js").Role][]} */
+    const names = [
+      ["p", "posterior"],
+      ["q, one Gaussian", "q"],
+    ];
+    if (!guessing) {
+      const { mean: m, scale: s } = best[which];
+      plane
+        .curve(density(m, s), "ink", { width: 1.5, dash: "5 4", opacity: 0.7 })
+        .points([m], [density(m, s)(m)], "ink", { size: 8 });
+      names.push([`dashed: lowest ${WORDS[/** @type {Direction} */ (which)]}`, "ink"]);
+    }
+    named(plane, names);
 
-    const top = 2.5;
+    const top = 3;
     const bars = new Plot({
       x: [0, 2.4],
       y: [0, top],
       width: 230,
-      height: 240,
+      height: 270,
       ylabel: "nats",
-      ticks: [0, 5],
+      ticks: [0, 6],
+      title: " ",
       alt: "Two bars: the KL divergence of q from p, and that of p from q.",
     });
     Object.entries({ seeking, covering }).forEach(([name, value], i) => {
       const asked = name === which;
-      bars
-        .box([0.2 + 1.1 * i, 1.1 + 1.1 * i], [0, Math.min(value, top)], i ? "other" : "gap", {
-          opacity: asked ? 1 : 0.4,
-        })
-        .text(0.65 + 1.1 * i, Math.min(value, top - 0.45), shown(value), {
+      stacked(bars, [0.2 + 1.1 * i, 1.1 + 1.1 * i], [[value, i ? "other" : "gap"]], {
+        opacity: asked ? 1 : 0.4,
+      })
+        .text(0.65 + 1.1 * i, Math.min(value, top), shown(value), {
           anchor: "middle",
           dy: -6,
           bold: asked,
         })
-        .text(0.65 + 1.1 * i, 0, WORDS[/** @type {"seeking" | "covering"} */ (name)], {
+        .text(0.65 + 1.1 * i, 0, WORDS[/** @type {Direction} */ (name)], {
           anchor: "middle",
           dy: 17,
           bold: asked,
@@ -146,16 +202,28 @@ export default figure({
     return [plane, bars];
   },
 
-  says: ({ mean, scale, which }, { seeking, covering, lowest }) =>
-    lowest
-      ? `A lowest point of ${WORDS[/** @type {"seeking" | "covering"} */ (which)]}: ${shown(which === "seeking" ? seeking : covering)} nats, at q = N(${shown(mean)}, ${shown(scale)}²)`
-      : `q = N(${shown(mean)}, ${shown(scale)}²): ${WORDS.seeking} = ${shown(seeking)}, ${WORDS.covering} = ${shown(covering)} nats`,
+  says({ mean, scale, which }, values) {
+    const { seeking, covering, best, lowest } = values;
+    const q = `N(${shown(mean)}, ${shown(scale)}²)`;
+    if (!lowest) {
+      return `q = ${q}: ${WORDS.seeking} = ${shown(seeking)}, ${WORDS.covering} = ${shown(covering)} nats`;
+    }
+    const [name, value, least] = [
+      WORDS[/** @type {Direction} */ (which)],
+      values[which],
+      best[which],
+    ];
+    return value - least.value < 0.01
+      ? `The lowest ${name} of any Gaussian: ${shown(value)} nats, at q = ${q}`
+      : `A hollow of ${name}, at q = ${q}: ${shown(value)} nats. ` +
+          `The lowest is ${shown(least.value)}, around z = ${shown(least.mean)}`;
+  },
 
   controls: [
     {
       kind: "choice",
       name: "which",
-      label: "lower",
+      label: "Lower",
       options: [
         ["seeking", WORDS.seeking],
         ["covering", WORDS.covering],
@@ -169,13 +237,12 @@ export default figure({
   // Gradient descent in the mean and the logarithm of the scale, until the step is too small to see.
   play: {
     label: "Descend",
-    step: ({ mean, scale, apart, which }, data) => {
-      const logP = target(data, apart);
+    step: ({ mean, scale, apart, which }, { logP }) => {
       const [alongMean = 0, alongScale = 0] = gradient(
-        logP,
+        logP(apart),
         mean,
         scale,
-        /** @type {"seeking" | "covering"} */ (which),
+        /** @type {Direction} */ (which),
       );
       if (Math.hypot(alongMean, alongScale) < 0.004) return null;
       const rate = 0.03;
@@ -192,6 +259,6 @@ export default figure({
       "Which q makes KL(p ‖ q) smallest? Put the ring where its peak will be, then compare and descend.",
     label: "Your guess of the peak",
     start: [2.6, 0.6],
-    truth: (_, { moments: best }) => [best.mean, density(0, best.scale)(0)],
+    truth: (_, { best: { covering } }) => [covering.mean, density(0, covering.scale)(0)],
   },
 });
