@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from living import computed
+from living import computed, shown
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from companion import LinearGaussianConditional, live
@@ -42,3 +42,29 @@ def test_errors_and_joint_kl_are_those_of_the_linear_model(browser):
         at = inverse(matrix(1.0))
         assert values["posterior"]["slope"] == pytest.approx(at.mean.item())
         assert values["posterior"]["scale"] == pytest.approx(at.variance.sqrt().item())
+
+
+@pytest.mark.browser
+def test_keys_make_both_errors_vanish_one_handle_after_the_other(browser):
+    tab = shown(browser, live.figure("joints", alt="", variance=VARIANCE))
+    tab.evaluate("""() => addEventListener("live-frame", ({ detail }) => {
+      window.values = detail.values;
+    })""")
+    for name, key, error in [
+        ("Decoder: weight", "ArrowLeft", "modelling"),
+        ("Encoder: slope", "ArrowUp", "inference"),
+        ("Encoder: width", "ArrowDown", "inference"),
+    ]:
+        tab.get_by_role("slider", name=name).focus()
+        least = float("inf")
+        while True:
+            tab.keyboard.press(key)
+            tab.evaluate("() => new Promise(requestAnimationFrame)")
+            now = tab.evaluate("error => window.values[error]", error)
+            if now > least:
+                break
+            least = now
+        tab.keyboard.press({"Left": "ArrowRight", "Up": "ArrowDown", "Down": "ArrowUp"}[key[5:]])
+    tab.get_by_text("Both errors are gone").first.wait_for()
+    assert tab.evaluate("window.values.joint") == pytest.approx(0, abs=1e-9)
+    tab.close()

@@ -75,3 +75,20 @@ def test_steps_never_lower_log_p(browser, figure):
     assert ends[0.2] > 1.8
     assert ends[-0.1] < -1.8
     assert ends[0.0] == 0
+
+
+def test_keys_reach_the_place_that_em_never_leaves(browser, figure):
+    tab = shown(browser, figure)
+    q, decoder = (tab.get_by_role("slider").nth(k) for k in (0, 1))
+    for handle, key in ((q, "ArrowRight"), (decoder, "ArrowLeft")):
+        handle.focus()
+        for _ in range(12):
+            if handle.get_attribute("aria-valuenow") == "0.00":
+                break
+            tab.keyboard.press(key)
+            tab.evaluate("() => new Promise(requestAnimationFrame)")
+    tab.get_by_role("button", name="M step").click()
+    tab.get_by_text("decoder φ = 0.00, q of φ = 0.00").first.wait_for()
+    # A step shows the bound before any guess.
+    tab.get_by_text("ELBO of q").wait_for()
+    tab.close()

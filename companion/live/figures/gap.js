@@ -9,6 +9,7 @@
 import { figure } from "../figure.js";
 import { density, klNormal, logNormal } from "../gaussian.js";
 import { gaussianHandles } from "../handles.js";
+import { named, stacked } from "../marks.js";
 import { clamp, logSumExp } from "../numbers.js";
 import { Plot, shown, spaced } from "../plot.js";
 
@@ -22,7 +23,7 @@ const LIMITS = { mean: [-3, 2.5], scale: [0.15, 1.5], bend: [0, 1], x: [-1.5, 2.
 const CELL = 0.02;
 const grid = Float64Array.from({ length: 1401 }, (_, i) => (i - 700) * CELL);
 
-/** The plane of q's two numbers, as an image: its rows run from wide to narrow. */
+/** Where the best Gaussian is looked for first: a grid of q's two numbers, from wide to narrow. */
 const PLANE = { columns: 56, rows: 36 };
 /** @type {Pair} */
 const LOGS = [Math.log(LIMITS.scale[0]), Math.log(LIMITS.scale[1])];
@@ -118,11 +119,29 @@ function highest(bent, landscape) {
   return { mean: m, scale: s, elbo };
 }
 
-export default figure({
-  start: { mean: -0.5, scale: 0.7, bend: 0.75, x: 2, from: [-0.5, 0.7] },
-  limits: { ...LIMITS, from: [-3, 2.5] },
+/** Below this a gap is not seen, and a bend neither. */
+const CLOSED = 0.005;
+const STRAIGHT = 0.005;
+const fine = (/** @type {number} */ gap) => (gap < CLOSED ? "< 0.005" : shown(gap));
 
-  compute({ mean, scale, bend, x, from }, { scale: noise }) {
+/**
+ * A gap in words. Of a bent decoder some is always left.
+ *
+ * @param {number} gap
+ * @param {number} bend
+ */
+const remaining = (gap, bend) =>
+  gap < CLOSED && bend < STRAIGHT
+    ? "gap closed"
+    : gap < CLOSED
+      ? `gap ${fine(gap)}`
+      : `gap = ${fine(gap)}`;
+
+export default figure({
+  start: { mean: -0.5, scale: 0.7, bend: 0.75, x: 2 },
+  limits: LIMITS,
+
+  compute({ mean, scale, bend, x }, { scale: noise }) {
     const bent = model(bend, x, noise);
     const logJoint = grid.map(bent.logJoint);
     const logMarginal = logSumExp(logJoint) + Math.log(CELL);
@@ -134,30 +153,22 @@ export default figure({
     const landscape = Float64Array.from({ length: PLANE.columns * PLANE.rows }, (_, i) =>
       bent.elbo(means[i % PLANE.columns] ?? 0, scales[Math.floor(i / PLANE.columns)] ?? 1),
     );
-    // A way that leads elsewhere is not the one that led here.
-    const taken = way(bent, from);
-    const here = taken.findIndex(
-      ([m, s]) => Math.abs(m - mean) < 1e-3 && Math.abs(Math.log(s / scale)) < 1e-3,
-    );
     return {
       elbo: bent.elbo(mean, scale),
       gap,
       logMarginal,
       best: highest(bent, landscape),
-      landscape,
-      taken: taken.slice(0, here + 1),
       ahead: way(bent, [mean, scale]),
     };
   },
 
   draw(
     { mean, scale, bend, x },
-    { elbo, gap, logMarginal, best, landscape, taken, ahead },
+    { elbo, gap, logMarginal, best, ahead },
     { scale: noise },
     { guessing },
   ) {
     const bent = model(bend, x, noise);
-    const closed = gap < 0.005;
     const reached = best.elbo - elbo < 0.005;
     const left = new Plot({
       x: [-3.2, 3.2],
@@ -167,15 +178,30 @@ export default figure({
       xlabel: "latent z",
       ylabel: "density",
       ticks: [6, 0],
+      title: " ",
       alt: "The densities of the prior, of the exact posterior and of q over the latent z.",
     });
     left
       .curve(density(0, 1), "prior", { width: 1.5 })
-      .curve((z) => Math.exp(bent.logJoint(z) - logMarginal), "posterior", { width: 2.5 })
       .curve(density(mean, scale), "q", { width: 2.5, fill: 0.25 })
-      .text(-3.1, 1.42, "posterior p(z | x)", { role: "posterior" })
-      .text(-3.1, 1.27, "q(z | x)", { role: "q", bold: true })
-      .text(-3.1, 1.12, "prior p(z)", { role: "prior" });
+      .curve((z) => Math.exp(bent.logJoint(z) - logMarginal), "posterior", {
+        width: 2.5,
+        dash: gap < CLOSED ? "7 7" : "",
+      });
+    named(left, [
+      ["prior p(z)", "prior"],
+      ["posterior p(z | x)", "posterior"],
+      ["q(z | x)", "q"],
+    ]);
+    if (ahead.length === 1 && !reached) {
+      left.text(mean, density(mean, scale)(mean), "stuck on the lower peak", {
+        role: "gap",
+        bold: true,
+        dx: mean > 0 ? -14 : 14,
+        dy: -4,
+        anchor: mean > 0 ? "end" : "start",
+      });
+    }
 
     const bar = new Plot({
       x: [0, 3.1],
@@ -192,16 +218,17 @@ export default figure({
       0.46,
       FLOOR + 0.2,
     );
-    bar
-      .box([0.3, 1.35], [FLOOR, low], "elbo")
-      .box([0.3, 1.35], [low, Math.max(elbo + gap, FLOOR)], "gap")
+    stacked(
+      bar,
+      [0.3, 1.35],
+      [
+        [elbo, "elbo"],
+        [elbo + gap, "gap"],
+      ],
+    )
       .rule({ y: logMarginal }, "ink", { dash: "5 4" })
       .text(1.5, words[0] ?? 0, `log p(x) = ${shown(logMarginal)}`)
-      .text(1.5, words[1] ?? 0, closed ? "gap closed" : `gap = ${shown(gap)}`, {
-        role: "gap",
-        dy: 4,
-        bold: true,
-      })
+      .text(1.5, words[1] ?? 0, remaining(gap, bend), { role: "gap", dy: 4, bold: true })
       .text(1.5, words[3] ?? 0, `ELBO = ${shown(elbo)}`, { role: "elbo", dy: 4, bold: true });
     if (!guessing) {
       bar
@@ -209,8 +236,10 @@ export default figure({
         .text(
           1.5,
           words[2] ?? 0,
-          reached && !closed ? "the best Gaussian" : `best q: ${shown(best.elbo)}`,
-          { dy: 4 },
+          reached ? "the best q" : `best: gap ${fine(logMarginal - best.elbo)}`,
+          {
+            dy: 4,
+          },
         );
     }
 
@@ -222,74 +251,39 @@ export default figure({
       xlabel: "latent z",
       ylabel: "data x",
       ticks: [6, 0],
+      title: " ",
       alt: "The decoder's mean against z, a line or a parabola, and the level of the data point x.",
     });
     decoder
       .box([-3.2, 3.2], [x - noise, x + noise], "ink", { opacity: 0.09 })
       .rule({ y: x }, "ink", { dash: "5 4" })
       .curve(bent.mean, "model", { width: 2.5 })
-      .text(BEND.at, bent.mean(BEND.at), "bend", { role: "model", anchor: "middle", dy: 24 })
-      .text(2.45, x, `x = ${shown(x)}`, { anchor: "end", dy: -7 })
-      .text(
-        0,
-        4.3,
-        bend < 0.005 ? "decoder’s mean z: straight" : `decoder’s mean z + ${shown(bend)} z²`,
-        { anchor: "middle", role: "model" },
-      );
-
-    const plane = new Plot({
-      x: LIMITS.mean,
-      y: LOGS,
-      width: 260,
-      height: 190,
-      xlabel: "mean m of q",
-      ylabel: "log s of q",
-      ticks: [5, 4],
-      alt: "The ELBO over the mean and the logarithm of the scale of q, darkest where it is highest, with the way that gradient ascent takes from q.",
-    });
-    const [along, up] = [0, 1].map((part) =>
-      ahead.map((/** @type {Pair} */ place) => (part ? Math.log(place[1]) : place[0])),
-    );
-    plane
-      .pixels(
-        landscape.map((/** @type {number} */ value) => 0.8 * Math.exp(1.5 * (value - best.elbo))),
-        PLANE.columns,
-        { role: "elbo", smooth: true },
-      )
-      .line(along, up, "ink", { width: 1.5, dash: "2 4" })
-      .line(
-        taken.map((/** @type {Pair} */ [m]) => m),
-        taken.map((/** @type {Pair} */ [, s]) => Math.log(s)),
-        "q",
-        { width: 3 },
-      );
-    if (ahead.length === 1 && !reached) {
-      plane.text(mean, Math.log(scale), "stuck", {
-        role: "gap",
-        bold: true,
-        dx: mean > 0 ? -14 : 14,
+      .text(BEND.at, bent.mean(BEND.at), "bend ↕", {
+        role: "model",
+        anchor: "end",
+        dx: -13,
         dy: 5,
-        anchor: mean > 0 ? "end" : "start",
-      });
-    }
-    if (!guessing)
-      plane.text(best.mean, Math.log(best.scale), "+", { anchor: "middle", dy: 5, bold: true });
-    return [left, bar, decoder, plane];
+      })
+      .text(2.75, x, "x ↕", { anchor: "middle", dy: -14 });
+    named(decoder, [
+      [`decoder’s mean ${bend < STRAIGHT ? "z: straight" : `z + ${shown(bend)} z²`}`, "model"],
+      [`data x = ${shown(x)}`, "ink"],
+    ]);
+    return [left, bar, decoder];
   },
 
-  says: ({ mean, scale }, { elbo, gap, logMarginal }) =>
-    `q = N(${shown(mean)}, ${shown(scale)}²): ELBO ${shown(elbo)} + gap ${shown(gap)} = log p(x) ${shown(logMarginal)} nats`,
+  says: ({ mean, scale, bend }, { elbo, gap, logMarginal }) =>
+    `q = N(${shown(mean)}, ${shown(scale)}²): ` +
+    (gap < CLOSED
+      ? `${remaining(gap, bend)}, ELBO ${shown(elbo)}`
+      : `ELBO ${shown(elbo)} + gap ${shown(gap)} = log p(x) ${shown(logMarginal)}`) +
+    " nats",
 
   play: {
     label: "Climb",
-    again: ({ from }) => ({ mean: from[0], scale: from[1] }),
-    step({ mean, scale, bend, x, from }, { scale: noise }) {
-      const bent = model(bend, x, noise);
-      const next = bent.step([mean, scale]);
-      if (!next) return null;
-      // A climb that was stopped goes on; any other begins here.
-      const known = way(bent, from).some(([m, s]) => Math.hypot(m - mean, s - scale) < 1e-6);
-      return { mean: next[0], scale: next[1], from: known ? from : [mean, scale] };
+    step({ mean, scale, bend, x }, { scale: noise }) {
+      const next = model(bend, x, noise).step([mean, scale]);
+      return next && { mean: next[0], scale: next[1] };
     },
   },
 
@@ -300,6 +294,7 @@ export default figure({
     min: 0,
     max: 1,
     start: 0.5,
+    digits: 3,
     unit: "nats",
     truth: (_, { best, logMarginal }) => logMarginal - best.elbo,
   },
@@ -323,15 +318,6 @@ export default figure({
       at: ({ x }) => [2.75, x],
       move: (_, [, to]) => ({ x: to }),
       says: ({ x }, { logMarginal }) => `x ${shown(x)}, log p(x) ${shown(logMarginal)} nats`,
-    },
-    {
-      label: "q in the plane of its mean and scale",
-      role: "q",
-      panel: 3,
-      at: ({ mean, scale }) => [mean, Math.log(scale)],
-      move: (_, [m, log]) => ({ mean: m, scale: Math.exp(log) }),
-      says: ({ mean, scale }, { gap }) =>
-        `mean ${shown(mean)}, standard deviation ${shown(scale)}, gap ${shown(gap)} nats`,
     },
   ],
 });

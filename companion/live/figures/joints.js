@@ -7,12 +7,18 @@
 
 import { figure } from "../figure.js";
 import { density, klNormal } from "../gaussian.js";
+import { stacked } from "../marks.js";
 import { clamp, linspace } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const WIDE = 4.2;
 const HIGH = 3.6;
 const xs = linspace(-WIDE, WIDE, 161);
+/** Where an error vanishes a handle catches: a bit more than half of a key's step. */
+const CATCH = 0.024;
+const caught = (/** @type {number} */ value, /** @type {number} */ target) =>
+  Math.abs(value - target) < CATCH ? target : value;
+const marginal = (/** @type {any} */ { w, sigma }) => Math.hypot(w, sigma);
 
 /**
  * KL(N(0, A) ‖ N(0, B)) of two units, by their variances and covariance.
@@ -31,27 +37,27 @@ export default figure({
   limits: { a: [-1.2, 1.2], s: [0.15, 1.6], w: [-1.8, 1.8], sigma: [0.15, 1.8] },
 
   compute({ a, s, w, sigma }, { variance: v }) {
-    const marginal = Math.hypot(w, sigma);
-    const posterior = { slope: w / marginal ** 2, scale: sigma / marginal };
-    const modelling = klNormal(0, Math.sqrt(v), 0, marginal);
+    const spread = marginal({ w, sigma });
+    const posterior = { slope: w / spread ** 2, scale: sigma / spread };
+    const modelling = klNormal(0, Math.sqrt(v), 0, spread);
     // The mean of q is off by (a − slope) x: its square averages to (a − slope)² v.
     const inference = klNormal((a - posterior.slope) * Math.sqrt(v), s, 0, posterior.scale);
     return {
-      marginal,
+      spread,
       posterior,
       modelling,
       inference,
-      joint: jointKl([v, a * v, a ** 2 * v + s ** 2], [marginal ** 2, w, 1]),
+      joint: jointKl([v, a * v, a ** 2 * v + s ** 2], [spread ** 2, w, 1]),
       codes: Math.sqrt(a ** 2 * v + s ** 2),
     };
   },
 
-  draw({ a, s, w, sigma }, { marginal, modelling, inference, codes }, { variance: v }) {
+  draw({ a, s, w, sigma }, { spread, modelling, inference, codes }, { variance: v }) {
     const plane = new Plot({
       x: [-WIDE, WIDE],
       y: [-HIGH, HIGH],
-      width: 440,
-      height: 370,
+      width: 400,
+      height: 350,
       equal: true,
       xlabel: "x",
       ylabel: "z",
@@ -70,14 +76,21 @@ export default figure({
     const up = (/** @type {number} */ scale) => tall(scale).map((y) => floor + y);
     const right = (/** @type {number} */ scale) => tall(scale).map((x) => wall + x);
     plane
-      .line(xs, up(marginal), "model", { width: 2 })
+      .line(xs, up(spread), "model", { width: 2 })
       .line(xs, up(Math.sqrt(v)), "q", { width: 2, dash: "5 3" })
       .line(right(1), xs, "model", { width: 2 })
       .line(right(codes), xs, "q", { width: 2, dash: "5 3" })
-      .text(WIDE, floor, "data and model, p(x)", { anchor: "end", dy: -34 })
-      .text(wall, HIGH, "codes and prior", { dx: 6, dy: 12 })
-      .text(WIDE, HIGH, "data, encoded", { role: "q", anchor: "end", dy: 12, bold: true })
-      .text(WIDE, HIGH, "prior, decoded", { role: "model", anchor: "end", dy: 30, bold: true });
+      .text(WIDE, floor, "data and model, over x", { anchor: "end", dy: -44 })
+      .text(wall, HIGH, "codes and prior, over z", { dx: 6, dy: 12 })
+      .text(WIDE, HIGH, "data and encoder", { role: "q", anchor: "end", dy: 12, bold: true })
+      .text(WIDE, HIGH, "prior and decoder", { role: "model", anchor: "end", dy: 30, bold: true });
+    // Beside each ring, what it moves.
+    const tip = 2 * Math.sqrt(v);
+    plane
+      .text(tip, a * tip, "slope ↕", { role: "q", dx: 13, dy: 4 })
+      .text(0, 2 * s, "width ↕", { role: "q", dx: 13, dy: -6 })
+      .text(-2 * w, -2, "weight ↔", { role: "model", anchor: "middle", dy: 25 })
+      .text(2 * sigma, 0, "noise ↔", { role: "model", dx: 13, dy: sigma > 0.8 ? 22 : 4 });
 
     const top = 2;
     const bars = new Plot({
@@ -85,27 +98,36 @@ export default figure({
       y: [0, top],
       width: 230,
       height: 300,
+      title: " ",
       ylabel: "KL of the joints, in nats",
       ticks: [0, 4],
       alt: "A bar: the modelling error, and on top of it the inference error. Together they are the KL divergence of the joints.",
     });
     const low = Math.min(modelling, top);
     const apart = clamp(low + Math.min(inference, top - low) / 2, [low / 2 + 0.2, top - 0.1]);
-    bars
-      .box([0.2, 1.2], [0, low], "other")
-      .box([0.2, 1.2], [low, Math.min(modelling + inference, top)], "gap")
-      .text(
-        1.35,
-        apart,
-        inference < 0.005 ? "no inference error" : `inference ${shown(inference)}`,
-        { role: "gap", dy: 4, bold: true },
-      )
-      .text(
-        1.35,
-        Math.min(low / 2, top - 0.4),
-        modelling < 0.005 ? "no modelling error" : `modelling ${shown(modelling)}`,
-        { role: "other", dy: 4, bold: true },
-      );
+    const named = (/** @type {string} */ name, /** @type {number} */ error) =>
+      error < 0.005 ? `no ${name} error` : `${name} ${shown(error)}`;
+    stacked(
+      bars,
+      [0.2, 1.2],
+      [
+        [modelling, "other"],
+        [modelling + inference, "gap"],
+      ],
+    )
+      .text(1.35, Math.max(apart, 0.3), named("inference", inference), {
+        role: "gap",
+        dy: 4,
+        bold: true,
+      })
+      .text(1.35, clamp(low / 2, [0.1, top - 0.4]), named("modelling", modelling), {
+        role: "other",
+        dy: 4,
+        bold: true,
+      });
+    if (modelling + inference > top) {
+      bars.text(0.7, top, shown(modelling + inference), { anchor: "middle", dy: -6, bold: true });
+    }
     return [plane, bars];
   },
 
@@ -116,32 +138,39 @@ export default figure({
 
   handles: [
     {
-      label: "Tip of the inference joint: the encoder’s slope a",
+      label: "Encoder: slope a",
       role: "q",
       along: "y",
       at: ({ a }, _, { variance: v }) => [2 * Math.sqrt(v), 2 * a * Math.sqrt(v)],
-      move: (_, [, z], { variance: v }) => ({ a: z / (2 * Math.sqrt(v)) }),
+      move: (state, [, z], { variance: v }) => ({
+        a: caught(z / (2 * Math.sqrt(v)), state["w"] / marginal(state) ** 2),
+      }),
     },
     {
-      label: "Waist of the inference joint: the encoder’s width s",
+      label: "Encoder: width s",
       role: "q",
       along: "y",
       at: ({ s }) => [0, 2 * s],
-      move: (_, [, z]) => ({ s: z / 2 }),
+      move: (state, [, z]) => ({ s: caught(z / 2, state["sigma"] / marginal(state)) }),
     },
     {
-      label: "Tip of the generative joint: the decoder’s weight w",
+      label: "Decoder: weight w",
       role: "model",
       along: "x",
       at: ({ w }) => [-2 * w, -2],
-      move: (_, [x]) => ({ w: -x / 2 }),
+      move: ({ sigma }, [x], { variance: v }) => {
+        const rest = Math.sqrt(Math.max(v - sigma ** 2, 0));
+        return { w: Math.sign(-x) * caught(Math.abs(x) / 2, rest) };
+      },
     },
     {
-      label: "Waist of the generative joint: the decoder’s noise σ",
+      label: "Decoder: noise σ",
       role: "model",
       along: "x",
       at: ({ sigma }) => [2 * sigma, 0],
-      move: (_, [x]) => ({ sigma: x / 2 }),
+      move: ({ w }, [x], { variance: v }) => ({
+        sigma: caught(x / 2, Math.sqrt(Math.max(v - w ** 2, 0))),
+      }),
     },
   ],
 });

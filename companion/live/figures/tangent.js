@@ -7,7 +7,8 @@
 
 import { figure } from "../figure.js";
 import { density, klNormal, logNormal } from "../gaussian.js";
-import { clamp, linspace } from "../numbers.js";
+import { named } from "../marks.js";
+import { linspace } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 const REACH = 4;
@@ -52,12 +53,17 @@ const elbo = (phi, q, x) =>
  */
 const top = (q, x) => (x * q.mean) / (q.mean ** 2 + q.scale ** 2);
 
-const eStep = (/** @type {any} */ { phi }) => ({ old: phi });
+// A step shows the curve, whether it was guessed or not.
+const eStep = (/** @type {any} */ { phi }) => ({ old: phi, stepped: true });
 const mStep = (/** @type {any} */ { old, from }, /** @type {{x: number}} */ { x }) => ({
+  stepped: true,
   phi: top(posterior(old, x), x),
   // A staircase that leads here goes on; any other begins here.
   from: stairs(from, x).some((at) => Math.abs(at - old) < 1e-3) ? from : old,
 });
+
+/** Near zero lies a place that is worth finding, and a key's step is 0.08. */
+const caught = (/** @type {number} */ phi) => (Math.abs(phi) < 0.041 ? 0 : phi);
 
 /**
  * Where pairs of steps lead from a φ.
@@ -72,7 +78,7 @@ function stairs(from, x) {
 }
 
 export default figure({
-  start: { phi: 1.0078, old: 0.2, from: 0.2 },
+  start: { phi: 0.25, old: -0.6, from: -0.6, stepped: false },
   limits: { phi: [-REACH, REACH], old: [-REACH, REACH], from: [-REACH, REACH] },
 
   compute({ phi, old, from }, { x }) {
@@ -94,15 +100,16 @@ export default figure({
   },
 
   draw(
-    { phi, old },
+    { phi, old, stepped },
     { q, posterior: now, logMarginal: level, elbo: low, gap, touches, top: best, bound, way },
     { x },
     { guessing },
   ) {
+    const hidden = guessing && !stepped;
     const left = new Plot({
       x: [-REACH, REACH],
       y: [FLOOR, -1.6],
-      width: 420,
+      width: 400,
       height: 270,
       xlabel: "parameter φ of the decoder",
       ylabel: "nats",
@@ -117,7 +124,7 @@ export default figure({
       )
       .line([old, old], [touches, -1.6], "q", { dash: "3 4", width: 1.5 })
       .line([phi, phi], [FLOOR, level], "model", { dash: "3 4", width: 1.5 });
-    if (!guessing) {
+    if (!hidden) {
       // One stair: along the ELBO of its q, then up to the curve.
       way.slice(0, -1).forEach((/** @type {number} */ a, /** @type {number} */ i) => {
         const b = way[i + 1];
@@ -163,11 +170,12 @@ export default figure({
 
     const right = new Plot({
       x: [-3, 3],
-      y: [0, 1.7],
-      width: 240,
+      y: [0, 1.5],
+      width: 260,
       height: 270,
       xlabel: "latent z",
       ticks: [4, 0],
+      title: " ",
       alt: "The densities over z of q and of the posterior of the present decoder.",
     });
     right
@@ -176,22 +184,24 @@ export default figure({
       .curve(density(now.mean, now.scale), "posterior", {
         width: 2.5,
         dash: gap < 0.001 ? "6 6" : "",
-      })
-      .text(-2.9, 1.58, "posterior now", { role: "posterior" })
-      .text(-2.9, 1.46, "q", { role: "q", bold: true })
-      .text(-2.9, 1.34, "prior", { role: "prior" });
-    if (!guessing) {
+      });
+    named(right, [
+      ["prior", "prior"],
+      ["q", "q"],
+      ["posterior now", "posterior"],
+    ]);
+    if (!hidden) {
       const stays = Math.abs(best - old) < 0.02 && gap < 1e-4;
       const where = Math.abs(old) < 0.5 ? "stuck: q is the prior" : "at the top";
       const words = stays ? where : gap < 0.005 ? "gap closed" : `gap = ${shown(gap)}`;
-      right.text(-2.9, 1.18, words, { role: "gap", bold: true });
+      right.text(-2.9, 1.38, words, { role: "gap", bold: true });
     }
     return [left, right];
   },
 
-  says: ({ phi, old }, { logMarginal: level, elbo: low, gap }, { guessing }) =>
+  says: ({ phi, old, stepped }, { logMarginal: level, elbo: low, gap }, { guessing }) =>
     `decoder φ = ${shown(phi)}, q of φ = ${shown(old)}: log p(x) ${shown(level)}` +
-    (guessing ? "" : ` = ELBO ${shown(low)} + gap ${shown(gap)}`),
+    (guessing && !stepped ? "" : ` = ELBO ${shown(low)} + gap ${shown(gap)}`),
 
   controls: [
     { kind: "button", label: "E step: move q", press: eStep },
@@ -212,9 +222,10 @@ export default figure({
   guess: {
     kind: "curve",
     question:
-      "q stays as it is. Sketch its ELBO against φ with the blue pen. One point of it you know.",
+      "q stays as it is. Sketch its ELBO against φ with the blue pen. One point of it you know. Or press a step and see.",
     label: "Pen: the ELBO of q",
     xs: asked,
+    symbol: "φ",
     start: -5.5,
     unit: "nats",
     truth: ({ old }, _, { x }) =>
@@ -228,8 +239,7 @@ export default figure({
       along: "x",
       at: ({ old }, { touches }) => [old, touches],
       move: (_, [to]) => {
-        // Near zero lies a place that is worth finding.
-        const old = Math.abs(to) < 0.03 ? 0 : clamp(to, [-REACH, REACH]);
+        const old = caught(to);
         return { old, from: old };
       },
     },
@@ -238,7 +248,7 @@ export default figure({
       role: "model",
       along: "x",
       at: ({ phi }) => [phi, FLOOR],
-      move: (_, [to]) => ({ phi: Math.abs(to) < 0.03 ? 0 : to }),
+      move: (_, [to]) => ({ phi: caught(to) }),
     },
   ],
 });
