@@ -64,8 +64,7 @@ def code_planes() -> dict[str, Any]:
         "vae": lambda z: vae.decoder(z).mean,
     }
     random = torch.randn(400, 2, generator=torch.Generator().manual_seed(0))
-    across = torch.linspace(-4, 4, 2 * 40 + 1)[1::2]
-    plane = torch.cartesian_prod(across.flip(0), across).flip(1)
+    far = nearest_distance(held_out, train).quantile(0.99).item()
     return {
         "autoencoder": autoencoder.decoder.net,
         "vae": vae.decoder.net,
@@ -74,15 +73,14 @@ def code_planes() -> dict[str, Any]:
         "codes": {"ae": codes.half(), "vae": vae.encoder(train).mean.half()},
         "mean": mean,
         "stretch": stretch,
-        "far": nearest_distance(held_out, train).quantile(0.99).item(),
+        "far": far,
         "random": random,
         "kinds": {
             name: label[torch.cdist(decode(random), train).argmin(1)].byte()
             for name, decode in decoders.items()
         },
-        "holes": {"side": 40}
-        | {
-            name: (64 * nearest_distance(decode(plane), train)).clamp(max=255).byte()
+        "nothing": {
+            name: (nearest_distance(decode(random), train) > far).byte()
             for name, decode in decoders.items()
         },
     }

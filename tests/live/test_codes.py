@@ -53,7 +53,8 @@ def test_pictures_and_nearest_digits_are_the_packages(browser, plane):
 def test_random_codes_are_counted_by_their_nearest_digit(browser, plane):
     given = live.code_planes()
     figure = live.figure("codes", alt="", **given)
-    shown = [0, 60, 200]
+    lost = given["nothing"]["fitted"].nonzero().flatten().tolist()
+    shown = [0, 60, 200, *lost[:3]]
     states = [{"z": given["random"][i].tolist(), "plane": plane} for i in shown]
     found = computed(browser, figure, [*states, {"drawn": 400, "plane": plane}])
     for k, name in enumerate([plane, "vae"]):
@@ -63,3 +64,11 @@ def test_random_codes_are_counted_by_their_nearest_digit(browser, plane):
             assert min(found[-1]["planes"][k]["counts"]) >= 20
         for i, values in zip(shown, found, strict=False):
             assert given["labels"][values["planes"][k]["index"]] == kinds[i]
+            far = values["planes"][k]["distance"] > given["far"]
+            assert far == bool(given["nothing"][name][i])
+    # As the caption says: the stretched codes have holes, the others have none.
+    assert {name: bool(n.any()) for name, n in given["nothing"].items()} == {
+        "ae": False,
+        "fitted": True,
+        "vae": False,
+    }

@@ -1,7 +1,7 @@
 /**
  * One code in two planes: what an autoencoder's decoder makes of it, and a VAE's.
  *
- * Both planes have the same axes, those of the code. An autoencoder does not care how its codes are
+ * Each plane is a window that holds all of the model's digits. An autoencoder does not care how its codes are
  * moved and stretched as long as its decoder undoes it; so they can be given mean 0 and covariance
  * I, z ↦ m + L z before the decoder, and then random codes go where codes are.
  */
@@ -9,12 +9,14 @@
 import { nearest, picked, scattered } from "../digits.js";
 import { figure } from "../figure.js";
 import { forward } from "../net.js";
-import { along } from "../numbers.js";
+import { along, clamp, sum } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
+/** Half the side of a window on its panel. */
 const LIMIT = 4;
 const RANDOM = 400;
-const OFTEN = RANDOM / 20;
+/** A kind of digit comes up often if this share of the random codes turn into it. */
+const OFTEN = 0.05;
 
 /**
  * @typedef {"ae" | "fitted" | "vae"} Space
@@ -31,6 +33,33 @@ function decoder(data, space) {
 }
 
 /**
+ * The square around all codes, of a plane whose middle may be anywhere; else around zero.
+ *
+ * @param {Space} space
+ * @param {[number, number][]} codes
+ */
+function around(space, codes) {
+  const [xs, ys] = [codes.map(([x]) => x), codes.map(([, y]) => y)];
+  if (space !== "ae")
+    return { middle: [0, 0], half: 1.05 * Math.max(...[...xs, ...ys].map(Math.abs)) };
+  const ends = [xs, ys].map((all) => [Math.min(...all), Math.max(...all)]);
+  return {
+    middle: ends.map(([low = 0, high = 0]) => (low + high) / 2),
+    half: 0.54 * Math.max(...ends.map(([low = 0, high = 0]) => high - low)),
+  };
+}
+
+/**
+ * How many kinds of digit come up often.
+ *
+ * @param {number[]} counts
+ */
+function often(counts) {
+  const least = Math.max(OFTEN * sum(counts), 1);
+  return counts.filter((count) => count >= least).length;
+}
+
+/**
  * How often each kind of digit came up among the first random codes.
  *
  * @param {ArrayLike<number>} kinds
@@ -41,6 +70,8 @@ function counted(kinds, number) {
   for (let i = 0; i < number; i++) counts[kinds[i] ?? 0] += 1;
   return counts;
 }
+
+const inside = (/** @type {number} */ place) => Math.abs(place) <= LIMIT;
 
 /**
  * @param {string} title
@@ -64,40 +95,46 @@ function panel(title, space, state, { planes }, data, hidden) {
       `${title}: the plane of codes with digits at their codes; beside it the decoded picture ` +
       "and the nearest training digit, below it how often each kind of digit came up.",
   });
+  const { on, half } = data.windows[space];
   /** @type {import("../plot.js").Range} */
   const side = [-LIMIT, LIMIT];
-  const square = { x: side, y: side };
-  // A panel keeps its layers: where no holes are shown, there is a clear one.
-  plot.pixels(state.holes ? data.fog[space] : data.clear, data.holes.side, {
-    ...square,
-    role: "gap",
-    smooth: true,
-  });
-  plot.pixels(data.ground[space], data.columns, { ...square, smooth: true });
+  plot.pixels(data.ground[space], data.columns, { x: side, y: side, smooth: true });
   plot.rim(side, side);
-  plot.ellipse([0, 0], [2, 0], [0, 2], "prior", { width: 1.5, dash: "5 4" });
-  const drawn = data.draws.first(state.drawn);
-  plot.points(drawn.x, drawn.y, "prior", { size: 3.5, opacity: 0.55 });
-  const [a, b] = state.z;
-  const [near, far] = data.code(space, index);
-  if (Math.max(Math.abs(near), Math.abs(far)) < LIMIT) {
-    plot.line([a, near], [b, far], "other", { width: 1.5 });
-    plot.points([near], [far], "other", { size: 7 });
+  const radius = (2 * LIMIT) / half;
+  plot.ellipse(on([0, 0]), [radius, 0], [0, radius], "prior", { width: 2, dash: "5 3" });
+  /** @type {[number, number][]} */
+  const drawn = data.draws.slice(0, state.drawn).map(on);
+  const far = drawn.map((_, i) => Boolean(data.nothing[space][i]));
+  for (const nothing of [false, true]) {
+    const some = drawn.filter(([x, y], i) => far[i] === nothing && inside(x) && inside(y));
+    plot.points(
+      some.map(([x]) => x),
+      some.map(([, y]) => y),
+      nothing ? "gap" : "prior",
+      { size: nothing ? 6 : half > 8 ? 2 : 3.5, opacity: nothing ? 1 : 0.55 },
+    );
+  }
+  const [x, y] = on(state.z);
+  const [near, high] = on(data.code(space, index));
+  if (inside(near) && inside(high) && inside(x) && inside(y)) {
+    plot.line([x, near], [y, high], "other", { width: 1.5 });
+    plot.points([near], [high], "other", { size: 7 });
+  }
+  if (!(inside(x) && inside(y))) {
+    plot.text(0, -3.7, "the code is farther out", { anchor: "middle", role: "gap" });
   }
 
   plot.text(4.6, 3.65, "decoded");
   plot.pixels(decoded, 8, { x: [4.6, 9], y: [-1, 3.4] });
   plot.rim([4.6, 9], [-1, 3.4]);
-  plot.text(4.6, -1.62, distance > data.far ? "nothing here" : "nearest digit", {
-    role: distance > data.far ? "gap" : "ink",
-    bold: distance > data.far,
+  const lost = distance > data.far;
+  plot.text(4.6, -1.62, lost ? "far from all" : "nearest digit", {
+    role: lost ? "gap" : "ink",
+    bold: lost,
   });
   plot.pixels(picked(data.pictures, index), 8, { x: [4.6, 6.75], y: [-4, -1.85], role: "other" });
   plot.rim([4.6, 6.75], [-4, -1.85]);
-  plot
-    .text(7, -2.4, `a ${data.labels[index]}`)
-    .text(7, -3.1, "distance")
-    .text(7, -3.75, shown(distance));
+  plot.text(7, -2.4, `a ${data.labels[index]}`);
 
   const most = Math.max(...counts, 1);
   for (let kind = 0; kind < 10; kind++) {
@@ -106,16 +143,21 @@ function panel(title, space, state, { planes }, data, hidden) {
     if (!hidden) plot.box([x - 0.3, x + 0.3], [-6.2, -6.2 + (1.6 * counts[kind]) / most], "model");
   }
   plot.line([-4, 4], [-6.2, -6.2], "ink", { width: 1, opacity: 0.5 });
-  if (hidden) plot.text(0, -5.6, "guess first", { anchor: "middle" });
-  const kinds = counts.filter((/** @type {number} */ count) => count > 0).length;
   plot.text(4.6, -5.2, `${state.drawn} random codes`);
-  if (!hidden) plot.text(4.6, -5.9, `${kinds} of 10 kinds`, { bold: true });
+  if (hidden) return plot.text(0, -5.6, "guess first", { anchor: "middle" });
+  if (state.drawn) {
+    const level = -6.2 + (1.6 * OFTEN * state.drawn) / most;
+    plot.line([-4, 4], [level, level], "ink", { width: 1.5, dash: "4 3" });
+  }
+  plot.text(4.6, -5.9, `${often(counts)} kinds ≥ 5 %`, { bold: true });
+  const lostOnes = far.filter(Boolean).length;
+  if (lostOnes) plot.text(4.6, -6.6, `${lostOnes} far from all`, { role: "gap", bold: true });
   return plot;
 }
 
 export default figure({
-  start: { z: [1.7, -0.8], drawn: 60, plane: "ae", holes: false },
-  limits: { z: [-LIMIT, LIMIT], drawn: [0, RANDOM] },
+  start: { z: [1.7, -0.8], drawn: 60, plane: "ae" },
+  limits: { z: [-30, 30], drawn: [0, RANDOM] },
 
   prepare(raw) {
     const { mean: m, stretch: L, codes } = raw;
@@ -130,24 +172,36 @@ export default figure({
     const columns = 256;
     /** @type {Record<string, Float32Array>} */
     const ground = {};
-    /** @type {Record<string, Float32Array>} */
-    const fog = {};
+    /** @type {Record<string, any>} */
+    const windows = {};
     for (const space of /** @type {Space[]} */ (["ae", "fitted", "vae"])) {
-      ground[space] = scattered(raw.pictures, (n) => code(space, n), LIMIT, columns);
-      fog[space] = Float32Array.from(raw.holes[space], (distance) =>
-        distance / 64 > raw.far ? 0.45 : 0,
-      );
+      const all = Array.from(raw.labels, (_, n) => code(space, n));
+      const { middle, half } = around(space, all);
+      const [a = 0, b = 0] = middle;
+      /** @type {(z: [number, number]) => [number, number]} */
+      const on = ([x, y]) => [(LIMIT * (x - a)) / half, (LIMIT * (y - b)) / half];
+      /** @type {(place: [number, number]) => [number, number]} */
+      const off = ([x, y]) => [
+        a + (clamp(x, [-LIMIT, LIMIT]) * half) / LIMIT,
+        b + (clamp(y, [-LIMIT, LIMIT]) * half) / LIMIT,
+      ];
+      windows[space] = { on, off, half };
+      ground[space] = scattered(raw.pictures, (n) => on(code(space, n)), LIMIT, columns);
     }
-    const first = (/** @type {number} */ n) => ({ x: xs.subarray(0, n), y: ys.subarray(0, n) });
-    const clear = new Float32Array(raw.holes.side ** 2);
-    return { ...raw, code, columns, ground, fog, clear, draws: { first } };
+    const draws = Array.from(xs, (x, i) => [x, ys[i] ?? 0]);
+    return { ...raw, code, columns, ground, windows, draws };
   },
 
   compute({ z, drawn, plane }, data) {
     const planes = [plane, "vae"].map((space) => {
       const decoded = decoder(data, space)(z);
       const found = nearest(data.pictures, decoded);
-      return { decoded, ...found, counts: counted(data.kinds[space], drawn) };
+      return {
+        decoded,
+        ...found,
+        label: data.labels[found.index],
+        counts: counted(data.kinds[space], drawn),
+      };
     });
     return { planes };
   },
@@ -157,17 +211,27 @@ export default figure({
     panel("VAE", "vae", state, values, data, false),
   ],
 
-  says: ({ z }, { planes }) =>
-    `code (${shown(z[0])}, ${shown(z[1])}): nearest digit at distance ` +
-    `${shown(planes[0].distance)} (autoencoder), ${shown(planes[1].distance)} (VAE)`,
+  says(_, { planes }) {
+    const [own, other] = planes.map(
+      (/** @type {any} */ { label, distance }) => `a ${label} at distance ${shown(distance)}`,
+    );
+    return `Nearest digit: ${own} (autoencoder), ${other} (VAE)`;
+  },
 
-  handles: [0, 1].map((at) => ({
-    label: at ? "The code, in the VAE's plane" : "The code, in the autoencoder's plane",
-    panel: at,
-    role: /** @type {const} */ ("q"),
-    at: ({ z }) => z,
-    move: (_, [a, b]) => ({ z: [a, b] }),
-  })),
+  handles: [0, 1].map((at) => {
+    const window = (/** @type {any} */ { plane }, /** @type {any} */ { windows }) =>
+      windows[at ? "vae" : plane];
+    return {
+      label: at ? "The code, in the VAE's plane" : "The code, in the autoencoder's plane",
+      panel: at,
+      role: /** @type {const} */ ("q"),
+      at: (state, _, data) => {
+        const [x, y] = window(state, data).on(state["z"]);
+        return [clamp(x, [-LIMIT, LIMIT]), clamp(y, [-LIMIT, LIMIT])];
+      },
+      move: (state, to, data) => ({ z: window(state, data).off(to) }),
+    };
+  }),
 
   controls: [
     {
@@ -176,10 +240,9 @@ export default figure({
       label: "Autoencoder",
       options: [
         ["ae", "as trained"],
-        ["fitted", "codes stretched"],
+        ["fitted", "stretched"],
       ],
     },
-    { kind: "toggle", name: "holes", label: "Show the holes" },
   ],
 
   play: {
@@ -192,14 +255,13 @@ export default figure({
   guess: {
     kind: "number",
     question:
-      `Of ${RANDOM} random codes, the VAE turns at least ${OFTEN} into each of the ten kinds of digit. ` +
-      "How many of the ten kinds does the autoencoder show as often?",
+      `Of ${RANDOM} random codes, the VAE turns at least 5 % into each of the ten kinds of digit. ` +
+      "How many of the ten kinds reach 5 % with the autoencoder?",
     label: "Kinds of digit",
     min: 0,
     max: 10,
-    start: 10,
+    start: 7,
     digits: 0,
-    truth: ({ plane }, _, data) =>
-      counted(data.kinds[plane], RANDOM).filter((count) => count >= OFTEN).length,
+    truth: ({ plane }, _, data) => often(counted(data.kinds[plane], RANDOM)),
   },
 });
