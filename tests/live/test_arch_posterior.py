@@ -80,10 +80,16 @@ def test_draws_estimate_the_evidence(pairs):
         counts = torch.arange(1, len(z) + 1)
         estimates = (log_w.logcumsumexp(0) - counts.log())[: state["drawn"]]
         assert values["estimates"] == exact(estimates.tolist())
-        for name, number in [("effective", state["drawn"]), ("ofAll", len(z))]:
-            if number:
-                w = log_w[:number].softmax(0)
-                assert values[name] == exact(1 / w.square().sum().item())
+        for number in [state["drawn"], len(z)]:
+            if not number:
+                continue
+            # The fewest draws that make up 90 % of the sum, the heaviest first.
+            w, order = log_w[:number].softmax(0).sort(descending=True)
+            needed = int((w.cumsum(0) < 0.9).sum()) + 1
+            if number == state["drawn"]:
+                assert values["heavy"] == order[:needed].tolist()
+            if number == len(z):
+                assert values["ofAll"] == needed
 
 
 @pytest.mark.browser

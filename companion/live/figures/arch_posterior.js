@@ -7,6 +7,7 @@
 
 import { figure } from "../figure.js";
 import { density, logNormal } from "../gaussian.js";
+import { named } from "../marks.js";
 import { forward } from "../net.js";
 import { clamp, last, linspace, logSumExp, sum } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
@@ -14,6 +15,8 @@ import { generator, normal } from "../random.js";
 
 /** Draws from the prior. */
 const DRAWS = 300;
+/** The draws that make up this share of the sum are the ones that count. */
+const SHARE = 0.9;
 /** What counts as a peak: this share of the highest one. */
 const LEAST_PEAK = 0.05;
 /** Of x, as far as it can be dragged, and of the plane that is drawn. */
@@ -36,7 +39,7 @@ const prior = zs.map(density(0, 1));
  *   shade: (scale: number) => Float64Array}} Ready
  * @typedef {{z: number, height: number, mass: number}} Peak
  * @typedef {{logMarginal: number, posterior: number[], peaks: Peak[], z: number[],
- *   weights: number[], estimates: number[], effective: number, ofAll: number}} Values
+ *   weights: number[], estimates: number[], heavy: number[], ofAll: number}} Values
  */
 
 /**
@@ -52,20 +55,20 @@ function logLikelihood([x1 = 0, x2 = 0], means, scale) {
 }
 
 /**
- * How many equal weights would average as well: (Σw)² / Σw².
+ * The heaviest weights, as few as make up this share of the sum: their places.
  *
  * @param {number[]} weights
  */
-function effective(weights) {
-  return sum(weights) ** 2 / sum(weights.map((weight) => weight ** 2));
+function heaviest(weights) {
+  const order = weights.map((_, i) => i).sort((i, j) => (weights[j] ?? 0) - (weights[i] ?? 0));
+  let rest = SHARE * sum(weights);
+  let number = 0;
+  while (rest > 0 && number < order.length) rest -= weights[order[number++] ?? 0] ?? 0;
+  return order.slice(0, number);
 }
 
-/**
- * An effective number, as readers see it.
- *
- * @param {number} number
- */
-const many = (number) => shown(number, number < 9.95 ? 1 : 0);
+const carried = (/** @type {number} */ number) =>
+  `${number} ${number === 1 ? "makes" : "make"} up 90 %`;
 
 /**
  * Where a density on the grid has its peaks, and the mass of each up to the valleys beside it.
@@ -167,8 +170,8 @@ export default figure({
       z,
       weights,
       estimates: estimates.slice(0, count),
-      effective: effective(weights.slice(0, count)),
-      ofAll: effective(weights),
+      heavy: heaviest(weights.slice(0, count)),
+      ofAll: heaviest(weights).length,
     };
   },
 
@@ -176,16 +179,11 @@ export default figure({
     return [
       plane(x, scale, values.posterior, curve, shade(scale)),
       codes(scale, values, draws(Math.round(seed)).height, guessing),
-      course(values, guessing),
-      shares(values, guessing),
+      course(values),
     ];
   },
 
-  says(
-    { drawn },
-    /** @type {Values} */ { logMarginal, peaks, estimates, ...values },
-    { guessing },
-  ) {
+  says({ drawn }, /** @type {Values} */ { logMarginal, peaks, estimates, heavy }, { guessing }) {
     const at = peaks.map(({ z }) => shown(z));
     const several = `${at.length === 2 ? "Two" : "Three"} codes explain x: `;
     const which =
@@ -195,7 +193,7 @@ export default figure({
     const truth = `${which}; log p(x) = ${shown(logMarginal)}`;
     const last = estimates.at(-1);
     if (guessing || last === undefined) return truth;
-    return `${truth}, from ${Math.round(drawn)} draws ${shown(last)} (${many(values.effective)} count)`;
+    return `${truth}, from ${Math.round(drawn)} draws ${shown(last)} (${carried(heavy.length)})`;
   },
 
   controls: [{ kind: "slider", name: "scale", label: "noise σ", min: 0.1, max: 0.8, log: true }],
@@ -217,12 +215,12 @@ export default figure({
   guess: {
     kind: "number",
     question:
-      "log p(x) is estimated by the average of p(x | z) over 300 draws from the prior. How many " +
-      "of them count in it?",
-    label: "draws that count",
+      "The average of p(x | z) over 300 draws of z from the prior estimates p(x). How many of " +
+      "the draws make up 90 % of that sum, for the x you see?",
+    label: "draws",
     min: 1,
     max: 300,
-    start: 150,
+    start: 100,
     digits: 0,
     truth: (_, { ofAll }) => ofAll,
   },
@@ -242,11 +240,12 @@ function plane(x, scale, posterior, curve, shade) {
     x: [...PLANE.x],
     y: [...PLANE.y],
     width: 330,
-    height: 282,
+    height: 298,
     equal: true,
     xlabel: "x₁",
     ylabel: "x₂",
     ticks: [5, 5],
+    title: " ",
     alt:
       "The plane of x: the arch along which the decoder's mean runs, the density p(x) as shading, " +
       "the data point x with rings of one and two σ, and on the arch the places of the posterior.",
@@ -269,6 +268,11 @@ function plane(x, scale, posterior, curve, shade) {
   ])) {
     plot.ellipse(x, [times * scale, 0], [0, times * scale], "ink", { width, dash: "3 3" });
   }
+  named(plot, [
+    ["arch μ(z)", "model"],
+    ["grey: p(x)", "prior"],
+    ["rings: 1σ, 2σ", "ink"],
+  ]);
   return plot.text(...x, "x", { dx: 12, dy: -8, bold: true });
 }
 
@@ -280,12 +284,7 @@ function plane(x, scale, posterior, curve, shade) {
  * @param {number[]} height  of the draws
  * @param {boolean} guessing
  */
-function codes(
-  scale,
-  { posterior, peaks, z, weights, estimates, effective: number },
-  height,
-  guessing,
-) {
+function codes(scale, { posterior, peaks, z, weights, estimates, heavy }, height, guessing) {
   // No posterior is higher than 0.87 / σ.
   const tall = 0.92 / scale;
   const deep = 0.5 * tall;
@@ -294,9 +293,10 @@ function codes(
     x: [-4, 4],
     y: [-1.08 * deep, tall],
     width: 330,
-    height: 282,
+    height: 298,
     xlabel: "latent z",
     ticks: [6, 0],
+    title: " ",
     alt:
       "Along z: upwards the exact posterior density, downwards the prior with draws from it; the " +
       "draws that weigh much are large.",
@@ -312,21 +312,28 @@ function codes(
     .rule({ y: 0 }, "ink", { width: 1, opacity: 0.6 });
   // The more a draw weighs, the larger.
   const bounds = [0.02, 0.2, 0.4, 0.6, 0.8, 1];
+  const counted = new Set(guessing ? [] : heavy);
   const kinds = z.map((_, i) =>
     guessing ? 0 : bounds.findIndex((most) => (weights[i] ?? 0) <= most),
   );
-  bounds.forEach((most, kind) => {
-    const own = kinds.flatMap((one, i) => (one === kind && i < count ? [i] : []));
-    const across = own.map((i) => z[i] ?? 0);
-    const up = own.map((i, k) => down((height[i] ?? 0) * density(0, 1)(across[k] ?? 0)));
-    if (kind) plot.points(across, up, "gap", { size: 2.5 + 6 * Math.sqrt(most) });
-    else plot.points(across, up, "prior", { size: 2.5, opacity: 0.55 });
-  });
-  plot
-    .text(-3.9, tall, "posterior p(z | x)", { role: "posterior", dy: 14 })
-    .text(-3.9, -deep, count ? `${count} draws of z` : "prior p(z)", { role: "prior", dy: -2 });
+  for (const role of /** @type {const} */ (["prior", "gap"])) {
+    bounds.forEach((most, kind) => {
+      const own = kinds.flatMap((one, i) =>
+        one === kind && i < count && counted.has(i) === (role === "gap") ? [i] : [],
+      );
+      const across = own.map((i) => z[i] ?? 0);
+      const up = own.map((i, k) => down((height[i] ?? 0) * density(0, 1)(across[k] ?? 0)));
+      const size = 2.5 + (kind || role === "gap" ? 6 * Math.sqrt(most) : 0);
+      plot.points(across, up, role, { size, opacity: role === "gap" ? 1 : 0.55 });
+    });
+  }
+  named(plot, [
+    ["posterior p(z | x)", "posterior"],
+    ["prior p(z), below", "prior"],
+  ]);
+  plot.text(-3.9, -deep, `${count} draws`, { role: "prior", dy: -2 });
   if (count && !guessing) {
-    plot.text(3.95, -deep, `${many(number)} count`, {
+    plot.text(3.95, -deep, carried(heavy.length), {
       role: "gap",
       anchor: "end",
       dy: -2,
@@ -353,13 +360,12 @@ function codes(
  * The estimate while draws come in.
  *
  * @param {Values} values
- * @param {boolean} guessing
  */
-function course({ estimates, logMarginal }, guessing) {
+function course({ estimates, logMarginal }) {
   const plot = new Plot({
     x: [0, DRAWS],
     y: [-1.5, 1.5],
-    width: 330,
+    width: 400,
     height: 128,
     xlabel: "draws K",
     ylabel: "nats",
@@ -370,7 +376,6 @@ function course({ estimates, logMarginal }, guessing) {
       "jumps at each draw that counts.",
   });
   plot.rule({ y: 0 }, "ink", { dash: "5 4" });
-  if (guessing) return plot.text(DRAWS / 2, 0.5, "after your guess", { anchor: "middle" });
   const errors = estimates.map((one) => one - logMarginal);
   plot.line(
     errors.map((_, i) => i + 1),
@@ -381,38 +386,4 @@ function course({ estimates, logMarginal }, guessing) {
   const last = errors.at(-1) ?? 0;
   if (last > -1.5) return plot;
   return plot.text(DRAWS, -1.5, `off by ${shown(last)}`, { role: "gap", anchor: "end", dy: -6 });
-}
-
-/**
- * How the sum is shared: a box for each draw that can be seen, and one for the others.
- *
- * @param {Values} values
- * @param {boolean} guessing
- */
-function shares({ weights, estimates, effective: number }, guessing) {
-  const open = guessing || !estimates.length;
-  const plot = new Plot({
-    x: [0, 1],
-    y: [0, 1],
-    width: 330,
-    height: 128,
-    xlabel: "share of the sum",
-    ticks: [5, 0],
-    title: `each draw's share${open ? "" : `: as if ${many(number)} counted equally`}`,
-    alt:
-      "A bar cut into one box for each draw, as wide as its share of the sum of weights, the " +
-      "heaviest first.",
-  });
-  if (guessing) return plot.text(0.5, 0.45, "after your guess", { anchor: "middle" });
-  if (open) return plot;
-  const heavy = weights.slice(0, estimates.length).sort((a, b) => b - a);
-  const total = heavy.reduce((sum, weight) => sum + weight, 0);
-  let left = 0;
-  for (const weight of heavy) {
-    const width = weight / total;
-    if (width < 0.008) break;
-    plot.box([left, left + width - 0.004], [0.15, 0.85], "gap", { opacity: 0.8 });
-    left += width;
-  }
-  return plot.box([left, 1], [0.15, 0.85], "gap", { opacity: 0.25 });
 }
