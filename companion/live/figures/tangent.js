@@ -225,7 +225,7 @@ export default figure({
       "q stays as it is. Sketch its ELBO against φ with the blue pen. One point of it you know. Or press a step and see.",
     label: "Pen: the ELBO of q",
     xs: asked,
-    symbol: "φ",
+    at: (phi) => `φ = ${shown(phi)}`,
     start: -5.5,
     unit: "nats",
     truth: ({ old }, _, { x }) =>
