@@ -118,8 +118,8 @@ export default figure({
     }
     bars
       .box(sea, [floor, surface], "other", { opacity: 0.3 })
-      .line([27, 34], [nats(noise), nats(noise)], "elbo", { dash: "5 4" })
-      .text(27, nats(noise), "β = 1", { role: "elbo", anchor: "end", dx: -4, dy: 4 })
+      .line([24, 31], [nats(noise), nats(noise)], "elbo", { dash: "5 4" })
+      .text(30, nats(noise), "β = 1", { role: "elbo", anchor: "end", dy: -5 })
       .line(sea, [surface, surface], "other", { width: 3 })
       .text(SHOWN - 4, surface, `βσ² = ${water(level)}`, {
         role: "other",
