@@ -36,10 +36,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     *weights: float,
 ) -> float:
-    """Take a step up the objective for each batch; return its mean over the data points.
-
-    Its further arguments, such as the β of `companion.beta_elbo`, are given as `weights`.
-    """
+    """Take a step up objective(model, x, *weights) for each batch; return its mean over x."""
     total, count = 0.0, 0
     for x in batches:
         values = objective(model, x, *weights)

@@ -50,7 +50,7 @@ export function decoded(value) {
  */
 export function written(state) {
   const one = (/** @type {any} */ value) =>
-    typeof value === "number" ? String(Number(value.toPrecision(4))) : String(value);
+    typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
   return Object.entries(state)
     .map(
       ([key, value]) =>
