@@ -81,7 +81,7 @@ def dragged(tab: Page, figure: Locator) -> tuple[int, float]:
     slider = handle.evaluate("e => e.tagName") == "INPUT"
     middle = box["y"] + box["height"] / 2
     left = box["x"] + (8 if slider else box["width"] / 2)
-    reach = box["width"] - 16 if slider else 140 if left < 250 else -140
+    reach = box["width"] - 16 if slider else 60 if left < 250 else -60
     tab.mouse.move(left, middle)
     tab.mouse.down()
     for move in range(1, MOVES + 1):
