@@ -36,7 +36,7 @@ def train_epoch(
     optimizer: torch.optim.Optimizer,
     *weights: float,
 ) -> float:
-    """Take a step up objective(model, x, *weights) for each batch; return its mean over x."""
+    """Take a step up ``objective(model, x, *weights)`` for each batch; return its mean over x."""
     total, count = 0.0, 0
     for x in batches:
         values = objective(model, x, *weights)
