@@ -182,8 +182,8 @@ def _(right, parameters, z, log_p, step):
 
 
 @mutant("exact.quadrature.max_pool1d", "floor of a Gaussian: only the lowest first point", "grid")
-def _(right, lowest, *size, **options):
-    return lowest.amax(1, keepdim=True).expand_as(lowest)
+def _(right, *given, **options):
+    return given[0].amax(1, keepdim=True).expand_as(given[0])
 
 
 @mutant("exact.quadrature._kl", "floor of a Gaussian: entropy without its last ½", "grid")
