@@ -376,7 +376,7 @@ def test_number_is_answered_by_keyboard_and_remembered(opened: "Callable[..., Pa
     assert verdict.get_attribute("aria-live") == "polite"
     # It is there in another window, and a wrong answer later takes nothing away.
     again = opened("book/03_elbo", tab.context)
-    assert "solved" in (again.locator(NUMBER).get_attribute("class") or "")
+    again.locator(f"{NUMBER}.solved").wait_for()
     again.locator(NUMBER).get_by_label("Your answer").fill("2")
     again.locator(NUMBER).get_by_role("button").click()
     assert again.locator(".progress-map a.solved").get_attribute("aria-label") == "3.1, solved"

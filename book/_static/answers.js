@@ -228,5 +228,7 @@ if (typeof document !== "undefined") {
       form.querySelector("output")?.replaceChildren();
     });
   });
+  // What is answered in another window shows in this one.
+  window.addEventListener("storage", show);
   show();
 }

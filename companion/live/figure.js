@@ -481,6 +481,9 @@ export function grab(mark, panel, plot, at, go) {
   hold(mark);
   mark.addEventListener("pointerdown", (event) => {
     event.preventDefault();
+    // Where reaches overlap, the nearest ring is meant.
+    const meant = nearest(mark, event);
+    if (meant !== mark) return void meant.dispatchEvent(new PointerEvent("pointerdown", event));
     mark.focus({ preventScroll: true });
     // From where the pointer took it, so that nothing jumps.
     const [x, y] = at();
@@ -532,6 +535,23 @@ function write(board, pen, [across, up], plot, put) {
     down = shiftKey || !way;
     if (down) put(at, !way);
   });
+}
+
+/**
+ * The handle of a panel whose ring is nearest to a pointer.
+ *
+ * @param {Element} mark  one of them
+ * @param {PointerEvent} event
+ */
+function nearest(mark, event) {
+  const others = mark.parentElement?.querySelectorAll(".live-handle:not([hidden])") ?? [];
+  const far = (/** @type {Element} */ one) => {
+    const { x, y, width, height } = (
+      one.querySelector(".live-grip") ?? one
+    ).getBoundingClientRect();
+    return Math.hypot(event.clientX - x - width / 2, event.clientY - y - height / 2);
+  };
+  return [...others].reduce((best, one) => (far(one) < far(best) ? one : best), mark);
 }
 
 /**

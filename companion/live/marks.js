@@ -1,5 +1,7 @@
 /** What several figures draw alike: names above a panel, and a bar that says where it is cut. */
 
+import { density } from "./gaussian.js";
+import { clamp } from "./numbers.js";
 import { escaped, paint } from "./plot.js";
 
 /**
@@ -25,6 +27,27 @@ export function named(plot, names) {
 }
 
 /**
+ * The prior, q and the posterior over z, with their names; a posterior that q covers is dashed, so
+ * that both are seen.
+ *
+ * @param {Plot} plot  with a title of one blank
+ * @param {(z: number) => number} q
+ * @param {(z: number) => number} posterior
+ * @param {boolean} covered
+ */
+export function overLatent(plot, q, posterior, covered) {
+  plot
+    .curve(density(0, 1), "prior", { width: 1.5 })
+    .curve(q, "q", { width: 2.5, fill: 0.25 })
+    .curve(posterior, "posterior", { width: 2.5, dash: covered ? "7 7" : "" });
+  return named(plot, [
+    ["prior p(z)", "prior"],
+    ["posterior p(z | x)", "posterior"],
+    ["q(z | x)", "q"],
+  ]);
+}
+
+/**
  * A bar of parts, from the bottom up; where the axis cuts it, it is broken.
  *
  * @param {Plot} plot
@@ -34,7 +57,7 @@ export function named(plot, names) {
  */
 export function stacked(plot, sides, parts, { from = plot.y[0], opacity = 1 } = {}) {
   const [low, high] = plot.y;
-  const kept = (/** @type {number} */ y) => Math.min(Math.max(y, low), high);
+  const kept = (/** @type {number} */ y) => clamp(y, [low, high]);
   let base = from;
   for (const [end, role] of parts) {
     if (kept(end) > kept(base)) plot.box(sides, [kept(base), kept(end)], role, { opacity });

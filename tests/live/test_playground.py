@@ -99,6 +99,33 @@ def test_a_q_of_the_readers_moves_the_gap_and_not_the_sum(tab):
     assert tab.evaluate("() => window.seen.chosen.elbo") == before["elbo"]
 
 
+def test_where_reaches_overlap_the_nearest_ring_is_taken(tab):
+    # Catches: the edge of a narrow q takes the press that its centre was meant to have.
+    trained(tab, 1500)
+    handle = tab.locator('[aria-label^="A point x"]')
+    for _ in range(3):
+        handle.press("Shift+ArrowLeft")
+    tab.wait_for_function("() => window.seen.chosen")
+    tab.locator(".live-panels").scroll_into_view_if_needed()
+    units = "() => { const { q } = window.seen.chosen; return Array.from(q); }"
+    for name, moved in (("mean", slice(0, 2)), ("scale", slice(2, 4))):
+        before = tab.evaluate(units)
+        box = tab.locator(f'[aria-label^="The {name} of q"] .live-grip').bounding_box()
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        tab.mouse.move(x, y)
+        tab.mouse.down()
+        tab.mouse.move(x + 30, y - 20, steps=5)
+        tab.mouse.up()
+        tab.wait_for_function(
+            "before => window.seen.chosen.q.some((v, i) => Math.abs(v - before[i]) > 0.05)",
+            arg=before,
+        )
+        after = tab.evaluate(units)
+        assert after[moved] != before[moved]
+        rest = slice(2, 4) if moved.start == 0 else slice(0, 2)
+        assert after[rest] == pytest.approx(before[rest], abs=1e-9)
+
+
 def test_a_point_of_the_data_is_chosen_by_a_press(tab):
     x = tab.evaluate("() => Array.from(window.seen.view.x.slice(0, 2))")
     panel = tab.locator(".live-panel").first

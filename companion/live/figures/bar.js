@@ -8,7 +8,7 @@
 import { figure } from "../figure.js";
 import { density, klNormal, logNormal } from "../gaussian.js";
 import { gaussianHandles } from "../handles.js";
-import { named, stacked } from "../marks.js";
+import { overLatent, stacked } from "../marks.js";
 import { Plot, shown } from "../plot.js";
 
 const FLOOR = -7;
@@ -43,18 +43,8 @@ export default figure({
       ticks: [6, 0],
       alt: "The densities of the prior, of the exact posterior and of q over the latent z.",
     });
-    left
-      .curve(density(0, 1), "prior")
-      .curve(density(mean, scale), "q", { width: 2.5, fill: 0.25 })
-      .curve(density(posterior.mean, posterior.scale), "posterior", {
-        width: 2.5,
-        dash: gap < CLOSED ? "7 7" : "",
-      });
-    named(left, [
-      ["prior p(z)", "prior"],
-      ["posterior p(z | x)", "posterior"],
-      ["q(z | x)", "q"],
-    ]);
+    const truth = density(posterior.mean, posterior.scale);
+    overLatent(left, density(mean, scale), truth, gap < CLOSED);
 
     const right = new Plot({
       x: [0, 3.1],

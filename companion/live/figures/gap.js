@@ -9,7 +9,7 @@
 import { figure } from "../figure.js";
 import { density, klNormal, logNormal } from "../gaussian.js";
 import { gaussianHandles } from "../handles.js";
-import { named, stacked } from "../marks.js";
+import { named, overLatent, stacked } from "../marks.js";
 import { clamp, logSumExp } from "../numbers.js";
 import { Plot, shown, spaced } from "../plot.js";
 
@@ -181,18 +181,8 @@ export default figure({
       title: " ",
       alt: "The densities of the prior, of the exact posterior and of q over the latent z.",
     });
-    left
-      .curve(density(0, 1), "prior", { width: 1.5 })
-      .curve(density(mean, scale), "q", { width: 2.5, fill: 0.25 })
-      .curve((z) => Math.exp(bent.logJoint(z) - logMarginal), "posterior", {
-        width: 2.5,
-        dash: gap < CLOSED ? "7 7" : "",
-      });
-    named(left, [
-      ["prior p(z)", "prior"],
-      ["posterior p(z | x)", "posterior"],
-      ["q(z | x)", "q"],
-    ]);
+    const truth = (/** @type {number} */ z) => Math.exp(bent.logJoint(z) - logMarginal);
+    overLatent(left, density(mean, scale), truth, gap < CLOSED);
     if (ahead.length === 1 && !reached) {
       left.text(mean, density(mean, scale)(mean), "stuck on the lower peak", {
         role: "gap",

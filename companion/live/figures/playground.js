@@ -209,8 +209,8 @@ function frame(_, id, picture, state = START) {
     `<button type="button" data-keep>Keep this point</button>` +
     `<button type="button" data-link>Copy link</button>` +
     `<button type="button" data-reset>Reset all</button></div>${quick}` +
-    `<p class="play-goal" hidden><strong></strong> <output class="live-verdict"></output></p></div>` +
     `<p class="live-says" aria-hidden="true">${escaped(numbers(seen))}</p>` +
+    `<p class="play-goal" hidden><strong></strong> <output class="live-verdict"></output></p></div>` +
     `<p class="live-said" role="status"></p>` +
     `<div class="live-panels">${panels(seen)
       .map((plot) => panel(plot, picture))
@@ -512,25 +512,29 @@ function render({ model, el }) {
   /**
    * Means and log-variances, with one of both changed.
    *
-   * @param {(m: number, v: number, j: number) => [number, number]} change
+   * @param {(m: number, v: number, j: number, units: number) => [number, number]} change
    */
   const shape = (change) => {
     const q = own ?? seen.chosen?.q;
     if (!q) return;
     const units = q.length / 2;
-    const both = Array.from({ length: units }, (_, j) => change(q[j] ?? 0, q[units + j] ?? 0, j));
+    const both = Array.from({ length: units }, (_, j) =>
+      change(q[j] ?? 0, q[units + j] ?? 0, j, units),
+    );
     own = [
       ...both.map(([m]) => clamp(m, [-3.5, 3.5])),
       ...both.map(([, v]) => clamp(v, [-7, 1.5])),
     ];
     choose();
   };
+  // In the plane the edge is taken hold of at 45°.
+  const edge = (/** @type {number} */ units) => (units === 1 ? 1 : Math.SQRT1_2);
   /** The center of q, and its edge: with one unit both stand on the axis. */
   const spot = (/** @type {number} */ scales) => {
     const q = own ?? seen.chosen?.q ?? [0, 0];
     const units = q.length / 2;
     const at = Array.from({ length: units }, (_, j) => {
-      return (q[j] ?? 0) + scales * Math.exp((q[units + j] ?? 0) / 2);
+      return (q[j] ?? 0) + scales * edge(units) * Math.exp((q[units + j] ?? 0) / 2);
     });
     const [first = 0, second = 0.05 * (plots[1]?.y[1] ?? 0)] = at;
     return /** @type {[number, number]} */ ([first, second]);
@@ -570,7 +574,10 @@ function render({ model, el }) {
       label: "The scale of q for this x",
       at: () => spot(1),
       go: (/** @type {number[]} */ to) =>
-        shape((m, v, j) => [m, 2 * Math.log(Math.max((to[j] ?? m) - m, 0.03))]),
+        shape((m, v, j, units) => {
+          const away = Math.abs((to[j] ?? m) - m) / edge(units);
+          return [m, to[j] === undefined ? v : 2 * Math.log(Math.max(away, 0.03))];
+        }),
       hidden: () => off() || !seen.chosen,
       says: () =>
         `edge ${spot(1)

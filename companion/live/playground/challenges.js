@@ -5,7 +5,7 @@ import { shown } from "../plot.js";
 
 /**
  * @typedef {import("./views.js").Seen} Seen
- * @typedef {import("./views.js").Kept} Kept
+ * @typedef {import("./training.js").Bounds} Bounds
  * @typedef {{won: boolean, says: string}} Verdict
  * @typedef {{
  *   title: string, task: string, setup: Record<string, any>, verdict: (seen: Seen) => Verdict,
@@ -46,16 +46,17 @@ function after(steps, judge) {
 }
 
 /**
- * A model is compared with the one that the reader kept.
+ * What was measured of a model, beside what was measured of the one that the reader kept.
  *
- * @param {(view: NonNullable<Seen["view"]>, kept: Kept, seen: Seen) => Verdict} judge
+ * @param {(now: Bounds, kept: Bounds) => Verdict} judge
  * @returns {(seen: Seen) => Verdict}
  */
 function beside(judge) {
-  return after(1000, (view, seen) => {
-    const { kept } = seen;
+  return after(1000, (_, { kept, bounds, options }) => {
     if (!kept) return verdict(false, "First train a model and keep its point.");
-    return judge(view, kept, seen);
+    if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
+    if (!bounds || bounds.step < 1000) return verdict(false, "Not measured yet.");
+    return judge(bounds, kept.bounds);
   });
 }
 
@@ -100,11 +101,10 @@ export const CHALLENGES = [
       "with at most half the rate. What does that say about the ELBO as a judge of codes?",
     setup: { data: "rings" },
     lesson: "Two models with one ELBO, and codes of quite different use: the ELBO does not see it.",
-    verdict: beside((view, kept, { options }) => {
-      if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
-      if (total(kept.view) < 1) return verdict(false, "Keep a model with a rate of 1 nat or more.");
-      const better = view.elbo - kept.view.elbo;
-      const share = total(view) / total(kept.view);
+    verdict: beside((now, kept) => {
+      if (total(kept) < 1) return verdict(false, "Keep a model with a rate of 1 nat or more.");
+      const better = now.elbo - kept.elbo;
+      const share = total(now) / total(kept);
       const won = better > -0.1 && share <= 0.5;
       const sign = better < 0 ? "lower" : "higher";
       return verdict(
@@ -154,14 +154,16 @@ export const CHALLENGES = [
     setup: { data: "tree" },
     lesson:
       "The bound of K samples is near log p(x) with a poor q: the model gains, the ELBO pays.",
-    verdict: beside((view, kept, { bounds, options }) => {
-      if (options.data !== kept.data) return verdict(false, "Keep a model of the same data first.");
-      if (!bounds || bounds.step < 1000) return verdict(false, "The samples are not measured yet.");
-      const lower = kept.view.elbo - view.elbo;
-      const share = bounds.energyDistance / kept.bounds.energyDistance;
+    verdict: beside((now, kept) => {
+      if (kept.step < 2000) {
+        const step = kept.step.toLocaleString("en");
+        return verdict(false, `The kept point was measured at step ${step}: keep a later one.`);
+      }
+      const lower = kept.elbo - now.elbo;
+      const share = now.energyDistance / kept.energyDistance;
       const side = lower < 0 ? "higher" : "lower";
       return verdict(
-        lower >= 0.1 && share <= 0.85 && kept.bounds.step >= 2000,
+        lower >= 0.1 && share <= 0.85,
         `ELBO ${shown(Math.abs(lower))} nats ${side}, ${shown(100 * share, 0)} % of the energy distance.`,
       );
     }),

@@ -146,7 +146,7 @@ function mixture(axis, q) {
       const logvar = q[2 * n + 1] ?? 0;
       sum += Math.exp(-0.5 * ((z - (q[2 * n] ?? 0)) ** 2 / Math.exp(logvar) + logvar));
     }
-    return sum / count / Math.sqrt(2 * Math.PI);
+    return sum / Math.max(count, 1) / Math.sqrt(2 * Math.PI);
   });
 }
 
@@ -341,6 +341,8 @@ function overTime({ integrated, bounds, phases }) {
     integrated.map(({ logMarginal }) => logMarginal ?? NaN),
   ];
   plot.line(steps, lower, "elbo", { width: 2.5 }).line(steps, upper, "ink", { width: 2 });
+  // Of a few measurements it is said where they were made.
+  if (steps.length < 30) plot.points(steps, lower, "elbo").points(steps, upper, "ink");
   if (!last) return plot;
   const { step, elbo, logMarginal } = last;
   // The height of a line of words, in nats.
@@ -522,13 +524,14 @@ export function panels(seen) {
  *
  * @param {Seen} seen
  */
-export function numbers({ view, bounds, options }) {
+export function numbers({ view, bounds, chosen, options }) {
   if (!view) {
     const draws = options.data === "drawn" && options.clicks.length < 4;
     return draws ? "Draw some points in the plane of x first." : "Nothing has been computed yet.";
   }
   const parts = [`step ${view.step.toLocaleString("en")}`];
-  if (bounds && bounds.step === view.step) parts.push(...measured(bounds));
+  if (chosen) parts.push(`at this x: ${identity(chosen)}`);
+  else if (bounds && bounds.step === view.step) parts.push(...measured(bounds));
   else if (bounds)
     parts.push(`of step ${bounds.step.toLocaleString("en")}: ${measured(bounds)[0]}`);
   parts.push(`σ ${shown(view.sigma, 3)}`);
@@ -538,21 +541,27 @@ export function numbers({ view, bounds, options }) {
 }
 
 /**
- * What the integrals found; digits that are shown add up.
+ * log p(x) = ELBO + gap, with digits that add up as they are shown.
+ *
+ * @param {{elbo: number, logMarginal: number | null}} of
+ */
+function identity({ elbo, logMarginal }) {
+  const rounded = (/** @type {number} */ value) => Math.round(1000 * value) / 1000;
+  const low = rounded(elbo);
+  if (logMarginal === null) return `ELBO ${shown(low, 3)}, log p(x)?`;
+  const gap = rounded(logMarginal) - low;
+  return `log p(x) ${shown(low + gap, 3)} = ELBO ${shown(low, 3)} + gap ${shown(gap, 3)}`;
+}
+
+/**
+ * What the integrals found.
  *
  * @param {Bounds} bounds
  */
-function measured({ elbo, logMarginal, distortion, rates }) {
-  const rounded = (/** @type {number} */ value) => Math.round(1000 * value) / 1000;
-  const low = rounded(elbo);
-  const gap = logMarginal === null ? NaN : rounded(logMarginal) - low;
-  const bound =
-    logMarginal === null
-      ? `ELBO ${shown(low, 3)}, log p(x)?`
-      : `log p(x) ${shown(low + gap, 3)} = ELBO ${shown(low, 3)} + gap ${shown(gap, 3)}`;
+function measured(bounds) {
   return [
-    bound,
-    `distortion ${shown(distortion)}`,
-    `rate ${rates.map((rate) => shown(rate)).join(" + ")}`,
+    identity(bounds),
+    `distortion ${shown(bounds.distortion)}`,
+    `rate ${bounds.rates.map((rate) => shown(rate)).join(" + ")}`,
   ];
 }
