@@ -5,6 +5,7 @@ import { test } from "node:test";
 
 import { finish } from "../../companion/live/bounds.js";
 import { sum } from "../../companion/live/numbers.js";
+import { CHALLENGES } from "../../companion/live/playground/challenges.js";
 import { Trainer } from "../../companion/live/playground/training.js";
 
 const SEEDS = [0, 1, 2];
@@ -78,4 +79,37 @@ for (const seed of SEEDS) {
       assert.ok((told[1] ?? 0) > 0.5, `woken: ${told[1]}`);
     });
   }
+
+  test(`seed ${seed}: the lower ELBO and the better samples come by many draws, not by chance`, () => {
+    const challenge = CHALLENGES.find(({ title }) => title === "A lower ELBO and better samples");
+    assert.ok(challenge);
+    /** @param {Trainer} trainer */
+    const seen = (trainer) => ({
+      view: trainer.view(),
+      bounds: finish(trainer.bounds()),
+      options: trainer.options,
+    });
+    /** @param {ReturnType<typeof seen>} now @param {ReturnType<typeof seen>} then */
+    const verdict = (now, then) =>
+      challenge.verdict(/** @type {any} */ ({ ...now, kept: { data: "tree", ...then } }));
+
+    const plain = new Trainer({ seed, data: "tree" });
+    plain.step(2000);
+    const met = [seen(plain)];
+    // Late and often: the noise of training is what might win.
+    for (plain.step(2500); plain.steps <= 6500; plain.step(100)) {
+      const now = seen(plain);
+      for (const then of met) {
+        const { won, says } = verdict(now, then);
+        assert.ok(!won, `${then.bounds.step} to ${now.bounds.step}: ${says}`);
+      }
+      met.push(now);
+    }
+    const many = new Trainer({ seed, data: "tree", bound: "iwae", draws: 20 });
+    many.step(2000);
+    const [first] = met;
+    assert.ok(first);
+    const { won, says } = verdict(seen(many), first);
+    assert.ok(won, says);
+  });
 }

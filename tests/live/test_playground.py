@@ -273,7 +273,7 @@ def wake(tab):
 
 
 def leave_holes(tab):
-    fix_sigma(tab, 0.285)  # σ = 0.1
+    fix_sigma(tab, 0.163)  # σ = 0.06
     trained(tab, 2500)
 
 

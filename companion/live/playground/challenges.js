@@ -132,13 +132,13 @@ export const CHALLENGES = [
     title: "Leave holes in the prior",
     task:
       "Good reconstructions, a distortion below −1, and yet the average of the posteriors misses " +
-      "the prior by half a nat: KL(q(z) ‖ p(z)) ≥ 0.5. Look at where the blue points are not.",
+      "the prior by 0.6 nats: KL(q(z) ‖ p(z)) ≥ 0.6. Look at where the blue points are not.",
     setup: {},
     lesson: "Sampling starts from the prior: where no code lies, it draws what no data are like.",
     verdict: after(1000, ({ distortion, marginalKl }, { options }) => {
       if (options.levels > 1 || marginalKl === null)
         return verdict(false, "With one level, please.");
-      const won = distortion < -1 && marginalKl >= 0.5;
+      const won = distortion < -1 && marginalKl >= 0.6;
       return verdict(
         won,
         `Distortion ${shown(distortion)}, KL(q(z) ‖ p(z)) ${shown(marginalKl)} nats.`,
@@ -149,7 +149,7 @@ export const CHALLENGES = [
     title: "A lower ELBO and better samples",
     task:
       "Train on the tree for 2,000 steps or more and keep the point. Then find a model whose ELBO is " +
-      "lower by 0.1 nats or more and whose samples are nearer to the data: an energy distance " +
+      "lower by 1 nat or more and whose samples are nearer to the data: an energy distance " +
       "smaller by 15 % or more. Samples need no encoder. Which bound forgives a bad one?",
     setup: { data: "tree" },
     lesson:
@@ -163,7 +163,7 @@ export const CHALLENGES = [
       const share = now.energyDistance / kept.energyDistance;
       const side = lower < 0 ? "higher" : "lower";
       return verdict(
-        lower >= 0.1 && share <= 0.85,
+        lower >= 1 && share <= 0.85,
         `ELBO ${shown(Math.abs(lower))} nats ${side}, ${shown(100 * share, 0)} % of the energy distance.`,
       );
     }),
