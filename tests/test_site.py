@@ -122,7 +122,7 @@ def test_figures_have_numbers_and_captions_and_are_light(site: Path, page: str) 
     """A figure travels in a few kilobytes, an explorer in less than its pictures once took."""
     figures = parsed(site / f"{page}.html").select("figure.figure, figure.explorer")
     for figure in figures:
-        if re.search(r"/\d", page):  # a chapter
+        if re.search(r"/a?\d", page):  # a chapter, or an appendix
             number = figure.select_one("figcaption .figure-number")
             assert number is not None, str(figure)[:200]
             assert figure["id"] == f"fig-{number.get_text().split()[1].replace('.', '-')}"

@@ -1,4 +1,4 @@
-"""Exercises of chapter 1: a score, a distance between samples, copies, and a walk between codes."""
+"""Exercises of chapter 1: what the prior fixes, copies, and random codes of the reader's own."""
 
 import math
 from collections.abc import Iterable
@@ -6,238 +6,174 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, MultivariateNormal, Normal
 
 from companion import diagnostics
 from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
+from companion.models import VAE, Autoencoder
 
-# --- The score of a reconstruction: log N(x; x̂, σ² I) -------------------------------------------
+# --- Predictions --------------------------------------------------------------------------------
 
+twins = Prediction(
+    answer=48.0,
+    because="Three numbers have 3! = 6 orders, and each order has 2³ = 8 choices of signs.",
+    mistakes={
+        6.0: "those are the orders; each number's sign may be flipped as well.",
+        8.0: "those are the choices of signs; the numbers may change places as well.",
+        14.0: "an order and a choice of signs go together: multiply, do not add.",
+        47.0: "the first one counts too.",
+        9.0: "the flips are made number by number: how many choices of three signs are there?",
+        64.0: "two to the power of 6 would be six signs; how many are there?",
+    },
+)
 
-def _score(x: Tensor, x_hat: Tensor, scale: float) -> Tensor:
-    return Normal(x_hat, scale).log_prob(x).sum(1)
+stretch_cost = Prediction(
+    answer=49.5 - math.log(10),
+    because="½(c² − 1)(m² + s²) − log c with c = 10 and m² + s² = 1.",
+    mistakes={
+        49.5: "a wider cloud is also less narrow: the −log s changes too.",
+        49.5 + math.log(10): "log(c s) = log c + log s, and it stands with a minus.",
+        50 - math.log(10): "that is without the KL before the stretch: c² − 1, and not c².",
+        99 - math.log(10): "the ½ before c² − 1 is missing.",
+        49.5 - math.log(100): "the cloud has the standard deviation c s, not c² s.",
+        4.5 - math.log(10): "both the mean and the standard deviation are squared: c² and not c.",
+    },
+    tolerance=0.05,
+    unit="nats",
+)
 
-
-def _squared_error(x: Tensor, x_hat: Tensor) -> Tensor:
-    return (x - x_hat).square().sum(1)
-
-
-def _score_cases() -> Iterable[Any]:
-    for points, pixels, scale in ((5, 7, 0.3), (3, 4, 1.7)):
-        x, x_hat = torch.rand(2, points, pixels, dtype=torch.float64)
-        yield x, x_hat, scale
-    far = 9.0 * torch.randn(points, pixels, dtype=torch.float64)
-    yield extreme("an x̂ outside [0, 1], many σ away from x", x, far, 0.05)
-    yield extreme("a single picture", x[:1], x_hat[:1], scale)
-
-
-def _score_in_three_terms(x, x_hat, scale):
-    size = x.shape[1]
-    error = (x - x_hat).square().sum(1)
-    return -error / (2 * scale**2) - size * math.log(scale) - size / 2 * math.log(2 * math.pi)
-
-
-def _score_in_two_terms(x, x_hat, scale):
-    error = (x - x_hat).square().sum(1)
-    return -error / (2 * scale**2) - x.shape[1] / 2 * math.log(2 * math.pi * scale**2)
-
-
-def _score_by_hand(x, x_hat, scale):
-    per_pixel = -0.5 * ((x - x_hat) / scale) ** 2 - math.log(scale) - 0.5 * math.log(2 * math.pi)
-    return per_pixel.sum(-1)
-
-
-def _score_by_independent(x, x_hat, scale):
-    return Independent(Normal(x_hat, torch.full_like(x_hat, scale)), 1).log_prob(x)
-
-
-def _score_by_covariance(x, x_hat, scale):
-    covariance = scale**2 * torch.eye(x.shape[1], dtype=x.dtype)
-    return MultivariateNormal(x_hat, covariance).log_prob(x)
-
-
-reconstruction_score = Exercise(
-    solution=_score,
-    cases=_score_cases,
-    right=(
-        _score_in_three_terms,
-        _score_in_two_terms,
-        _score_by_hand,
-        _score_by_independent,
-        _score_by_covariance,
-    ),
-    mistakes=(
-        Mistake(
-            "the score is averaged over the pixels",
-            "Independent pixels multiply their densities: what happens to the logarithms?",
-            lambda x, x_hat, scale: Normal(x_hat, scale).log_prob(x).mean(1),
-        ),
-        Mistake(
-            "the score is added up over the images as well",
-            "One number for each image is wanted: which axis counts pixels?",
-            lambda x, x_hat, scale: _score(x, x_hat, scale).sum(),
-        ),
-        Mistake(
-            "σ is used where σ² belongs",
-            "The formula divides by a squared number, in the error and in the logarithm.",
-            lambda x, x_hat, scale: _score(x, x_hat, math.sqrt(scale)),
-        ),
-        Mistake(
-            "the constant is left out",
-            "The term without x does not move the optimum, but it is part of the log-density.",
-            lambda x, x_hat, scale: -_squared_error(x, x_hat) / (2 * scale**2),
-        ),
-        Mistake(
-            "the constant is counted once and not once for each pixel",
-            "Each of the D factors of the density brings its own normaliser.",
-            lambda x, x_hat, scale: (
-                -_squared_error(x, x_hat) / (2 * scale**2) - 0.5 * math.log(2 * math.pi * scale**2)
-            ),
-        ),
-        Mistake(
-            "the 2π is missing",
-            "Compare the logarithm with the one in (1.2), factor by factor.",
-            lambda x, x_hat, scale: (
-                _score(x, x_hat, scale) + 0.5 * x.shape[1] * math.log(2 * math.pi)
-            ),
-        ),
-        Mistake(
-            "the constant is counted once for each picture, not for each pixel",
-            "Which of the two sizes of x is D?",
-            lambda x, x_hat, scale: (
-                _score(x, x_hat, scale)
-                + (x.shape[1] - len(x)) / 2 * math.log(2 * math.pi * scale**2)
-            ),
-        ),
-        Mistake(
-            "the distance stands where its square belongs",
-            "The norm in (1.2) is squared: the root that a distance takes is one too many.",
-            lambda x, x_hat, scale: (
-                _score(x, x_hat, scale)
-                + (_squared_error(x, x_hat) - _squared_error(x, x_hat).sqrt()) / (2 * scale**2)
-            ),
-        ),
-        Mistake(
-            "the sign is that of a loss",
-            "A better reconstruction must score higher.",
-            lambda x, x_hat, scale: -_score(x, x_hat, scale),
-        ),
-    ),
+best_stretch = Prediction(
+    answer=2.0,
+    because="The slope c S − 1/c is zero at c = 1/√S, here with S = ¼; then c² S = 1.",
+    mistakes={
+        4.0: "that is c²; and c?",
+        0.5: "the clouds are too near to 0 and too narrow: should they be stretched or shrunk?",
+        1.0: "that changes nothing; is the slope of ½(c² − 1) S − log c zero at 1?",
+        0.25: "that is the mean of m² + s² itself: where is ½(c² − 1) S − log c smallest?",
+    },
+    tolerance=0.01,
 )
 
 
-# --- The energy distance between two samples ----------------------------------------------------
+# --- Nats for nothing: each number of the code stretched by its best factor ----------------------
 
 
-def _within(x: Tensor) -> Tensor:
-    return torch.cdist(x, x).sum() / (len(x) * (len(x) - 1))
+def _free_nats(mean: Tensor, scale: Tensor) -> Tensor:
+    second = (mean.square() + scale.square()).mean(0)
+    return 0.5 * (second - 1 - second.log()).sum()
 
 
-def _energy_cases() -> Iterable[Any]:
-    for first, second, size in ((6, 9, 4), (5, 7, 3)):
-        x = torch.randn(first, size, dtype=torch.float64)
-        y = 1.5 * torch.randn(second, size, dtype=torch.float64) + 2.0
-        yield x, y
-    yield extreme("samples so alike that it is negative", x, torch.cat([x, x + 1e-3]))
-    yield extreme("two points in each sample", x[:2], y[:2])
-    yield extreme("a point that a sample holds twice", torch.cat([x[:3], x[:1]]), y)
+def _free_cases() -> Iterable[Any]:
+    for points, units in ((5, 3), (7, 2)):
+        mean = 1.4 * torch.randn(points, units, dtype=torch.float64) + 0.3
+        yield mean, 0.2 + torch.rand(points, units, dtype=torch.float64)
+    yield extreme("an encoder that always answers the prior", 0 * mean, torch.ones_like(mean))
+    yield extreme("clouds far too small", 1e-3 * mean, 1e-3 * torch.ones_like(mean))
 
 
-def _energy_with_differences(x, y):
-    def total(a, b):
-        return (a[:, None] - b[None, :]).square().sum(2).sqrt().sum()
+def _free_by_stretching(mean, scale):
+    def kl(m, s):
+        return (0.5 * (m**2 + s**2 - 1) - s.log()).sum(1).mean()
 
-    mixed = 2 * total(x, y) / (len(x) * len(y))
-    within_x = total(x, x) / (len(x) * (len(x) - 1))
-    within_y = total(y, y) / (len(y) * (len(y) - 1))
-    return mixed - within_x - within_y
+    c = 1 / (mean**2 + scale**2).mean(0).sqrt()
+    return kl(mean, scale) - kl(c * mean, c * scale)
 
 
-def _energy_with_loops(x, y):
-    def distance(a, b):
-        return (a - b).square().sum().sqrt()
-
-    mixed = [distance(a, b) for a in x for b in y]
-    within = [
-        [distance(a, b) for i, a in enumerate(s) for j, b in enumerate(s) if i < j] for s in (x, y)
-    ]
-    mean = [sum(values) / len(values) for values in (mixed, *within)]
-    return 2 * mean[0] - mean[1] - mean[2]
+def _free_number_by_number(mean, scale):
+    total = 0.0
+    for m, s in zip(mean.T, scale.T, strict=True):
+        second = (m**2 + s**2).mean()
+        total = total + (second - 1 - second.log()) / 2
+    return total
 
 
-def _energy_with_pdist(x, y):
-    differences = x[:, None, :] - y[None, :, :]
-    mixed = torch.linalg.vector_norm(differences, dim=-1).mean()
-    return 2 * mixed - torch.pdist(x).mean() - torch.pdist(y).mean()
+def _each_picture_its_own(mean, scale):
+    second = mean.square() + scale.square()
+    return 0.5 * (second - 1 - second.log()).sum(1).mean()
 
 
-energy_distance = Exercise(
-    solution=diagnostics.energy_distance,
-    cases=_energy_cases,
-    right=(
-        _energy_with_differences,
-        _energy_with_loops,
-        _energy_with_pdist,
-    ),
+def _one_factor_for_all(mean, scale):
+    second = (mean.square() + scale.square()).mean()
+    return 0.5 * mean.shape[1] * (second - 1 - second.log())
+
+
+def _moved_as_well(mean, scale):
+    spread = mean.var(0, correction=0) + scale.square().mean(0)
+    return 0.5 * (mean.mean(0).square() + spread - 1 - spread.log()).sum()
+
+
+free_nats = Exercise(
+    solution=_free_nats,
+    cases=_free_cases,
+    right=(_free_by_stretching, _free_number_by_number),
     mistakes=(
         Mistake(
-            "the 2 before the mixed term is missing",
-            "Try two equal sets: the three terms have to cancel.",
-            lambda x, y: torch.cdist(x, y).mean() - _within(x) - _within(y),
+            "each picture is stretched by a factor of its own",
+            "The decoder does not know which picture it is: average m² + s² over pictures first.",
+            _each_picture_its_own,
         ),
         Mistake(
-            "each point is paired with itself",
-            "N zeros on the diagonal are no distances between different points: by what do you "
-            "divide?",
-            lambda x, y: (
-                2 * torch.cdist(x, y).mean() - torch.cdist(x, x).mean() - torch.cdist(y, y).mean()
+            "all numbers of the code share one factor",
+            "Each number of the code may have its own: average over the pictures alone.",
+            _one_factor_for_all,
+        ),
+        Mistake(
+            "the codes are moved as well as stretched",
+            "Moving saves nats too, but here only a stretch is asked for: m², not a variance.",
+            _moved_as_well,
+        ),
+        Mistake(
+            "the widths of the clouds are left out",
+            "The KL has m² + s², not m² alone.",
+            ("mean.square() + scale.square()", "mean.square()"),
+        ),
+        Mistake(
+            "the means of the clouds are left out",
+            "The KL has m² + s², not s² alone.",
+            ("mean.square() + scale.square()", "scale.square()"),
+        ),
+        Mistake(
+            "the standard deviation is not squared",
+            "The KL has m² + s².",
+            ("scale.square()", "scale"),
+        ),
+        Mistake(
+            "the numbers of the code are averaged",
+            "Their KLs add up: independent numbers cost the sum.",
+            ("log()).sum()", "log()).mean()"),
+        ),
+        Mistake(
+            "one result for each number of the code",
+            "The KLs of the numbers add up to one cost a picture.",
+            ("log()).sum()", "log())"),
+        ),
+        Mistake(
+            "the ½ is missing",
+            "The KL is ½(m² + s² − 1) − log s.",
+            ("0.5 * (", "1.0 * ("),
+        ),
+        Mistake(
+            "the logarithm is that of c²",
+            "log c = −½ log S: how does it stand beside ½(S − 1)?",
+            ("- second.log()", "- 2 * second.log()"),
+        ),
+        Mistake(
+            "the logarithm is left out",
+            "A stretch changes the −log s of each cloud too, by −log c.",
+            ("- 1 - second.log()", "- 1"),
+        ),
+        Mistake(
+            "the sign is turned",
+            "The best stretch never costs anything: what comes out is not negative.",
+            ("0.5 * (", "-0.5 * ("),
+        ),
+        Mistake(
+            "the KL before the stretch, not what is saved",
+            "After the best stretch some KL is left: take it off.",
+            lambda mean, scale: (
+                (0.5 * (mean.square() + scale.square() - 1) - scale.log()).sum(1).mean()
             ),
-        ),
-        Mistake(
-            "the distances are squared",
-            "With squares only the two means would be compared; take the root.",
-            lambda x, y: (
-                2 * torch.cdist(x, y).square().mean()
-                - torch.cdist(x, x).square().sum() / (len(x) * (len(x) - 1))
-                - torch.cdist(y, y).square().sum() / (len(y) * (len(y) - 1))
-            ),
-        ),
-        Mistake(
-            "the distances within the samples are added",
-            "Look at the signs: what do two samples of one distribution give?",
-            lambda x, y: 2 * torch.cdist(x, y).mean() + _within(x) + _within(y),
-        ),
-        Mistake(
-            "only the mixed term is there",
-            "A wide cloud is far from itself: what has to be taken off?",
-            lambda x, y: 2 * torch.cdist(x, y).mean(),
-        ),
-        Mistake(
-            "each pair within a sample is counted once, and divided by the number of ordered pairs",
-            "Ordered pairs are twice as many as unordered ones: count and divide in one way.",
-            lambda x, y: 2 * torch.cdist(x, y).mean() - _within(x) / 2 - _within(y) / 2,
-        ),
-        Mistake(
-            "the number of pairs within y is that within x",
-            "The two samples may differ in size: by what is each of the sums divided?",
-            lambda x, y: (
-                2 * torch.cdist(x, y).mean()
-                - _within(x)
-                - torch.cdist(y, y).sum() / (len(x) * (len(x) - 1))
-            ),
-        ),
-        Mistake(
-            "sums stand in place of the means",
-            "Each expectation is an average: by how many pairs is each sum divided?",
-            lambda x, y: (
-                2 * torch.cdist(x, y).sum() - torch.cdist(x, x).sum() - torch.cdist(y, y).sum()
-            ),
-        ),
-        Mistake(
-            "only the two means are compared",
-            "Two clouds with one centre can still differ in spread and shape.",
-            lambda x, y: torch.linalg.vector_norm(x.mean(0) - y.mean(0)),
         ),
     ),
 )
@@ -387,117 +323,105 @@ find_copies = Exercise(
 )
 
 
-# --- A walk between two codes -------------------------------------------------------------------
+# --- Random codes of the reader's own -----------------------------------------------------------
 
 
-def _walk(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    t = torch.linspace(0, 1, steps, dtype=start.dtype)[:, None]
-    return (1 - t) * start + t * end
+def _repeats(codes: Tensor, autoencoder: Autoencoder, train: Tensor, held_out: Tensor) -> float:
+    """Return the share of codes that are nearer to a training code than 99 % of new codes are."""
+    known = autoencoder.encode(train)
+    threshold = diagnostics.nearest_distance(autoencoder.encode(held_out), known).quantile(0.01)
+    return (diagnostics.nearest_distance(codes, known) < threshold).float().mean().item()
 
 
-def _arc(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    t = torch.linspace(0, 1, steps, dtype=start.dtype)[:, None]
-    angle = torch.arccos(start @ end / (start.norm() * end.norm()))
-    return (torch.sin((1 - t) * angle) * start + torch.sin(t * angle) * end) / torch.sin(angle)
+def _distances(pictures: Tensor, train: Tensor, held_out: Tensor) -> tuple[float, float]:
+    """Return the mean distances sample → train and held-out → sample."""
+    there = diagnostics.nearest_distance(pictures, train).mean()
+    return there.item(), diagnostics.nearest_distance(held_out, pictures).mean().item()
 
 
-def _walk_cases() -> Iterable[Any]:
-    for size, steps in ((3, 5), (2, 4)):
-        start, end = torch.randn(2, size, dtype=torch.float64)
-        yield start, end, steps
-    yield extreme("a walk of two steps", start, end, 2)
-    yield extreme("many steps between codes far from 0", 30 * start, 30 * end, 50)
+def _beats_fitted(codes: Tensor, autoencoder: Autoencoder, train: Tensor, held_out: Tensor) -> bool:
+    """Tell whether codes decode to better pictures than those of a Gaussian, by both distances."""
+    known = autoencoder.encode(train)
+    stretch = torch.linalg.cholesky(known.T.cov())
+    normal = torch.randn(len(codes), known.shape[1], generator=torch.Generator().manual_seed(0))
+    fitted = known.mean(0) + normal.to(known) @ stretch.T
+    ours, theirs = (
+        _distances(autoencoder.decode(z), train, held_out) for z in (codes.to(known), fitted)
+    )
+    return ours[0] < theirs[0] and ours[1] < theirs[1]
 
 
-def _walk_along_the_difference(start, end, steps):
-    t = torch.arange(steps)[:, None] / (steps - 1)
-    return start + t * (end - start)
+def _outcome(
+    codes: Tensor, models: tuple[Autoencoder, VAE], train: Tensor, held_out: Tensor
+) -> str:
+    autoencoder, vae = models
+    with torch.no_grad():
+        decoded = autoencoder.decode(codes)
+        normal = torch.Generator().manual_seed(0)
+        z = torch.randn(len(codes), codes.shape[1], generator=normal)
+        theirs = _distances(vae.decoder(z.to(codes)).mean, train, held_out)
+        ours = _distances(decoded, train, held_out)
+    better = ["neither distance", "one of the two distances", "both distances"]
+    wins = sum(a < b for a, b in zip(ours, theirs, strict=True))
+    said = (
+        f"Sample → train {ours[0]:.2f} (VAE {theirs[0]:.2f}), held-out → sample {ours[1]:.2f} "
+        f"(VAE {theirs[1]:.2f}): your codes beat the VAE by {better[wins]}."
+    )
+    fresh = diagnostics.nearest_distance(held_out, train).mean().item()
+    if ours[0] < fresh:
+        said += (
+            f" But they lie nearer to the training digits than new digits do ({fresh:.2f}): "
+            f"how much do they repeat?"
+        )
+    return said
 
 
-def _walk_with_a_loop(start, end, steps):
-    return torch.stack([start + i / (steps - 1) * (end - start) for i in range(steps)])
-
-
-def _walk_with_lerp(start, end, steps):
-    return torch.lerp(start, end, torch.linspace(0, 1, steps, dtype=start.dtype)[:, None])
-
-
-walk = Exercise(
-    solution=_walk,
-    cases=_walk_cases,
-    right=(
-        _walk_along_the_difference,
-        _walk_with_a_loop,
-        _walk_with_lerp,
-    ),
-    mistakes=(
-        Mistake(
-            "the walk stops one step short of its end",
-            "Look at the last row: the last weight has to be 1.",
-            lambda start, end, steps: (
-                start + (torch.arange(steps, dtype=start.dtype)[:, None] / steps * (end - start))
+generator = Inspection(
+    conditions=(
+        Condition(
+            "The check takes codes, two models, and two tables",
+            "Write check.generator(codes, pairs[0], train, held_out).",
+            lambda *things: len(things) == 4,
+        ),
+        Condition(
+            "What was drawn is no tensor of floating-point numbers",
+            "The function returns codes, a tensor of shape (count, d).",
+            lambda codes, *_: isinstance(codes, Tensor) and codes.is_floating_point(),
+        ),
+        Condition(
+            "The codes have another shape than (count, d)",
+            "One row for each code, with as many numbers as the autoencoder's codes have.",
+            lambda codes, models, train, _: (
+                codes.dim() == 2 and codes.shape[1] == models[0].encode(train[:1]).shape[1]
             ),
         ),
-        Mistake(
-            "the walk runs backwards",
-            "Look at the first row: with t = 0 it should be the start.",
-            lambda start, end, steps: _walk(end, start, steps),
+        Condition(
+            "There are too few codes to judge a generator",
+            "Draw as many as there are training digits.",
+            lambda codes, *_: len(codes) >= 500,
         ),
-        Mistake(
-            "the weights do not add up to one",
-            "While the end comes in, the start has to go out.",
-            lambda start, end, steps: (
-                start + torch.linspace(0, 1, steps, dtype=start.dtype)[:, None] * end
+        Condition(
+            "Some numbers are not finite",
+            "Is there a division by zero, or a Cholesky factor of a singular covariance?",
+            lambda codes, *_: bool(codes.isfinite().all()),
+        ),
+        Condition(
+            "Many codes are equal",
+            "A generator that repeats itself makes few pictures: add noise of its own to each row.",
+            lambda codes, *_: len(codes.unique(dim=0)) > 0.9 * len(codes),
+        ),
+        Condition(
+            "More than one code in ten lies closer to a training code than new digits' codes do",
+            "That repeats the training set: with more noise the pictures become new.",
+            lambda codes, models, train, held_out: (
+                _repeats(codes, models[0], train, held_out) <= 0.1
             ),
         ),
-        Mistake(
-            "rows and columns are exchanged",
-            "One row for each step: give t an axis of its own on the right.",
-            lambda start, end, steps: _walk(start, end, steps).mT,
-        ),
-        Mistake(
-            "one row too many",
-            "The result has `steps` rows, and start and end are two of them.",
-            lambda start, end, steps: _walk(start, end, steps + 1),
-        ),
-        Mistake(
-            "the walk leaves its start out",
-            "Look at the first row: the first weight has to be 0.",
-            lambda start, end, steps: _walk(start, end, steps + 1)[1:],
-        ),
-        Mistake(
-            "the walk runs along an arc",
-            "A straight line is asked for: no sine and no length belongs in it.",
-            _arc,
-        ),
-        Mistake(
-            "start and end are left out",
-            "The walk should contain both: how many weights lie strictly between 0 and 1?",
-            lambda start, end, steps: _walk(start, end, steps + 2)[1:-1],
+        Condition(
+            "By one of the two distances the fitted Gaussian is as good",
+            "Look at the plane of codes: which shape has their cloud, and what stays empty in it?",
+            lambda codes, models, train, held_out: _beats_fitted(codes, models[0], train, held_out),
         ),
     ),
-)
-
-
-# --- Predictions --------------------------------------------------------------------------------
-
-stretched_codes = Prediction(
-    answer="the same",
-    because="The decoder undoes what was done to the codes, so no output changes; this is (1.3).",
-    mistakes={
-        "larger": "the decoder divides by ten before anything else; what reaches its layers?",
-        "smaller": "longer codes hold no more than before; what does the decoder do to them first?",
-    },
-)
-
-squared_radius = Prediction(
-    answer=8.0,
-    because="Each of the 8 coordinates has mean square 1, and their squares add up.",
-    mistakes={
-        0.0: "the density is highest at the centre, but there is hardly any room there.",
-        1.0: "that is the mean square of one coordinate; there are eight.",
-        math.sqrt(8): "that is about the distance itself; its square is asked for.",
-        64.0: "the squares of the coordinates are added, and their sum is not squared again.",
-    },
-    tolerance=0.05,
+    finding=_outcome,
 )

@@ -1,15 +1,21 @@
-"""Chapter 1's checks know what was predicted, and refuse answers that are none."""
+"""Chapter 1's checks know what was predicted, and judge random codes by what they decode to."""
+
+import itertools
+import math
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal
 
+from companion import data
 from companion.exercises import big_picture as own
+from companion.live import digit_models
 
-PREDICTIONS = [own.stretched_codes, own.squared_radius]
+PREDICTIONS = [own.twins, own.stretch_cost, own.best_stretch]
 
 
 def test_a_stranger_mistake_is_not_called_correct():
-    assert own.walk.verdict(lambda start, end, steps: torch.zeros(steps, 3)).startswith("✗")
+    assert own.free_nats.verdict(lambda mean, scale: mean.exp().sum()).startswith("✗")
 
 
 # --- predictions --------------------------------------------------------------------------------
@@ -17,7 +23,12 @@ def test_a_stranger_mistake_is_not_called_correct():
 
 @pytest.mark.parametrize(
     ("prediction", "answer"),
-    [(own.stretched_codes, " The same"), (own.squared_radius, 8), (own.squared_radius, 8.02)],
+    [
+        (own.twins, 48),
+        (own.stretch_cost, 47.2),
+        (own.best_stretch, 2),
+        (own.best_stretch, "2.0"),
+    ],
 )
 def test_a_right_prediction_passes(prediction, answer):
     assert prediction.verdict(answer).startswith("✓ Correct.")
@@ -30,8 +41,76 @@ def test_a_wrong_prediction_gets_its_own_reason(prediction):
     assert len(set(reasons)) == len(reasons)
 
 
-# Would catch an answer that is wrong in itself: the mean square distance, measured.
-def test_the_predicted_radius_is_the_measured_one():
-    squares = torch.randn(50_000, 8).square().sum(1)
-    error = squares.std() / len(squares) ** 0.5
-    assert abs(squares.mean() - own.squared_radius.answer) < 4 * error
+# Would catch answers that are wrong in themselves: all three, in another way.
+def test_the_answers_are_those_of_a_count_and_of_a_grid():
+    signs = itertools.product([1, -1], repeat=3)
+    orders = itertools.permutations(range(3))
+    assert len(list(itertools.product(signs, orders))) == own.twins.answer
+
+    def kl(m, s):
+        prior = MultivariateNormal(torch.zeros(1).double(), torch.eye(1).double())
+        q = MultivariateNormal(torch.tensor([m]).double(), torch.tensor([[s * s]]).double())
+        return torch.distributions.kl_divergence(q, prior).item()
+
+    assert own.stretch_cost.answer == pytest.approx(kl(8.0, 6.0) - kl(0.8, 0.6), rel=1e-6)
+    clouds = [(0.3, 0.4), (-0.3, 0.4)]  # m² + s² = ¼
+    grid = [0.5 + 0.01 * k for k in range(400)]
+    best = min(grid, key=lambda c: sum(kl(c * m, c * s) for m, s in clouds))
+    assert own.best_stretch.answer == pytest.approx(best, abs=0.006)
+
+
+# --- random codes of one's own ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def given():
+    (train,), (held_out,) = data.split(data.digits()[0], held_out=0.3)
+    return digit_models(), train, held_out
+
+
+def noisy(codes, count, amount):
+    picked = codes[torch.randint(len(codes), (count,))]
+    return picked + amount * torch.randn(count, 2) @ torch.linalg.cholesky(codes.T.cov()).T
+
+
+def verdict_on(make, given):
+    models, train, held_out = given
+    torch.manual_seed(0)
+    return own.generator.verdict(make(models[0].encode(train)), models, train, held_out)
+
+
+@pytest.mark.parametrize("amount", [0.1, 0.15])
+def test_a_good_generator_is_told_how_it_did_against_the_vae(given, amount):
+    said = verdict_on(lambda codes: noisy(codes, len(codes), amount), given)
+    assert said.startswith("✓ Sample → train ")
+    assert "your codes beat the VAE by" in said
+    assert math.isfinite(float(said.split("train ")[1].split()[0]))
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda codes: codes.tolist(), "no tensor"),
+        (lambda codes: torch.ones(len(codes), 2, dtype=torch.long), "no tensor"),
+        (lambda codes: torch.randn(len(codes), 3), "another shape"),
+        (lambda codes: torch.randn(len(codes)), "another shape"),
+        (lambda codes: noisy(codes, 100, 0.15), "too few codes"),
+        (lambda codes: noisy(codes, len(codes), math.inf), "not finite"),
+        (lambda codes: codes[torch.randint(len(codes), (len(codes),))], "codes are equal"),
+        (lambda codes: codes.mean(0).expand(len(codes), 2), "codes are equal"),
+        (lambda codes: codes[torch.randperm(len(codes))], "closer to a training code"),
+        (lambda codes: noisy(codes, len(codes), 1e-3), "closer to a training code"),
+        (lambda codes: torch.randn(len(codes), 2), "fitted Gaussian is as good"),
+        (lambda codes: noisy(codes, len(codes), 3.0), "fitted Gaussian is as good"),
+    ],
+)
+def test_a_generator_that_is_none_is_told_why(given, make, says):
+    said = verdict_on(make, given)
+    assert said.startswith("✗ ")
+    assert says in said
+
+
+def test_what_is_missing_is_not_attempted(given):
+    assert own.generator.verdict(None, *given).startswith("○")
+    assert "four" not in own.generator.verdict(given[1])
+    assert own.generator.verdict(given[1]).startswith("✗ The check takes codes")
