@@ -1,4 +1,4 @@
-"""Exercises of chapter 6: weighted averages, what they leave over, and what normalises them."""
+"""Exercises of chapter 6: weighted averages, what they leave over, and when they copy."""
 
 import math
 from collections.abc import Iterable
@@ -6,167 +6,75 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import Independent, Normal
 
 from companion.exact import optimal_decoder
 from companion.exercises.checking import Exercise, Mistake, extreme
 from companion.exercises.predicting import Prediction
 
-# --- Exercise 1: the weight of two inputs ---------------------------------------------------------
+# --- Exercise 1: one pixel ------------------------------------------------------------------------
 
-
-def _odds(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    return (z - (a + b) / 2) @ (b - a) / scale**2
-
-
-def _mixing_weight(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    return torch.sigmoid(_odds(z, a, b, scale))
-
-
-def _by_densities(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """The ratio as it stands: right near the codes, zero by zero far away."""
-    at_a, at_b = (Normal(code, scale).log_prob(z).sum(-1).exp() for code in (a, b))
-    return at_b / (at_a + at_b)
-
-
-def _product_lost(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    at_a, at_b = (Normal(code, scale).log_prob(z).exp().sum(-1) for code in (a, b))
-    return at_b / (at_a + at_b)
-
-
-def _by_distances(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """Weights in inverse proportion to the distances."""
-    to_a, to_b = (z - a).norm(dim=-1), (z - b).norm(dim=-1)
-    return to_a / (to_a + to_b)
-
-
-def _by_unsquared_distances(z: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    return torch.sigmoid(((z - a).norm(dim=-1) - (z - b).norm(dim=-1)) / (2 * scale**2))
-
-
-def _weight_cases() -> Iterable[Any]:
-    """M = 5 codes of d = 3 units; then 7 of 2; then codes on which careless answers fail."""
-    far = "a z so far away that both densities are 0 in floating point"
-    for what, codes, units, scale, spread in (
-        ("", 5, 3, 0.8, 1.0),
-        ("", 7, 2, 1.3, 1.0),
-        (far, 4, 2, 0.5, 600.0),
-        ("a single row of z", 1, 3, 0.8, 1.0),
-    ):
-        z = spread * torch.randn(codes, units, dtype=torch.float64)
-        a, b = torch.randn(2, units, dtype=torch.float64)
-        yield extreme(what, z, a, b, scale)
-
-
-def _weight_from_squares(z, a, b, scale):
-    squares = torch.stack([(z - c).square().sum(-1) for c in (a, b)], dim=-1)
-    return (-squares / (2 * scale**2)).softmax(-1)[..., 1]
-
-
-def _weight_as_a_logistic(z, a, b, scale):
-    odds = (z @ (b - a) - (b @ b - a @ a) / 2) / scale**2
-    return torch.where(
-        odds > 0, 1 / (1 + torch.exp(-odds.abs())), 1 - 1 / (1 + torch.exp(-odds.abs()))
-    )
-
-
-def _weight_of_log_densities(z, a, b, scale):
-    return 1 / (1 + torch.exp(_log_bump(z, a, scale) - _log_bump(z, b, scale)))
-
-
-def _log_bump(z, code, scale):
-    return -0.5 * ((z - code) ** 2).sum(1) / scale**2
-
-
-def _weight_by_the_package(z, a, b, scale):
-    q = Independent(Normal(torch.stack([a, b]), scale), 1)
-    return optimal_decoder(q, torch.tensor([[0.0], [1.0]], dtype=z.dtype), z)[:, 0]
-
-
-mixing_weight = Exercise(
-    solution=_mixing_weight,
-    cases=_weight_cases,
-    right=(
-        _weight_from_squares,
-        _weight_as_a_logistic,
-        _weight_of_log_densities,
-        _weight_by_the_package,
+one_pixel = Prediction(
+    answer=2 / 3,
+    because=(
+        "The average has 1/3 in three columns: (2/3)² + 2 (1/3)² = 2/3 from each of the lines, "
+        "half of what one sharp line is off on average."
     ),
-    mistakes=(
-        Mistake(
-            "the scale taken as a variance",
-            "A Gaussian's exponent holds the square of its standard deviation.",
-            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, math.sqrt(scale))),
-        ),
-        Mistake(
-            "the weight of the first input",
-            "The weight asked for is that of the input whose code is b: it grows towards b.",
-            lambda z, a, b, scale: _mixing_weight(z, b, a, scale),
-        ),
-        Mistake(
-            "the midpoint forgotten",
-            "The weight is one half halfway between the codes, not at z = 0.",
-            lambda z, a, b, scale: torch.sigmoid(z @ (b - a) / scale**2),
-        ),
-        Mistake(
-            "the midpoint at a",
-            "At the code a the first input should have more weight than one half.",
-            lambda z, a, b, scale: torch.sigmoid((z - a) @ (b - a) / scale**2),
-        ),
-        Mistake(
-            "the half of the exponent lost",
-            "The density's exponent is minus the squared distance over twice the variance.",
-            lambda z, a, b, scale: torch.sigmoid(2 * _odds(z, a, b, scale)),
-        ),
-        Mistake(
-            "the scale left out",
-            "Distances count in units of the width: divide by scale squared.",
-            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, 1.0)),
-        ),
-        Mistake(
-            "the log-density averaged over the units",
-            "The log-density of a code is the sum over its units.",
-            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, scale) / z.shape[1]),
-        ),
-        Mistake(
-            "the distance of the codes divided out",
-            "The slope grows with the distance: do not make b − a a unit vector.",
-            lambda z, a, b, scale: torch.sigmoid(_odds(z, a, b, scale) / (b - a).norm()),
-        ),
-        Mistake(
-            "a hard choice of the nearer code",
-            "The weight passes smoothly from 0 to 1.",
-            lambda z, a, b, scale: (_odds(z, a, b, scale) > 0).double(),
-        ),
-        Mistake(
-            "the logarithm of the odds itself",
-            "The weight is the sigmoid of the log-odds.",
-            _odds,
-        ),
-        Mistake(
-            "distances that are not squared",
-            "A Gaussian's exponent holds the square of the distance.",
-            _by_unsquared_distances,
-        ),
-        Mistake(
-            "weights in proportion to distances",
-            "The weights are proportional to the two densities at z.",
-            _by_distances,
-        ),
-        Mistake(
-            "densities added over the units",
-            "The density of a code is the product over its units: sum the logarithms.",
-            _product_lost,
-        ),
-        Mistake(
-            "densities that underflow",
-            "Far from both codes you divide zero by zero: work with the log-odds.",
-            _by_densities,
-        ),
-    ),
+    mistakes={
+        4 / 3: "that is the error of drawing one of the lines: 0, 2 or 2. What does the average of "
+        "the three leave?",
+        1.0: "that is the error of drawing no line at all. What does the average leave?",
+        2.0: "that is the distance of two different lines. The best decoder draws neither.",
+        4 / 9: "that is the line's own column. The average is also grey in the two others.",
+        2 / 9: "that is a mean over three columns; the squared error is a sum.",
+        1 / 3: "that is what the average draws in each column; how far is it from each line?",
+        0.5: "that is the error with two lines, (1/2)² + (1/2)². Here there are three.",
+    },
+    tolerance=0.006,
 )
 
-# --- Exercise 2: the best decoder -----------------------------------------------------------------
+# --- Exercise 2: two widths -----------------------------------------------------------------------
+
+_ROOT = math.sqrt(100 - 12 * (3 - 8 * math.log(2)))
+
+crossing_right = Prediction(
+    answer=(-10 + _ROOT) / 6,
+    because="3 z² + 10 z + 3 = 8 log 2, and this is the larger root.",
+    mistakes={
+        -1 / 3: "there the exponents alone are equal. A density also has the factor 1/s, and the "
+        "widths are not the same.",
+        0.0: "that is the midpoint, where encoders of one width cross. These have two widths.",
+        1.0: "that is the code of x′. There x′ weighs more than a half.",
+        (-10 - _ROOT) / 6: "that is the smaller one of the two.",
+    },
+    tolerance=0.003,
+)
+
+crossing_left = Prediction(
+    answer=(-10 - _ROOT) / 6,
+    because="3 z² + 10 z + 3 = 8 log 2, and this is the smaller root.",
+    mistakes={
+        -3.0: "there the exponents alone are equal. A density also has the factor 1/s, and the "
+        "widths are not the same.",
+        -1.0: "that is the code of x, where x weighs more.",
+        (-10 + _ROOT) / 6: "that is the larger one of the two.",
+    },
+    tolerance=0.003,
+)
+
+far_left = Prediction(
+    answer="wide",
+    because=(
+        "The log-odds of x′ grow like (½ − ⅛) z² on both sides: far out the wider Gaussian is the "
+        "higher one, although its code is farther away."
+    ),
+    mistakes={
+        "narrow": "its code is nearer, but distances count in widths. How fast do the two "
+        "exponents fall?"
+    },
+)
+
+# --- Exercise 3: the best decoder -----------------------------------------------------------------
 
 
 def _log_density(codes: Tensor, scales: Tensor, z: Tensor) -> Tensor:
@@ -314,7 +222,7 @@ best_decoder = Exercise(
     ),
 )
 
-# --- Exercise 3: the error that no decoder avoids -------------------------------------------------
+# --- Exercise 4: the error that no decoder avoids -------------------------------------------------
 
 
 def _error_left(weights: Tensor, x: Tensor) -> Tensor:
@@ -427,176 +335,143 @@ error_left = Exercise(
     ),
 )
 
-# --- Exercise 4: one pixel ------------------------------------------------------------------------
-
-one_pixel = Prediction(
-    answer=2 / 3,
-    because=(
-        "The average has 1/3 in three columns: (2/3)² + 2 (1/3)² = 2/3 from each of the lines, "
-        "half of what one sharp line is off on average."
-    ),
-    mistakes={
-        4 / 3: "that is the error of drawing one of the lines: 0, 2 or 2. What does the average of "
-        "the three leave?",
-        1.0: "that is the error of drawing no line at all. What does the average leave?",
-        2.0: "that is the distance of two different lines. The best decoder draws neither.",
-        4 / 9: "that is the line's own column. The average is also grey in the two others.",
-        2 / 9: "that is a mean over three columns; the squared error is a sum.",
-        1 / 3: "that is what the average draws in each column; how far is it from each line?",
-        0.5: "that is the error with two lines, (1/2)² + (1/2)². Here there are three.",
-    },
-    tolerance=0.006,
-)
-
-# --- Exercise 5: what the prior makes of the weights ----------------------------------------------
+# --- Exercise 5: the score ------------------------------------------------------------------------
 
 
-def _sum_with_prior(codes: Tensor, scales: Tensor, z: Tensor) -> Tensor:
-    log_prior = Normal(0.0, 1.0).log_prob(z).sum(-1)
-    return (_log_density(codes, scales, z).logsumexp(1) - log_prior).exp() / len(codes)
+def _log_weights(codes: Tensor, scale: float, z: Tensor) -> Tensor:
+    return -(z[:, None] - codes).square().sum(-1) / (2 * scale**2)
 
 
-def _sum_cases() -> Iterable[Any]:
-    """M = 4 codes z, N = 6 pictures, d = 3 units; then 7, 3, 2; then inputs that are special."""
-    for at, points, units in ((4, 6, 3), (7, 3, 2)):
+def _score(codes: Tensor, scale: float, z: Tensor) -> Tensor:
+    return (_log_weights(codes, scale, z).softmax(dim=1) @ codes - z) / scale**2
+
+
+def _score_cases() -> Iterable[Any]:
+    """M = 4 codes z, N = 6 encoders, d = 3 units; then 7, 5, 2; then places that are special."""
+    far = "a z so far from all codes that every density is 0"
+    for what, at, points, units, scale, spread in (
+        ("", 4, 6, 3, 0.8, 1.0),
+        ("", 7, 5, 2, 1.3, 1.0),
+        (far, 3, 4, 2, 0.5, 200.0),
+        ("a single row of z", 1, 5, 3, 0.8, 1.0),
+    ):
         codes = torch.randn(points, units, dtype=torch.float64)
-        scales = 0.5 + torch.rand(points, units, dtype=torch.float64)
-        yield codes, scales, torch.randn(at, units, dtype=torch.float64)
-    yield extreme("a single row of z", codes, scales, torch.randn(1, units, dtype=torch.float64))
-    # Encoders so near the prior that the ratio stays in the range of numbers.
-    codes, scales = 0.01 * codes, 1 + 0.01 * scales
-    far = 45 + torch.randn(3, units, dtype=torch.float64)
-    yield extreme("a z so far away that both densities are 0", codes, scales, far)
+        z = spread * torch.randn(at, units, dtype=torch.float64)
+        yield extreme(what, codes, scale, z)
 
 
-def _sum_by_a_mixture(codes, scales, z):
-    parts = Independent(Normal(codes, scales), 1)
-    mixture = MixtureSameFamily(Categorical(logits=torch.zeros(len(codes)).to(z)), parts)
-    return (mixture.log_prob(z) - Normal(0.0, 1.0).log_prob(z).sum(-1)).exp()
+def _score_by_autograd(codes, scale, z):
+    with torch.enable_grad():
+        z = z.detach().clone().requires_grad_()
+        log_q = Independent(Normal(codes, scale), 1).log_prob(z[:, None]).logsumexp(1)
+        return torch.autograd.grad(log_q.sum(), z)[0]
 
 
-def _sum_of_logarithms(codes, scales, z):
-    squares = (z[:, None] - codes) ** 2 / scales**2
-    log_q = (-0.5 * squares - torch.log(scales) - 0.5 * math.log(2 * math.pi)).sum(2)
-    log_prior = -0.5 * (z**2).sum(1) - 0.5 * z.shape[1] * math.log(2 * math.pi)
-    return torch.exp(torch.logsumexp(log_q, 1) - math.log(len(codes)) - log_prior)
+def _score_by_the_package(codes, scale, z):
+    q = Independent(Normal(codes, torch.full_like(codes, scale)), 1)
+    return (optimal_decoder(q, codes, z) - z) / scale**2
 
 
-def _sum_of_ratios(codes, scales, z):
-    # 2π is the same above and below the line.
-    squares = ((z[:, None] - codes) ** 2 / scales**2).sum(2)
-    log_q = -0.5 * squares - 0.5 * torch.log(scales**2).sum(1)
-    return torch.exp(log_q + 0.5 * (z**2).sum(1)[:, None]).mean(1)
+def _score_of_each_encoder(codes, scale, z):
+    log_q = Normal(codes, scale).log_prob(z[:, None]).sum(-1)
+    weights = torch.exp(log_q - torch.logsumexp(log_q, 1, keepdim=True))
+    return (weights[..., None] * (codes - z[:, None]) / scale**2).sum(1)
 
 
-sum_with_prior = Exercise(
-    solution=_sum_with_prior,
-    cases=_sum_cases,
-    right=(
-        _sum_by_a_mixture,
-        _sum_of_logarithms,
-        _sum_of_ratios,
-    ),
+score = Exercise(
+    solution=_score,
+    cases=_score_cases,
+    right=(_score_by_autograd, _score_by_the_package, _score_of_each_encoder),
     mistakes=(
         Mistake(
-            "the data's 1/N left out",
-            "Each picture has the probability 1/N.",
-            lambda codes, scales, z: _sum_with_prior(codes, scales, z) * len(codes),
+            "the opposite direction",
+            "log q grows towards the codes: from z to their average.",
+            ("@ codes - z)", "@ -codes + z)"),
         ),
         Mistake(
-            "the ratio upside down",
-            "The prior stands below the line.",
-            lambda codes, scales, z: 1 / _sum_with_prior(codes, scales, z),
+            "the average alone",
+            "The gradient vanishes where z is the average: subtract z.",
+            ("@ codes - z)", "@ codes)"),
         ),
         Mistake(
-            "the logarithm of the ratio",
-            "Take the exponential at the end.",
-            lambda codes, scales, z: _sum_with_prior(codes, scales, z).log(),
+            "not divided by the variance",
+            "The exponent's gradient is the distance over s².",
+            (") / scale**2", ")"),
         ),
         Mistake(
-            "the sum of the right weights",
-            "Normalised by q(z) the weights always sum to one; divide by the prior instead.",
-            lambda codes, scales, z: torch.ones(len(z), dtype=z.dtype),
+            "divided by the scale, not the variance",
+            "The exponent's gradient is the distance over s².",
+            (") / scale**2", ") / scale"),
         ),
         Mistake(
-            "the aggregated posterior, without the prior",
-            "Divide by p(z), the standard normal density of all units together.",
-            lambda codes, scales, z: _log_density(codes, scales, z).logsumexp(1).exp() / len(codes),
+            "twice the variance below the line",
+            "The square's derivative has a factor of 2, which cancels the ½.",
+            (") / scale**2", ") / (2 * scale**2)"),
         ),
         Mistake(
-            "the prior's log-density averaged over the units",
-            "The log-density of a vector is the sum over its units.",
-            lambda codes, scales, z: (
-                (
-                    _log_density(codes, scales, z).logsumexp(1)
-                    - Normal(0.0, 1.0).log_prob(z).mean(-1)
-                ).exp()
+            "all encoders counted alike",
+            "Each code counts with its weight at this z.",
+            lambda codes, scale, z: (codes.mean(0) - z) / scale**2,
+        ),
+        Mistake(
+            "the nearest code alone",
+            "All codes pull, each with its weight at this z.",
+            lambda codes, scale, z: (codes[_log_weights(codes, scale, z).argmax(1)] - z) / scale**2,
+        ),
+        Mistake(
+            "a sum over the encoders, not an average",
+            "The weights sum to one for each z.",
+            lambda codes, scale, z: (codes - z[:, None]).sum(1) / scale**2,
+        ),
+        Mistake(
+            "the softmax over the wrong axis",
+            "For each z the weights sum to one over the encoders.",
+            (".softmax(dim=1)", ".softmax(dim=0)"),
+        ),
+        Mistake(
+            "the scale taken as a variance in the weights",
+            "A Gaussian's exponent is minus the squared distance over 2 s².",
+            lambda codes, scale, z: (
+                (_log_weights(codes, math.sqrt(scale), z).softmax(dim=1) @ codes - z) / scale**2
+            ),
+        ),
+        Mistake(
+            "the gradient of q instead of log q",
+            "The derivative of a logarithm divides by q(z).",
+            lambda codes, scale, z: (
+                Normal(codes, scale).log_prob(z[:, None]).sum(-1).logsumexp(1, keepdim=True).exp()
                 / len(codes)
+                * _score(codes, scale, z)
             ),
-        ),
-        Mistake(
-            "the mean of the log-densities",
-            "q(z) is the mean of densities, not of their logarithms.",
-            lambda codes, scales, z: (
-                _log_density(codes, scales, z).mean(1) - Normal(0.0, 1.0).log_prob(z).sum(-1)
-            ).exp(),
-        ),
-        Mistake(
-            "the product of the densities",
-            "Summing log-densities over pictures multiplies densities: use logsumexp.",
-            lambda codes, scales, z: (
-                _log_density(codes, scales, z).sum(1) - Normal(0.0, 1.0).log_prob(z).sum(-1)
-            ).exp(),
-        ),
-        Mistake(
-            "the prior at the pictures' codes",
-            "The prior's density is taken at z, where the sum is.",
-            lambda codes, scales, z: (
-                (_log_density(codes, scales, z) - Normal(0.0, 1.0).log_prob(codes).sum(-1))
-                .exp()
-                .mean(1)
-            ),
-        ),
-        Mistake(
-            "the prior without its normaliser",
-            "The prior's density has the factor (2π)^(−d/2).",
-            lambda codes, scales, z: (
-                _log_density(codes, scales, z).exp().mean(1) / (-0.5 * z.square().sum(-1)).exp()
-            ),
-        ),
-        Mistake(
-            "the scale taken as a variance",
-            "Normal takes standard deviations.",
-            lambda codes, scales, z: _sum_with_prior(codes, scales.sqrt(), z),
         ),
         Mistake(
             "densities that underflow",
-            "Far away you divide zero by zero: subtract logarithms, and take exp() at the end.",
-            lambda codes, scales, z: (
-                _log_density(codes, scales, z).exp().mean(1)
-                / Normal(0.0, 1.0).log_prob(z).sum(-1).exp()
-            ),
-        ),
-        Mistake(
-            "the normaliser of the Gaussians left out",
-            "Each encoder's density has the factor 1/scale for each unit.",
-            lambda codes, scales, z: (
+            "Far from every code you divide zero by zero: take the softmax of the logarithms.",
+            lambda codes, scale, z: (
                 (
-                    (-0.5 * ((z[:, None] - codes) / scales).square().sum(-1)).logsumexp(1)
-                    + 0.5 * z.square().sum(-1)
-                ).exp()
-                / len(codes)
+                    _log_weights(codes, scale, z).exp()
+                    / _log_weights(codes, scale, z).exp().sum(1, keepdim=True)
+                    @ codes
+                    - z
+                )
+                / scale**2
             ),
-        ),
-        Mistake(
-            "a sum over the codes z",
-            "For each z the sum runs over the pictures.",
-            lambda codes, scales, z: (
-                (
-                    _log_density(codes, scales, z) - Normal(0.0, 1.0).log_prob(z).sum(-1)[:, None]
-                ).exp()
-                / len(codes)
-            ).sum(0),
         ),
     ),
+)
+
+# --- Exercise 6: when does it copy? ---------------------------------------------------------------
+
+copying_width = Prediction(
+    answer=0.307,
+    because=(
+        "The nearest other digit is typically about 1 away, three widths or so. With more noise "
+        "the weights of such neighbours are no longer negligible."
+    ),
+    mistakes={
+        0.015: "that is the width for the codes of two units. Let each picture be its own code.",
+        0.2: "that is about the width for new digits under noise. Draw n among the digits of the "
+        "data set itself.",
+    },
+    tolerance=0.012,
 )

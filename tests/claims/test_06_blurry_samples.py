@@ -17,6 +17,7 @@ from toys import normal
 from companion import data
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.diagnostics import log_aggregate, sharpness
+from companion.diffusion import DataDenoiser
 from companion.exact import elbo_quadrature, optimal_decoder
 from companion.models import VAE
 from companion.train import fit
@@ -219,6 +220,57 @@ def test_a_trained_decoder_approaches_the_optimum_and_blurs_with_the_width(seed)
         with torch.no_grad():
             sharp.append(sharpness(decoder(z).mean).mean().item())
     assert sharp[1] < 0.8 * sharp[0]
+
+
+@pytest.mark.claim("blur.trained-decoder")
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_for_a_narrow_encoder_the_network_is_softer_than_the_optimum(seed):
+    # Would catch an optimum that is too soft, as with the scale's root in the place of the scale.
+    torch.manual_seed(seed)
+    x, _ = data.digits()
+    centred = x - x.mean(0)
+    axes = torch.linalg.eigh(torch.cov(centred.mT)).eigenvectors[:, -2:]
+    codes = centred @ axes / (centred @ axes).std(0)
+    q = Independent(Normal(codes, torch.full_like(codes, 0.05)), 1)
+    z = q.sample()
+    optimum = optimal_decoder(q, x, z)
+    decoder = mlp(2, 64, 64, 64)
+    adam = torch.optim.Adam(decoder.parameters(), lr=5e-3)
+    for _ in range(300):
+        rows = torch.randint(len(x), (128,))
+        code = codes[rows] + 0.05 * torch.randn(128, 2)
+        loss = (x[rows] - decoder(code)).square().sum(1).mean()
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+    with torch.no_grad():
+        drawn = decoder(z)
+    assert (drawn - optimum).square().sum(1).mean() > 0.4
+    assert sharpness(drawn).mean() < 0.9 * sharpness(optimum).mean()
+
+
+# Would catch the width σ_t, and a picture that is not divided by α_t.
+def test_pictures_as_their_own_codes_give_the_ideal_denoiser():
+    x = normal(9, 6, seed=66)
+    z = normal(4, 6, seed=67)
+    for log_snr in (3.0, 0.0, -2.0):
+        alpha = math.sqrt(1 / (1 + math.exp(-log_snr)))
+        width = math.exp(-log_snr / 2)  # σ_t / α_t
+        q = Independent(Normal(x, torch.full_like(x, width)), 1)
+        level = torch.full((4,), log_snr, dtype=torch.float64)
+        found = DataDenoiser(x)(z, level)
+        torch.testing.assert_close(found, optimal_decoder(q, x, z / alpha), rtol=1e-10, atol=1e-10)
+
+
+# Would catch a sigmoid claimed for two widths: the wider encoder wins on both sides.
+@pytest.mark.claim("blur.overlap")
+def test_with_two_widths_the_weight_is_no_sigmoid():
+    codes = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    q = Independent(Normal(codes, torch.tensor([[1.0], [2.0]], dtype=torch.float64)), 1)
+    far_left, between, far_right = weight(q, torch.tensor([[-9.0], [-1.5], [9.0]]).double())
+    assert far_left > 0.99
+    assert far_right > 0.99
+    assert between < 0.5
 
 
 # Would catch weights divided by p(z): they sum to one only where q(z) = p(z).

@@ -1,11 +1,15 @@
 """Chapter 6's checks accept right answers written differently, and name what is wrong."""
 
+import math
+
 import pytest
 import torch
+from torch.distributions import Normal
 
+from companion import data
 from companion.exercises import blurry_samples as own
 
-# --- the prediction -------------------------------------------------------------------------------
+# --- the predictions ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("answer", [2 / 3, 0.67, torch.tensor(0.6667)])
@@ -21,3 +25,59 @@ def test_one_pixel_by_hand():
     assert own.one_pixel.verdict(sharp.item()).startswith("✗ Not quite: that is the error of")
     nothing = lines.square().sum(1).mean()
     assert own.one_pixel.verdict(nothing.item()).endswith("What does the average leave?")
+
+
+def test_two_widths_by_hand():
+    # Would catch a lost log 2, and the roots exchanged.
+    narrow, wide = Normal(-1.0, 1.0), Normal(1.0, 2.0)
+    places = [own.crossing_left.answer, own.crossing_right.answer]
+    z = torch.tensor(places, dtype=torch.float64)
+    torch.testing.assert_close(narrow.log_prob(z), wide.log_prob(z), rtol=0, atol=1e-8)
+    between, far = z.mean(), torch.tensor(-30.0)
+    assert narrow.log_prob(between) > wide.log_prob(between)
+    assert wide.log_prob(far) > narrow.log_prob(far)
+    assert own.far_left.answer == "wide"
+    alike = own.crossing_right.verdict(-1 / 3)
+    assert alike.startswith("✗ Not quite: there the exponents alone are equal")
+    assert own.crossing_left.verdict(z[1]).startswith("✗ Not quite: that is the larger one")
+
+
+def share_of_copies(places, start, scale):
+    torch.manual_seed(0)
+    z = start[torch.randint(len(start), (6000,))]
+    z = z + scale * torch.randn_like(z)
+    weights = (-torch.cdist(z, places).square() / (2 * scale**2)).softmax(1)
+    return (weights.amax(1) > 0.9).double().mean().item()
+
+
+def test_half_of_the_draws_are_copies_at_the_stated_width():
+    digits, _ = data.digits()
+    answer, reach = own.copying_width.answer, own.copying_width.tolerance
+    assert share_of_copies(digits, digits, answer - reach) > 0.52
+    assert share_of_copies(digits, digits, answer + reach) < 0.48
+    # The two mistakes: the plane of codes, and new digits.
+    centred = digits - digits.mean(0)
+    axes = torch.linalg.eigh(torch.cov(centred.mT)).eigenvectors[:, -2:]
+    codes = centred @ axes / (centred @ axes).std(0)
+    assert abs(share_of_copies(codes, codes, 0.015) - 0.5) < 0.05
+    (train,), (held_out,) = data.split(digits)
+    assert abs(share_of_copies(train, held_out, 0.2) - 0.5) < 0.05
+
+
+def test_the_score_is_the_gradient_of_the_log_density():
+    # Would catch weights of another width, and a sum in the place of an average.
+    torch.manual_seed(0)
+    codes, z = torch.randn(6, 2).double(), torch.randn(4, 2).double()
+    step = 1e-6
+
+    def log_q(z):
+        return (
+            (-torch.cdist(z, codes).square() / (2 * 0.7**2)).exp().mean(1) / (2 * math.pi * 0.49)
+        ).log()
+
+    for unit in range(2):
+        move = torch.zeros(2).double()
+        move[unit] = step
+        slope = (log_q(z + move) - log_q(z - move)) / (2 * step)
+        found = own.score.solution(codes, 0.7, z)[:, unit]
+        torch.testing.assert_close(found, slope, rtol=1e-6, atol=1e-6)
