@@ -20,7 +20,7 @@ sys.path[:0] = [str(BOOK / "_ext"), str(BOOK / "_tools")]
 from set_repository import checked, set_repository  # noqa: E402
 from setup_cell import TAGS, repository_of, setup_cell  # noqa: E402
 
-CHAPTERS = sorted(BOOK.glob("[01][0-9]_*.ipynb"))
+CHAPTERS = sorted(BOOK.glob("[0-9a][0-9]*_*.ipynb"))  # and the appendices, a1 and on
 CHECKED = {"nbval-check-output", "keep_output"}
 ANATOMY = [
     "What you will be able to do",
@@ -31,6 +31,15 @@ ANATOMY = [
 ]
 
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+
+
+def number_of(path: Path) -> str:
+    """What a chapter's title begins with: 5, or A2 for an appendix."""
+    return path.stem.partition("_")[0].lstrip("0").upper()
+
+
+def is_appendix(path: Path) -> bool:
+    return path.stem.startswith("a")
 
 
 def read(path: Path) -> NotebookNode:
@@ -111,13 +120,13 @@ def anchors(notebook: NotebookNode) -> list[str]:
     return [a for text in texts(notebook) for a in re.findall(r'<a id="([^"]*)"></a>', text)]
 
 
-def numbering_problems(notebook: NotebookNode, chapter: int) -> Iterator[str]:
+def numbering_problems(notebook: NotebookNode, chapter: int | str) -> Iterator[str]:
     """Numbers count up from 1, and before each stands its anchor, a paragraph of its own."""
     found = numbers(notebook)
     expected = [f"{chapter}.{i}" for i in range(1, len(found) + 1)]
     if found != expected:
         yield f"formulas are numbered {found}, not {expected}"
-    names = [f"eq-{number.replace('.', '-')}" for number in found]
+    names = [f"eq-{number.lower().replace('.', '-')}" for number in found]
     equations = [name for name in anchors(notebook) if name.startswith("eq-")]
     if equations != names:
         yield f"anchors {equations} for formulas {names}"
@@ -136,7 +145,7 @@ def reference_problems(notebook: NotebookNode) -> Iterator[str]:
                 yield f"no such chapter: {file}"
             elif name not in anchors(target):
                 yield f"no formula {name} in {file or 'this chapter'}"
-            if f"({name[3:].replace('-', '.')})" not in label:
+            if f"({name[3:].replace('-', '.')})" not in label.lower():
                 yield f"the link to {name} says {label!r}"
         for file in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
             if not (BOOK / file).is_file():
@@ -189,7 +198,7 @@ def test_formulas(path: Path) -> None:
     notebook = read(path)
     problems = [problem for text in texts(notebook) for problem in misplaced_formulas(text)]
     problems += [problem for text in texts(notebook) for problem in only_myst_renders(text)]
-    problems += numbering_problems(notebook, int(path.stem[:2]))
+    problems += numbering_problems(notebook, number_of(path))
     problems += reference_problems(notebook)
     assert not problems, "\n".join(problems)
 
@@ -199,11 +208,12 @@ def test_anatomy(path: Path) -> None:
     notebook = read(path)
     text = "\n".join(texts(notebook))
     first = notebook.cells[0].source.strip().split("\n")
-    assert re.fullmatch(rf"# {int(path.stem[:2])} \S.*", first[0]), "the title is '# 3 The …'"
+    assert re.fullmatch(rf"# {number_of(path)} \S.*", first[0]), "the title is '# 3 The …'"
     headings = re.findall(r"^(#{1,2}) (.*)$", text, re.M)
     assert [level for level, _ in headings].count("#") == 1, "one title"
     found = [heading for _, heading in headings if heading in ANATOMY]
-    assert found == ANATOMY, "the sections that every chapter has, once and in order"
+    anatomy = ["What to remember"] if is_appendix(path) else ANATOMY
+    assert found == anatomy, "the sections that every chapter has, once and in order"
     assert "### Check it" in text
 
 
@@ -312,7 +322,7 @@ FIGURE = ("number", "caption")
 def test_figures_are_numbered_and_say_what_to_see(path: Path) -> None:
     found = list(figures(read(path)))
     numbers = [number for _, number, _, _ in found]
-    assert numbers == [f"{int(path.stem[:2])}.{i}" for i in range(1, len(found) + 1)]
+    assert numbers == [f"{number_of(path)}.{i}" for i in range(1, len(found) + 1)]
     for cell, number, caption, alt in found:
         assert 30 < len(caption) < 250, f"figure {number}: {caption}"
         assert caption.endswith((".", "?")), f"figure {number}: {caption}"
@@ -353,7 +363,7 @@ def test_code_in_the_open_fits_the_page(path: Path) -> None:
 
 @each_chapter
 def test_explorers_and_exercises(path: Path) -> None:
-    if int(path.stem[:2]) > 11:
+    if is_appendix(path) or int(number_of(path)) > 11:
         return
     explorers = []
     checks = set()
@@ -380,7 +390,7 @@ def test_explorers_and_exercises(path: Path) -> None:
 def test_chapter_stands_in_the_contents(path: Path) -> None:
     index = (BOOK / "index.md").read_text("utf-8")
     title = read(path).cells[0].source.split("\n")[0].split(" ", 2)[2].replace("`", "")
-    link = f"**[{int(path.stem[:2])} {title}]({path.name})**"
+    link = f"**[{number_of(path)} {title}]({path.name})**"
     assert link in index, f"index.md has no card with {link}"
     assert f"- file: book/{path.stem}\n" in (ROOT / "_toc.yml").read_text("utf-8")
 

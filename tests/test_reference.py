@@ -53,7 +53,7 @@ from companion.exact import (
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 PAGES = [*sorted(BOOK.glob("*.md")), BOOK / "self_test.yml"]
-CHAPTERS = sorted(BOOK.glob("[01][0-9]_*.ipynb"))
+CHAPTERS = sorted(BOOK.glob("[0-9a][0-9]*_*.ipynb"))
 CLAIMS = (BOOK / "claims.yml").read_text("utf-8")
 SELF_TEST = yaml.safe_load((BOOK / "self_test.yml").read_text("utf-8"))
 
