@@ -553,8 +553,8 @@ learned_scale = Inspection(
     ),
     finding=lambda rows: (
         f"βσ² grew from {_effective(rows)[0]:.3f} to {_effective(rows)[-1]:.3f}: with a learned σ, "
-        f"β is no mere change of variance. The code lasted to β = {_last_with_code(rows):g}; the "
-        f"linear model can keep all its 8 units to 64/8 = 8 at most."
+        f"β is no mere change of variance. The code lasted to β = {_last_with_code(rows):g}; a "
+        f"linear VAE of the digits loses its last unit at β = 9.6."
     ),
 )
 

@@ -5,6 +5,7 @@ import math
 import torch
 from torch.distributions import Independent, Normal
 
+from companion import data
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.exact import LinearGaussian
 from companion.exercises import gaussian_vae as own
@@ -123,6 +124,9 @@ def test_the_investigation_looks_at_what_was_measured():
     said = own.learned_scale.verdict(GOOD)
     assert said.startswith("✓ βσ² grew from 0.017 to 0.646")
     assert "lasted to β = 3" in said
+    (train,), _ = data.split(data.digits()[0])
+    eigenvalue = torch.linalg.eigvalsh(torch.cov(train.double().mT))
+    assert f"at β = {eigenvalue.max() / eigenvalue.mean():.1f}." in said
     for rows, hint in [
         (GOOD[:2], "at least three"),
         (GOOD[::-1], "Sort the rows"),
