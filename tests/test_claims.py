@@ -31,7 +31,7 @@ IDENTIFIERS = {
     """,
     "05_gaussian_vae": """
         gauss: encoder mse kl-closed-form objective reparameterise gradient
-        no-gradient-through-sampling pseudocode beta-is-variance beta-disentangles binary grey-bce
+        no-gradient-through-sampling pseudocode beta-is-variance binary
     """,
     "06_blurry_samples": """
         blur: least-squares conditional-mean ratio-form overlap supports trained-decoder
@@ -60,6 +60,9 @@ IDENTIFIERS = {
     """,
     "a1_measuring_samples": """
         measure: disagree copies
+    """,
+    "a2_beta_and_grey_pixels": """
+        gauss: beta-disentangles grey-bce
     """,
     "how_figures_work": """
         live: forward gradient bound
@@ -116,7 +119,6 @@ def test_no_identifier_is_lost() -> None:
     for chapter, text in IDENTIFIERS.items():
         prefix, names = text.split(":")
         listed |= {(f"{prefix.strip()}.{name}", chapter) for name in names.split()}
-    assert len(listed) == 106
     assert {(claim.id, claim.chapter) for claim in CLAIMS} == listed
 
 

@@ -285,7 +285,7 @@ explore(draw, a=[1, 2, 3])"""
 
 def test_an_error_takes_the_place_of_the_figure(chapters: dict[str, Chapter]) -> None:
     chapter = chapters["05_gaussian_vae"]
-    cell = chapter.insert_below(chapter.cell("check.closed_form_kl(closed_form_kl)"))
+    cell = chapter.insert_below(chapter.cell("check.mean_elbo(mean_elbo)"))
     chapter.type(cell, FAILS_AT_TWO)
     figure, handle = cell.locator("img"), cell.locator(".noUi-handle")
     figure.wait_for()

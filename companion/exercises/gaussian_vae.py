@@ -4,27 +4,19 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Bernoulli,
-    ContinuousBernoulli,
-    Distribution,
-    Independent,
-    Normal,
-    kl_divergence,
-)
-from torch.nn.functional import gaussian_nll_loss, logsigmoid
+from torch.distributions import Independent, Normal, kl_divergence
+from torch.nn.functional import gaussian_nll_loss
 
-from companion.exercises.checking import Exercise, Function, Mistake, extreme
+from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
 
 LOG_TWO_PI = math.log(2 * math.pi)
 
 Decoder = Callable[[Tensor], Tensor]
 Encoder = Callable[[Tensor], tuple[Tensor, Tensor]]
-LogLikelihood = Callable[[Tensor], Tensor]
 
 
 def _normal(*shape: int) -> Tensor:
@@ -47,31 +39,51 @@ implied_scale = Prediction(
     tolerance=0.02,
 )
 
-beta_scale = Prediction(
-    answer=0.2,
-    because="The optima are those of weight 1 and variance βσ² = 4 · 0.01 = 0.04.",
+learned_variance = Prediction(
+    answer=0.15,
+    because="S/(D − d) = 1.2/8: the left-out variance, shared by the directions left out.",
     mistakes={
-        0.4: "β multiplies the variance. What does that do to the standard deviation?",
-        0.04: "this is the variance βσ². What is the standard deviation?",
-        0.05: "divide the whole objective by β: does 1/2σ² become larger or smaller?",
-        0.025: "divide the whole objective by β: does 1/2σ² become larger or smaller?",
-        0.1: "σ = 0.1 with weight 1 puts a quarter of the weight on the KL term.",
+        0.12: "S/D counts the directions of the units too, where the error is σ² and not less.",
+        0.72: "the eigenvalues of both units are in this sum; they are explained.",
+        0.3: "this is S/(D − 3d), the answer for β = 3.",
+        0.1: "the sign of d: the KL falls as σ² grows, so the best σ² is above S/D.",
+        0.3873: "this is σ, the standard deviation.",
     },
-    tolerance=1e-6,
+    tolerance=5e-4,
 )
 
-# --- the KL in closed form -----------------------------------------------------------------------
+weighted_variance = Prediction(
+    answer=0.3,
+    because="S/(D − βd) = 1.2/4. Then βσ² = 0.9 < λ₂ = 2, so both units are in use.",
+    mistakes={
+        0.15: "this is the best σ² for β = 1. A dearer code lets more error through.",
+        0.05: "σ²/β would hold if β were a mere change of variance. Differentiate again.",
+        0.45: "β times the σ² of β = 1: maximise over σ² anew.",
+        0.9: "this is βσ².",
+        0.12: "S/D leaves out what the units' directions and the KL do to σ².",
+        0.075: "the sign of βd: the KL falls as σ² grows.",
+    },
+    tolerance=5e-4,
+)
+
+switching_weight = Prediction(
+    answer=20 / 5.2,
+    because="β · 1.2 / (10 − 2β) = 2 gives β = 20/5.2. The linear model's σ² is then 0.52.",
+    mistakes={
+        5.0: "there D − βd is zero. The second unit is lost before: at βσ² = λ₂.",
+        2 / 0.15: "σ² is not 0.15 any more: it grows with β.",
+        2 / 0.3: "σ² is not 0.3 any more: it grows with β.",
+        4.7: "this sets σ² equal to λ₂. A unit switches off where βσ² reaches it.",
+        40 / 9.2: "this is where the first unit would go. The second has λ₂ = 2.",
+    },
+    tolerance=0.01,
+)
+
+# --- the ELBO of a data set in batches -----------------------------------------------------------
 
 
 def _closed_form_kl(mu: Tensor, logvar: Tensor) -> Tensor:
     return 0.5 * (mu.square() + torch.expm1(logvar) - logvar).sum(-1)
-
-
-def _kl_cases() -> Iterable[Any]:
-    for shape in ((5, 3), (2, 7)):
-        yield _normal(*shape), _normal(*shape)
-    yield extreme("a log σ² near −100, where σ² is tiny", _normal(4, 3), _normal(4, 3) - 100)
-    yield extreme("a single data point", _normal(1, 4), _normal(1, 4))
 
 
 def _kl_by_torch(mu, logvar):
@@ -81,171 +93,6 @@ def _kl_by_torch(mu, logvar):
 
 def _kl_as_the_formula_stands(mu, logvar):
     return -0.5 * torch.sum(1 + logvar - mu**2 - logvar.exp(), dim=1)
-
-
-def _kl_sum_by_sum(mu, logvar):
-    squares, variances = (mu**2).sum(1), logvar.exp().sum(1)
-    return 0.5 * squares + 0.5 * variances - 0.5 * logvar.sum(1) - 0.5 * mu.shape[1]
-
-
-closed_form_kl = Exercise(
-    solution=_closed_form_kl,
-    cases=_kl_cases,
-    right=(
-        _kl_by_torch,
-        _kl_as_the_formula_stands,
-        _kl_sum_by_sum,
-    ),
-    mistakes=(
-        Mistake(
-            "an average over the latent units",
-            "The density of z is a product over units. What does its logarithm do?",
-            lambda mu, logvar: _closed_form_kl(mu, logvar) / mu.shape[-1],
-        ),
-        Mistake(
-            "the sign turned",
-            "A KL divergence is never negative. Try μ = 2, log σ² = 0: it should be 2 nats.",
-            lambda mu, logvar: -_closed_form_kl(mu, logvar),
-        ),
-        Mistake(
-            "the factor ½ missing",
-            "Where does the Gaussian's exponent put its ½? Try μ = 2, log σ² = 0.",
-            lambda mu, logvar: 2 * _closed_form_kl(mu, logvar),
-        ),
-        Mistake(
-            "the log-variance taken for log σ",
-            "logvar is log σ², so that σ² is exp(logvar) and needs no further square.",
-            lambda mu, logvar: _closed_form_kl(mu, 2 * logvar),
-        ),
-        Mistake(
-            "the variance and its logarithm taken for one another",
-            "The formula holds both. Which of the two does the encoder return, where is its exp?",
-            lambda mu, logvar: 0.5 * (mu.square() - 1).sum(-1),
-        ),
-        Mistake(
-            "the KL the other way round",
-            "The average is taken over q(z | x), the first of the two in KL(q ‖ p).",
-            lambda mu, logvar: 0.5 * ((mu.square() + 1) * torch.exp(-logvar) - 1 + logvar).sum(-1),
-        ),
-        Mistake(
-            "a sum over the data points as well",
-            "The result should hold one number for each data point: sum over the last axis alone.",
-            lambda mu, logvar: _closed_form_kl(mu, logvar).sum(),
-        ),
-    ),
-)
-
-# --- a clamped encoder ---------------------------------------------------------------------------
-
-
-def _clamped_encoder(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-    logvar = logvar.clamp(-4, 4)
-    return mu + torch.exp(0.5 * logvar) * eps, _closed_form_kl(mu, logvar)
-
-
-def _clamped_in_one_place(sample: bool, rate: bool) -> Callable[..., tuple[Tensor, Tensor]]:
-    """Return an encoder that clamps the log-variance for one of the two results only."""
-
-    def answer(mu: Tensor, logvar: Tensor, eps: Tensor) -> tuple[Tensor, Tensor]:
-        clamped = logvar.clamp(-4, 4)
-        z = mu + torch.exp(0.5 * (clamped if sample else logvar)) * eps
-        return z, _closed_form_kl(mu, clamped if rate else logvar)
-
-    return answer
-
-
-def _clamped_cases() -> Iterable[Any]:
-    # Spread so wide that about half of the log-variances, and some means, lie outside the limits.
-    for shape in ((5, 3), (4, 6)):
-        yield 4 * _normal(*shape), 6 * _normal(*shape), _normal(*shape)
-    yield extreme("log σ² of ±10,000", _normal(2, 3), 1e4 * _normal(2, 3), _normal(2, 3))
-    yield extreme("a single data point", *_normal(3, 1, 4))
-
-
-def _clamp_with_limits(mu, logvar, eps):
-    logvar = torch.minimum(torch.maximum(logvar, torch.tensor(-4.0)), torch.tensor(4.0))
-    sigma = logvar.exp().sqrt()
-    return torch.addcmul(mu, sigma, eps), _kl_by_torch(mu, logvar)
-
-
-def _clamped_step_by_step(mu, logvar, eps):
-    logvar = torch.where(logvar > 4, 4.0, torch.where(logvar < -4, -4.0, logvar))
-    sigma = torch.exp(logvar / 2)
-    return mu + sigma * eps, 0.5 * (mu**2 + sigma**2 - 1 - logvar).sum(1)
-
-
-clamped_encoder = Exercise(
-    solution=_clamped_encoder,
-    cases=_clamped_cases,
-    right=(
-        _clamp_with_limits,
-        _clamped_step_by_step,
-    ),
-    mistakes=(
-        Mistake(
-            "a sample from the clamped log-variance, a KL from the unclamped one",
-            "The sample and its price must come from one and the same q(z | x).",
-            _clamped_in_one_place(sample=True, rate=False),
-        ),
-        Mistake(
-            "a KL from the clamped log-variance, a sample from the unclamped one",
-            "The sample and its price must come from one and the same q(z | x).",
-            _clamped_in_one_place(sample=False, rate=True),
-        ),
-        Mistake(
-            "no clamp",
-            "The log-variance must stay between −4 and 4 before anything is made of it.",
-            _clamped_in_one_place(sample=False, rate=False),
-        ),
-        Mistake(
-            "the noise multiplied by the variance",
-            "z = μ + σ ε. What is σ when the encoder returns log σ²?",
-            ("torch.exp(0.5 * logvar)", "torch.exp(logvar)"),
-        ),
-        Mistake(
-            "no lower limit",
-            "A log-variance can run away to −∞ too.",
-            ("clamp(-4, 4)", "clamp(max=4)"),
-        ),
-        Mistake(
-            "no upper limit",
-            "A log-variance can run away to +∞ too.",
-            ("clamp(-4, 4)", "clamp(min=-4)"),
-        ),
-        Mistake(
-            "the limits put on σ instead of log σ²",
-            "Clamp what the encoder returns, then take the exponential.",
-            ("logvar.clamp(-4, 4)", "2 * torch.exp(0.5 * logvar).clamp(-4, 4).log()"),
-        ),
-        Mistake(
-            "the limits put on σ² instead of log σ²",
-            "Clamp what the encoder returns, then take the exponential.",
-            ("logvar.clamp(-4, 4)", "logvar.exp().clamp(-4, 4).log()"),
-        ),
-        Mistake(
-            "the limits put on log σ instead of log σ²",
-            "Clamp what the encoder returns, before it is halved.",
-            ("logvar.clamp(-4, 4)", "2 * (0.5 * logvar).clamp(-4, 4)"),
-        ),
-        Mistake(
-            "a soft limit",
-            "A clamp leaves all values between −4 and 4 as they are.",
-            ("logvar.clamp(-4, 4)", "4 * torch.tanh(logvar / 4)"),
-        ),
-        Mistake(
-            "a clamp of μ too",
-            "It is the log-variance alone that should be clamped.",
-            ("logvar = ", "mu, logvar = mu.clamp(-4, 4), "),
-        ),
-        Mistake(
-            "the mean in place of a sample",
-            "z should move with ε. What multiplies it?",
-            ("mu + torch.exp(0.5 * logvar) * eps", "mu"),
-        ),
-    ),
-)
-
-# --- the ELBO of a data set in batches -----------------------------------------------------------
 
 
 def _mean_elbo(
@@ -387,285 +234,6 @@ mean_elbo = Exercise(
             "σ taken for the variance",
             "sigma is a standard deviation. What stands under the squares?",
             ("sigma**2", "sigma"),
-        ),
-    ),
-)
-
-# --- a sample that lets the gradient through -----------------------------------------------------
-
-
-def _reconstruction_cases() -> Iterable[Any]:
-    for points, units, num_samples in ((3, 2, 3_000), (2, 4, 2_500)):
-        mu = (2 * _normal(points, units)).requires_grad_()
-        sigma = (0.5 + 0.7 * torch.rand(points, units).double()).requires_grad_()
-        weight = torch.eye(units, units + 1).double() + 0.2 * _normal(units, units + 1)
-        # Close to decoded means: the noise of the draws is then small beside the gradients.
-        x = (mu.detach() + 0.8) @ weight
-
-        def log_likelihood(z: Tensor, weight: Tensor = weight, x: Tensor = x) -> Tensor:
-            return -0.5 * (x - z @ weight).square().sum(-1)
-
-        yield Independent(Normal(mu, sigma), 1), log_likelihood, num_samples
-    q = Independent(Normal(mu, sigma), 1)
-    flat = "four draws of a log-likelihood that hardly depends on z"
-    yield extreme(flat, q, lambda z: 0.01 * z.sum(-1) - torch.tensor([900.0, 300.0]), 4)
-    mu = torch.tensor([[0.9, 0.0], [0.0, -1.1]], dtype=torch.float64, requires_grad=True)
-    q = Independent(Normal(mu, torch.ones(2, 2, dtype=torch.float64, requires_grad=True)), 1)
-    apart = "a log-likelihood of the difference of two units"
-    yield extreme(apart, q, lambda z: -0.5 * (z[..., 0] - z[..., 1]).square(), 3_000)
-
-
-def _value_and_gradients(
-    function: Function, q: Distribution, log_likelihood: LogLikelihood, num_samples: int
-) -> list[Tensor]:
-    value = function(q, log_likelihood, num_samples)
-    parameters = [q.base_dist.loc, q.base_dist.scale]  # type: ignore[attr-defined]
-    gradients: Sequence[Tensor | None] = [None, None]
-    if value.requires_grad:
-        gradients = torch.autograd.grad(value.sum(), parameters, allow_unused=True)
-    # No gradient at all is a result too, and one that a mistake is known by; so is noise alone.
-    pairs = zip(gradients, parameters, strict=True)
-    found = (torch.zeros_like(p) if g is None else g for g, p in pairs)
-    return [value, *(torch.zeros_like(g) if bool((g.abs() < 0.15).all()) else g for g in found)]
-
-
-def _noise(q: Distribution, num_samples: int) -> Tensor:
-    return torch.randn(num_samples, *q.mean.shape, dtype=q.mean.dtype)
-
-
-def _elbo_not_reconstruction(q: Distribution, f: LogLikelihood, num: int) -> Tensor:
-    prior = Independent(Normal(torch.zeros_like(q.mean), 1.0), 1)
-    return f(q.rsample((num,))).mean(0) - kl_divergence(q, prior)
-
-
-# Lambdas have no variants: those of sampled answers prove nothing, and some draw millions of rows.
-reconstruction_term = Exercise(
-    solution=lambda q, log_likelihood, num_samples: log_likelihood(q.rsample((num_samples,))).mean(
-        0
-    ),
-    cases=_reconstruction_cases,
-    look=_value_and_gradients,
-    right=(
-        lambda q, f, num: f(q.mean + q.stddev * _noise(q, num)).sum(0) / num,
-        lambda q, f, num: sum(f(q.rsample((num // 2,))).mean(0) for _ in range(2)) / 2,
-    ),
-    results=("Your value", "The gradient in μ", "The gradient in σ"),
-    tolerance=0.25,  # sampled: the noise of these draws is mostly below 0.1
-    mistakes=(
-        Mistake(
-            "no gradient reaches the encoder",
-            "The value is right, but z no longer depends on μ and σ: by sample() in place of "
-            "rsample(), by a no_grad, a detach() or an item()?",
-            lambda q, f, num: f(q.sample((num,))).mean(0),
-        ),
-        Mistake(
-            "the mean of q, or of the draws, in place of the draws themselves",
-            "The expectation of a function is not the function of the expectation: average last.",
-            lambda q, f, num: f(q.mean),
-        ),
-        Mistake(
-            "the logarithm of the average likelihood",
-            "The term averages log p(x | z): logarithms come first, the mean over draws after.",
-            lambda q, f, num: f(q.rsample((num,))).logsumexp(0) - math.log(num),
-        ),
-        Mistake(
-            "the KL taken off too",
-            "This is the ELBO. The exercise asks for its first term alone.",
-            _elbo_not_reconstruction,
-        ),
-        Mistake(
-            "a sum over the samples",
-            "An expectation is estimated by an average: which axis holds the samples?",
-            lambda q, f, num: f(q.rsample((num,))).sum(0),
-        ),
-        Mistake(
-            "the noise multiplied by the variance",
-            "z = μ + σ ε: what is σ, if q knows its mean, variance and stddev?",
-            lambda q, f, num: f(q.mean + q.variance * _noise(q, num)).mean(0),
-        ),
-        Mistake(
-            "no gradient through σ",
-            "The gradient reaches μ but not σ. Is the noise multiplied by a detached number?",
-            lambda q, f, num: f(q.mean + q.stddev.detach() * _noise(q, num)).mean(0),
-        ),
-        Mistake(
-            "no gradient through μ",
-            "The gradient reaches σ but not μ. Is the noise added to a detached mean?",
-            lambda q, f, num: f(q.mean.detach() + q.stddev * _noise(q, num)).mean(0),
-        ),
-        Mistake(
-            "an average over the data points as well",
-            "The result should hold one number for each data point.",
-            lambda q, f, num: f(q.rsample((num,))).mean(),
-        ),
-    ),
-)
-
-# --- binary pixels -------------------------------------------------------------------------------
-
-
-def _binary_reconstruction(x: Tensor, logits: Tensor, u: Tensor) -> Tensor:
-    return _minus_bce((u < x).to(x.dtype), logits)
-
-
-def _minus_bce(x: Tensor, logits: Tensor) -> Tensor:
-    return (x * logsigmoid(logits) + (1 - x) * logsigmoid(-logits)).sum(-1)
-
-
-def _binary_cases() -> Iterable[Any]:
-    for shape in ((5, 7), (3, 4)):
-        x, u = torch.rand(2, *shape, dtype=torch.float64)
-        yield x, 2 * _normal(*shape), u
-    yield extreme("logits of ±10,000", x, 1e4 * _normal(*shape), u)
-    grey = torch.tensor([[0.0, 0.3, 1.0]], dtype=torch.float64)
-    at = torch.tensor([[0.0, 0.3, 0.999]], dtype=torch.float64)
-    yield extreme("u equal to x, where the pixel is 0", grey, _normal(1, 3), at)
-
-
-def _binary_by_torch(x, logits, u):
-    return Bernoulli(logits=logits).log_prob(torch.where(u < x, 1.0, 0.0).double()).sum(-1)
-
-
-def _binary_by_probabilities(x, logits, u):
-    # The larger of the two probabilities is 1/(1 + e), the smaller e/(1 + e).
-    white, e = u < x, torch.exp(-logits.abs())
-    likely = white == (logits > 0)
-    return (torch.where(likely, 0.0, -logits.abs()) - torch.log(1 + e)).sum(1)
-
-
-def _binary_by_softplus(x, logits, u):
-    b = 1.0 * (u < x)
-    return (b * logits).sum(1) - logits.clamp(min=0).sum(1) - (-logits.abs()).exp().log1p().sum(1)
-
-
-binary_reconstruction = Exercise(
-    solution=_binary_reconstruction,
-    cases=_binary_cases,
-    right=(
-        _binary_by_torch,
-        _binary_by_probabilities,
-        _binary_by_softplus,
-    ),
-    mistakes=(
-        Mistake(
-            "cross-entropy of the grey pixels",
-            "A Bernoulli gives probability to 0 and 1 alone. Draw the binary picture first.",
-            lambda x, logits, u: _minus_bce(x, logits),
-        ),
-        Mistake(
-            "a threshold at one half",
-            "A pixel of grey level x should be 1 with probability x: compare it with u.",
-            lambda x, logits, u: _minus_bce((x > 0.5).double(), logits),
-        ),
-        Mistake(
-            "black and white exchanged",
-            "A pixel of grey level 1 should always become 1. Which way round is your comparison?",
-            lambda x, logits, u: _minus_bce((u > x).double(), logits),
-        ),
-        Mistake(
-            "the chances of 1 and 0 exchanged",
-            "A large logit means that 1 is likely. Is it the logit's sign, or the binary picture?",
-            lambda x, logits, u: _minus_bce((u >= x).double(), logits),
-        ),
-        Mistake(
-            "the loss, with the opposite sign",
-            "The cross-entropy is minus the log-likelihood.",
-            lambda x, logits, u: -_binary_reconstruction(x, logits, u),
-        ),
-        Mistake(
-            "an average over pixels",
-            "The log-likelihood of a picture is the sum over its pixels.",
-            lambda x, logits, u: _binary_reconstruction(x, logits, u) / x.shape[-1],
-        ),
-        Mistake(
-            "probabilities taken for logits",
-            "The sigmoid is applied twice: which of your functions takes logits already?",
-            lambda x, logits, u: _binary_reconstruction(x, logits.sigmoid(), u),
-        ),
-    ),
-)
-
-# --- a learned scale -----------------------------------------------------------------------------
-
-
-def _learned_scale(x: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
-    return _scaled(x, mean, log_sigma) - x.shape[-1] * (log_sigma + 0.5 * LOG_TWO_PI)
-
-
-def _scaled(x: Tensor, mean: Tensor, log_sigma: Tensor) -> Tensor:
-    return -0.5 * ((x - mean) * torch.exp(-log_sigma)).square().sum(-1)
-
-
-def _scale_cases() -> Iterable[Any]:
-    for points, pixels, log_sigma in ((5, 7, -1.3), (3, 4, 0.4)):
-        x, mean = _normal(2, points, pixels)
-        yield x, mean, torch.tensor(log_sigma, dtype=torch.float64)
-    yield extreme("σ = e⁻⁹ and a single data point", *_normal(2, 1, 3), torch.tensor(-9.0).double())
-
-
-def _scale_by_torch(x, mean, log_sigma):
-    return Independent(Normal(mean, log_sigma.exp()), 1).log_prob(x)
-
-
-def _scale_by_nll(x, mean, log_sigma):
-    variance = torch.exp(2 * log_sigma).expand_as(x)
-    return -gaussian_nll_loss(mean, x, variance, full=True, reduction="none", eps=0).sum(-1)
-
-
-def _scale_term_by_term(x, mean, log_sigma):
-    error = ((x - mean) ** 2).sum(1) / (2 * torch.exp(log_sigma) ** 2)
-    return -error - x.shape[1] * log_sigma - 0.5 * x.shape[1] * LOG_TWO_PI
-
-
-def _scale_pixel_by_pixel(x, mean, log_sigma):
-    variance = torch.exp(2 * log_sigma)
-    return (-0.5 * torch.log(2 * math.pi * variance) - (x - mean) ** 2 / (2 * variance)).sum(1)
-
-
-learned_scale = Exercise(
-    solution=_learned_scale,
-    cases=_scale_cases,
-    differentiable=True,
-    right=(
-        _scale_by_torch,
-        _scale_term_by_term,
-        _scale_pixel_by_pixel,
-        _scale_by_nll,
-    ),
-    mistakes=(
-        Mistake(
-            "the log-normaliser dropped",
-            "It is constant only while σ is. What keeps a learned σ from growing for ever?",
-            _scaled,
-        ),
-        Mistake(
-            "log σ counted once instead of once for each pixel",
-            "Each of the D pixels brings a normaliser of its own.",
-            lambda x, mean, log_sigma: (
-                _scaled(x, mean, log_sigma) - log_sigma - 0.5 * x.shape[-1] * LOG_TWO_PI
-            ),
-        ),
-        Mistake(
-            "log σ taken for log σ²",
-            "exp(log_sigma) is the standard deviation, so the squares are divided by its square.",
-            lambda x, mean, log_sigma: _learned_scale(x, mean, 0.5 * log_sigma),
-        ),
-        Mistake(
-            "2π dropped",
-            "Which constant makes a Gaussian density integrate to one?",
-            lambda x, mean, log_sigma: _scaled(x, mean, log_sigma) - x.shape[-1] * log_sigma,
-        ),
-        Mistake(
-            "an average over pixels",
-            "log p(x | z) is a sum over pixels.",
-            lambda x, mean, log_sigma: _learned_scale(x, mean, log_sigma) / x.shape[-1],
-        ),
-        Mistake(
-            "the sign of the normaliser turned",
-            "A wide density is a low one: should a larger σ add or take away?",
-            lambda x, mean, log_sigma: (
-                2 * _scaled(x, mean, log_sigma) - _learned_scale(x, mean, log_sigma)
-            ),
         ),
     ),
 )
@@ -855,80 +423,146 @@ log_marginal_in_chunks = Exercise(
     ),
 )
 
-# --- the mass of exp(−BCE) -----------------------------------------------------------------------
+# --- a baseline from the other draws -------------------------------------------------------------
 
 
-def _grey_mass(lam: Tensor) -> Tensor:
-    # Near one half the quotient is 0/0; it is ½ (1 − u²/12 …) with u = logit λ.
-    near = (lam - 0.5).abs() < 1e-4
-    safe = torch.where(near, 0.25, lam)
-    return torch.where(near, 0.5 - (2 * lam - 1).square() / 6, _quotient(safe))
+def _leave_one_out(values: Tensor, score: Tensor) -> Tensor:
+    others = (values.sum(0) - values) / (len(values) - 1)
+    return ((values - others)[..., None] * score).mean(0)
 
 
-def _quotient(lam: Tensor) -> Tensor:
-    return (2 * lam - 1) / torch.logit(lam)
+def _leave_one_out_cases() -> Iterable[Any]:
+    for draws, points, units in ((5, 3, 2), (7, 2, 4)):
+        yield 3 * _normal(draws, points) - 6, _normal(draws, points, units)
+    yield extreme("two draws", _normal(2, 3), _normal(2, 3, 4))
+    yield extreme("a single data point", _normal(4, 1), _normal(4, 1, 3))
 
 
-def _mass_cases() -> Iterable[Any]:
-    yield torch.tensor([0.01, 0.2, 0.35, 0.62, 0.9, 0.97], dtype=torch.float64)
-    yield torch.tensor([0.13, 0.71, 0.55], dtype=torch.float64)
-    yield extreme("λ = ½", torch.tensor([0.5], dtype=torch.float64))
-    yield extreme("λ = ½ among others", torch.tensor([0.2, 0.5, 0.8], dtype=torch.float64))
-    yield extreme("λ near ½", torch.tensor([0.49, 0.505], dtype=torch.float64))
-    yield extreme("λ near 0 and 1", torch.tensor([1e-9, 1 - 1e-9], dtype=torch.float64))
+def _centred(values, score):
+    apart = values - values.mean(0)
+    return torch.einsum("kb,kbd->bd", apart, score) / (len(values) - 1)
 
 
-def _mass_by_torch(lam):
-    # Its log-density at x = 0 is the log-normaliser plus log(1 − λ).
-    log_constant = ContinuousBernoulli(lam).log_prob(torch.zeros_like(lam)) - torch.log1p(-lam)
-    return torch.exp(-log_constant)
+def _draw_by_draw(values, score):
+    total = torch.zeros_like(score[0])
+    for k in range(len(values)):
+        others = torch.cat([values[:k], values[k + 1 :]])
+        total = total + (values[k] - others.mean(0)).unsqueeze(-1) * score[k]
+    return total / len(values)
 
 
-def _mass_by_quadrature(lam):
-    nodes, weights = np.polynomial.legendre.leggauss(40)
-    x = torch.as_tensor(nodes)[:, None] / 2 + 0.5
-    heights = torch.exp(x * torch.log(lam) + (1 - x) * torch.log(1 - lam))
-    return (torch.as_tensor(weights)[:, None] * heights).sum(0) / 2
-
-
-def _mass_in_a_loop(lam):
-    values = [0.5 if v == 0.5 else (2 * v - 1) / math.log(v / (1 - v)) for v in lam.tolist()]
-    return torch.tensor(values)
-
-
-grey_mass = Exercise(
-    solution=_grey_mass,
-    cases=_mass_cases,
+leave_one_out = Exercise(
+    solution=_leave_one_out,
+    cases=_leave_one_out_cases,
     right=(
-        _mass_by_torch,
-        _mass_by_quadrature,
-        _mass_in_a_loop,
+        _centred,
+        _draw_by_draw,
     ),
     mistakes=(
         Mistake(
-            "exp(−BCE) taken for a density",
-            "Its two values at x = 0 and x = 1 add up to one. What is its integral in between?",
-            torch.ones_like,
+            "no baseline",
+            "What is subtracted from each f(z_k) before it meets its score?",
+            lambda values, score: (values[..., None] * score).mean(0),
         ),
         Mistake(
-            "the reciprocal",
-            "This is the factor that would turn exp(−BCE) into a density. The mass is below one.",
-            lambda lam: 1 / _grey_mass(lam),
+            "the mean of all draws, the draw's own among them",
+            "A draw's own f makes the baseline depend on it: too small by a factor (K − 1)/K.",
+            lambda values, score: ((values - values.mean(0))[..., None] * score).mean(0),
         ),
         Mistake(
-            "0/0 at λ = ½",
-            "At λ = ½ the curve is flat: what is its area? Treat that value apart.",
-            _quotient,
+            "the others' sum divided by K",
+            "How many other draws are there?",
+            ("(len(values) - 1)", "len(values)"),
         ),
         Mistake(
-            "the height at x = ½ in place of the area",
-            "The curve bends. Integrate exp(x log λ + (1 − x) log(1 − λ)) over x from 0 to 1.",
-            lambda lam: (lam * (1 - lam)).sqrt(),
+            "the baseline added",
+            "Subtract it: values near zero are quiet.",
+            ("values - others)[", "values + others)["),
         ),
         Mistake(
-            "the trapezoid of the two ends",
-            "(λ + (1 − λ))/2 is ½ for all λ: the curve between the ends is convex, so it is less.",
-            lambda lam: torch.full_like(lam, 0.5),
+            "a mean over data points in place of draws",
+            "Each data point has its own f and its own baseline: average over the draws.",
+            lambda values, score: ((values - values.mean(1, keepdim=True))[..., None] * score).mean(
+                0
+            ),
+        ),
+        Mistake(
+            "a sum over the draws",
+            "The estimate is the mean over the draws.",
+            (".mean(0)", ".sum(0)"),
+        ),
+        Mistake(
+            "an average over the data points as well",
+            "The result should hold a gradient for each data point, (B, d).",
+            lambda values, score: _leave_one_out(values, score).mean(0),
+        ),
+        Mistake(
+            "the scores averaged before they meet f",
+            "Each f(z_k) belongs to the score of its own draw: multiply first, average then.",
+            lambda values, score: values.mean(0)[..., None] * score.mean(0),
         ),
     ),
 )
+
+# --- a learned scale under a weight --------------------------------------------------------------
+
+
+def _rows(rows: Any) -> Tensor:
+    """Return the reader's rows as a table: β, σ, error per pixel, KL in nats."""
+    return torch.stack([torch.stack([torch.as_tensor(v).double() for v in row]) for row in rows])
+
+
+learned_scale = Inspection(
+    conditions=(
+        Condition(
+            "These are no rows (beta, sigma, error per pixel, KL)",
+            "Give a list with at least three of them, four numbers each.",
+            lambda rows: len(rows) > 2 and all(len(row) == 4 for row in rows),
+        ),
+        Condition(
+            "The weights do not start at 1 and rise",
+            "Sort the rows by beta, and begin with the ordinary VAE.",
+            lambda rows: bool(_rows(rows)[0, 0] == 1 and (_rows(rows)[:, 0].diff() > 0).all()),
+        ),
+        Condition(
+            "Some number is not positive and finite",
+            "Lower the learning rate, or look at the losses of that run.",
+            lambda rows: bool((_rows(rows).isfinite() & (_rows(rows) >= 0)).all()),
+        ),
+        Condition(
+            "A σ is more than a tenth away from the error per pixel",
+            "At its optimum σ² is the mean squared error, with any β: train longer, or let σ move "
+            "faster.",
+            lambda rows: bool(((_rows(rows)[:, 1] / _rows(rows)[:, 2] - 1).abs() < 0.1).all()),
+        ),
+        Condition(
+            "σ does not rise with β",
+            "A dearer code lets more error through. Are the runs long enough?",
+            lambda rows: bool((_rows(rows)[:, 1].diff() > -0.005).all()),
+        ),
+        Condition(
+            "The code is still there at the largest β",
+            "Go on until the KL is below half a nat.",
+            lambda rows: bool(_rows(rows)[-1, 3] < 0.5),
+        ),
+        Condition(
+            "No code was there to be lost",
+            "With β = 1 the KL is several nats.",
+            lambda rows: bool(_rows(rows)[0, 3] > 3),
+        ),
+    ),
+    finding=lambda rows: (
+        f"βσ² grew from {_effective(rows)[0]:.3f} to {_effective(rows)[-1]:.3f}: with a learned σ, "
+        f"β is no mere change of variance. The code lasted to β = {_last_with_code(rows):g}; a "
+        f"linear VAE of the digits loses its last unit at β = 9.6."
+    ),
+)
+
+
+def _effective(rows: Any) -> Tensor:
+    return _rows(rows)[:, 0] * _rows(rows)[:, 1].square()
+
+
+def _last_with_code(rows: Any) -> float:
+    table = _rows(rows)
+    return float(table[table[:, 3] > 0.5, 0].max())
