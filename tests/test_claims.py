@@ -19,8 +19,8 @@ IDENTIFIERS = {
         big: autoencoder ae-latent-unstructured vae-symmetries vae-generates second-model
     """,
     "02_model_setup": """
-        setup: marginal intractable ancestral bayes-posterior amortised simple-decoder
-        pixel-by-pixel
+        setup: marginal intractable information-cost ancestral bayes-posterior amortised
+        simple-decoder pixel-by-pixel
     """,
     "03_elbo": """
         elbo: lower-bound jensen two-terms gap-identity tight reconstruction-memorises kl-smooths

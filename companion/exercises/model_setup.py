@@ -1,4 +1,4 @@
-"""Exercises of chapter 2: the marginal by Monte Carlo, ancestral sampling, two posteriors."""
+"""Exercises of chapter 2: what a nat costs, draws from elsewhere, a posterior on a grid."""
 
 import math
 from collections.abc import Iterable
@@ -6,34 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Normal
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from companion.exact import LinearGaussian
-from companion.exercises.checking import Exercise, Function, Mistake, extreme, forbidden
+from companion.exercises.checking import Exercise, Function, Mistake, extreme
 from companion.exercises.predicting import Prediction
 
 # --- predictions ---------------------------------------------------------------------------------
-
-naive_error = Prediction(
-    answer="low",
-    because="Few draws, if any, land where p(x | z) is large, and the mean misses what they add.",
-    mistakes={
-        "high": "the rare draws that would raise the mean are the ones that are missing.",
-        "right": "the mean of p(x | z) is right on average, but its logarithm is not, and with a "
-        "few draws the mean is nearly always far below its expectation.",
-    },
-)
-
-budget = Prediction(
-    answer=5.0,
-    because="100 · 4.8⁵ is about 255,000 draws, and one more dimension takes 1.2 million.",
-    mistakes={
-        6.0: "six dimensions need 100 · 4.8⁶, more than a million draws: round down.",
-        8.0: "check 100 · 4.8⁸: is the factor of 100 in your count?",
-        2083.0: "each dimension multiplies the number of draws by 4.8, it does not add to it.",
-        10000.0: "each dimension multiplies the number of draws; it does not add 100 to it.",
-    },
-)
 
 peaks = Prediction(
     answer=2.0,
@@ -44,7 +23,120 @@ peaks = Prediction(
     },
 )
 
-# --- log p(x) by Monte Carlo ---------------------------------------------------------------------
+cut_prior = Prediction(
+    answer=20.0,
+    because="The ratio is 20 on the whole set. Where it is constant, its average and its average "
+    "logarithm are those of one number: ρ = exp KL.",
+    mistakes={
+        3.0: "that is the KL, log 20, rounded: ρ is an average of the ratio, not of its logarithm.",
+        19.0: "that is ρ − 1, which sets the number of draws; ρ itself is asked for.",
+        0.05: "that is the mass of the set: how many times as dense as the prior is the posterior "
+        "there?",
+        400.0: "the squared ratio is averaged over the prior, of which the set holds 1/20; or take "
+        "the ratio, not its square, over the posterior.",
+        1.0: "1 is the mean of the ratio under the prior; ρ is its mean under the posterior.",
+    },
+)
+
+edge_of_rho = Prediction(
+    answer=math.sqrt(2),
+    tolerance=0.006,
+    because="The integrand has the exponent −(z − m)²/s² + z²/2, which falls on both sides only if "
+    "s² < 2.",
+    mistakes={
+        1.0: "at s = 1 the exponent is −(z − m)² + z²/2, which still falls: square the posterior's "
+        "density first.",
+        2.0: "that is the limit of the variance s².",
+        0.71: "which of the two densities is squared, and which divides?",
+    },
+)
+
+# --- the cost of a Gaussian posterior -------------------------------------------------------------
+
+
+def _kl_and_log_rho(mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    kl = (scale**2 + mean**2 - 1) / 2 - scale.log()
+    log_rho = mean**2 / (2 - scale**2) - scale.log() - (2 - scale**2).log() / 2
+    return kl, log_rho
+
+
+def _cost_cases() -> Iterable[Any]:
+    for points in (4, 7):
+        yield torch.randn(points).double(), 0.2 + torch.rand(points).double()
+    yield torch.randn(3, 2).double(), 0.2 + torch.rand(3, 2).double()
+
+
+def _cost_by_torch(mean, scale):
+    q, p = Normal(mean, scale), Normal(torch.zeros_like(mean), torch.ones_like(scale))
+    log_constant = -torch.log(scale * torch.sqrt((math.sqrt(2) - scale) * (math.sqrt(2) + scale)))
+    return kl_divergence(q, p), log_constant + mean * mean / (2 - scale * scale)
+
+
+def _cost_completed(mean, scale):
+    # −a (z − m)² + z²/2 has the top a² m² / (a − ½) − a m², with a = 1 / s².
+    s2 = scale.square()
+    top = mean.square() * 0.5 / (1 - s2 / 2)
+    curvature = (2 - s2).log() - 2 * scale.log()
+    return -scale.log() - 0.5 + (s2 + mean.square()) / 2, top - 2 * scale.log() - curvature / 2
+
+
+kl_and_log_rho = Exercise(
+    solution=_kl_and_log_rho,
+    cases=_cost_cases,
+    right=(
+        _cost_by_torch,
+        _cost_completed,
+    ),
+    results=(
+        "The KL",
+        "log ρ",
+    ),
+    mistakes=(
+        Mistake(
+            "ρ in place of its logarithm",
+            "The second number is log ρ.",
+            lambda mean, scale: (
+                _kl_and_log_rho(mean, scale)[0],
+                _kl_and_log_rho(mean, scale)[1].exp(),
+            ),
+        ),
+        Mistake(
+            "the KL the other way round",
+            "The average is one under the posterior: which density stands in front?",
+            lambda mean, scale: (
+                (1 + mean**2) / scale**2 / 2 - 0.5 + scale.log(),
+                _kl_and_log_rho(mean, scale)[1],
+            ),
+        ),
+        Mistake(
+            "the two results exchanged",
+            "First the KL, then log ρ.",
+            lambda mean, scale: _kl_and_log_rho(mean, scale)[::-1],
+        ),
+        Mistake(
+            "the constant of the square left out",
+            "A density of scale s squared has s² in its constant, once more than one density has.",
+            ("scale.log() - (2", "(2"),
+        ),
+        Mistake(
+            "the constant of the integral left out",
+            "After the square is completed, the integral over z has a width: 1/s² − ½ sets it.",
+            (" - (2 - scale**2).log() / 2", ""),
+        ),
+        Mistake(
+            "the mean left out of log ρ",
+            "Completing the square leaves a term with m² behind.",
+            ("mean**2 / (2", "0 * mean**2 / (2"),
+        ),
+        Mistake(
+            "m² with ½ in log ρ",
+            "At the top of the exponent, m² has the factor 1/(2 − s²).",
+            ("mean**2 / (2 -", "mean**2 / 2 / (2 -"),
+        ),
+    ),
+)
+
+# --- draws from elsewhere -------------------------------------------------------------------------
 
 
 def _model(size: int, latent: int, scale: float = 0.6) -> LinearGaussian:
@@ -53,231 +145,127 @@ def _model(size: int, latent: int, scale: float = 0.6) -> LinearGaussian:
     return LinearGaussian(weight, torch.randn(size, dtype=torch.float64), scale=scale)
 
 
-def _log_likelihood(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
-    """Return log p(x_b | z_k), (K, B)."""
-    return model.likelihood(z[:, None]).log_prob(x)
+def _log_weight(model: LinearGaussian, x: Tensor, q: Distribution, z: Tensor) -> Tensor:
+    """Return log p(x_b, z_kb) − log q(z_kb), (K, B)."""
+    return model.likelihood(z).log_prob(x) + model.prior().log_prob(z) - q.log_prob(z)
 
 
-def _naive_log_marginal(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
-    return _log_likelihood(model, x, z).logsumexp(0) - math.log(len(z))
+def _from_q(model: LinearGaussian, x: Tensor, q: Distribution, z: Tensor) -> Tensor:
+    log_joint = model.likelihood(z).log_prob(x) + model.prior().log_prob(z)
+    return (log_joint - q.log_prob(z)).logsumexp(0) - math.log(len(z))
 
 
-def _prior_twice(model: LinearGaussian, x: Tensor, z: Tensor) -> Tensor:
-    log_joint = _log_likelihood(model, x, z) + model.prior().log_prob(z)[:, None]
-    return log_joint.logsumexp(0) - math.log(len(z))
-
-
-def _naive_cases() -> Iterable[Any]:
+def _from_q_cases() -> Iterable[Any]:
     for pixels, units, points, draws, scale in ((5, 2, 3, 7, 1.7), (4, 3, 6, 9, 2.4)):
         model = _model(pixels, units, scale)
         x = model.marginal().sample((points,))
-        z = model.prior().sample((draws,))
-        yield model, x, z
+        mean = torch.randn(points, units).double()
+        q = Independent(Normal(mean, 0.5 + torch.rand(points, units).double()), 1)
+        z = q.sample((draws,))
+        yield model, x, q, z
     far = torch.cat([x[:1], 2000 + x[1:]])
-    yield extreme("an x so far away that every p(x | z) is 0 in floating point", model, far, z)
-    yield extreme("a single draw", model, x, z[:1])
+    yield extreme("an x so far away that every p(x, z) is 0 in floating point", model, far, q, z)
+    yield extreme("a single draw", model, x, q, z[:1])
 
 
-def _naive_term_by_term(model, x, z):
-    error = (x - (z @ model.weight.mT + model.bias)[:, None]).square().sum(2)
-    constant = x.shape[1] / 2 * math.log(2 * math.pi * model.scale**2)
-    log_p = -error / (2 * model.scale**2) - constant
-    top = log_p.max(0).values
-    return top + (log_p - top).exp().sum(0).log() - math.log(len(z))
+def _from_q_term_by_term(model, x, q, z):
+    error = (x - z @ model.weight.mT - model.bias).square().sum(-1) / model.scale**2
+    size = x.shape[1] * math.log(2 * math.pi * model.scale**2)
+    prior = z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi)
+    log_w = -0.5 * (error + size + prior) - q.log_prob(z)
+    top = log_w.max(0).values
+    return top + (log_w - top).exp().mean(0).log()
 
 
-def _naive_with_a_loop(model, x, z):
-    values = []
-    for point in x:
-        log_p = torch.stack(
-            [Normal(model.likelihood(v).mean, model.scale).log_prob(point).sum() for v in z]
-        )
-        top = log_p.max()
-        values.append(top + (log_p - top).exp().mean().log())
-    return torch.stack(values)
+def _from_q_as_weighted_likelihood(model, x, q, z):
+    weight = model.prior().log_prob(z) - q.log_prob(z)
+    return torch.logsumexp(weight - math.log(z.shape[0]) + model.likelihood(z).log_prob(x), dim=0)
 
 
-def _naive_with_a_matrix(model, x, z):
-    distance = torch.cdist(x, z @ model.weight.mT + model.bias).square()
-    log_p = -distance / (2 * model.scale**2)
-    log_p = log_p - x.shape[1] * math.log(model.scale * math.sqrt(2 * math.pi))
-    return torch.logsumexp(log_p - math.log(len(z)), dim=1)
+def _from_q_with_a_loop(model, x, q, z):
+    rows = [_log_weight(model, x, q, draw[None])[0] for draw in z]
+    total = rows[0]
+    for row in rows[1:]:
+        total = torch.logaddexp(total, row)
+    return total - math.log(len(rows))
 
 
-naive_log_marginal = Exercise(
-    solution=_naive_log_marginal,
-    cases=_naive_cases,
+estimate_from_q = Exercise(
+    solution=_from_q,
+    cases=_from_q_cases,
     right=(
-        _naive_term_by_term,
-        _naive_with_a_loop,
-        _naive_with_a_matrix,
+        _from_q_term_by_term,
+        _from_q_as_weighted_likelihood,
+        _from_q_with_a_loop,
     ),
     mistakes=(
         Mistake(
+            "the mean of p(x | z), as if z came from the prior",
+            "The z were drawn from q: which weight undoes that?",
+            lambda model, x, q, z: model.likelihood(z).log_prob(x).logsumexp(0) - math.log(len(z)),
+        ),
+        Mistake(
+            "the prior left out of the weight",
+            "E_q[f(z)/q(z)] is the integral of f: which f has the integral p(x)?",
+            ("+ model.prior().log_prob(z)", ""),
+        ),
+        Mistake(
+            "q left out of the weight",
+            "Where q is dense there are many draws: what must each of them be divided by?",
+            lambda model, x, q, z: (
+                (model.likelihood(z).log_prob(x) + model.prior().log_prob(z)).logsumexp(0)
+                - math.log(len(z))
+            ),
+        ),
+        Mistake(
+            "a weight turned upside down",
+            "The weight is p(z)/q(z), so a draw that q makes too often counts less.",
+            lambda model, x, q, z: (
+                (
+                    model.likelihood(z).log_prob(x) - model.prior().log_prob(z) + q.log_prob(z)
+                ).logsumexp(0)
+                - math.log(len(z))
+            ),
+        ),
+        Mistake(
             "the mean of the logarithms",
-            "p(x) is a mean of densities: in which order do the mean and the logarithm come?",
-            lambda model, x, z: _log_likelihood(model, x, z).mean(0),
+            "That is an estimate of the score of section 2.7, which lies below log p(x) on "
+            "average. Here the mean comes first.",
+            lambda model, x, q, z: _log_weight(model, x, q, z).mean(0),
         ),
         Mistake(
             "a sum in place of the mean",
             "logsumexp adds the K terms. Which number is missing, and what is its logarithm?",
-            lambda model, x, z: _log_likelihood(model, x, z).logsumexp(0),
+            (" - math.log(len(z))", ""),
+        ),
+        Mistake(
+            "divided by the sum of the weights",
+            "Weights that sum to one average p(x | z) over another density. Divide by K.",
+            lambda model, x, q, z: (
+                _from_q(model, x, q, z)
+                - (model.prior().log_prob(z) - q.log_prob(z)).logsumexp(0)
+                + math.log(len(z))
+            ),
         ),
         Mistake(
             "the mean over data points",
             "The result should hold one number for each x. Which axis of (K, B) holds the draws?",
-            lambda model, x, z: _log_likelihood(model, x, z).logsumexp(1) - math.log(len(x)),
-        ),
-        Mistake(
-            "the prior counted twice",
-            "The z were drawn from p(z), so the prior is in the draws already.",
-            _prior_twice,
+            lambda model, x, q, z: _log_weight(model, x, q, z).logsumexp(1) - math.log(len(x)),
         ),
         Mistake(
             "the best draw alone",
             "The other draws count too: p(x) is estimated by the mean over all K.",
-            lambda model, x, z: _log_likelihood(model, x, z).max(0).values,
-        ),
-        Mistake(
-            "the best draw alone, divided by K",
-            "The other draws count too: p(x) is estimated by the mean over all K.",
-            lambda model, x, z: _log_likelihood(model, x, z).max(0).values - math.log(len(z)),
+            lambda model, x, q, z: _log_weight(model, x, q, z).max(0).values,
         ),
         Mistake(
             "an exponential before the logarithm",
             "exp(−800) is zero in floating point and its logarithm −∞. torch.logsumexp avoids it.",
-            lambda model, x, z: _log_likelihood(model, x, z).exp().mean(0).log(),
+            lambda model, x, q, z: _log_weight(model, x, q, z).exp().mean(0).log(),
         ),
         Mistake(
             "the wrong sign",
-            "Log-densities come out of log_prob; nothing here turns their sign.",
-            lambda model, x, z: -_naive_log_marginal(model, x, z),
-        ),
-    ),
-)
-
-# --- ancestral sampling --------------------------------------------------------------------------
-
-
-def _ancestral(model: LinearGaussian, num_samples: int) -> Tensor:
-    return model.likelihood(model.prior().sample((num_samples,))).sample()
-
-
-def _one_latent(model: LinearGaussian, num_samples: int) -> Tensor:
-    return model.likelihood(model.prior().sample()).sample((num_samples,))
-
-
-def _decoder_at_zero(model: LinearGaussian, num_samples: int) -> Tensor:
-    return model.likelihood(torch.zeros(num_samples, model.weight.shape[1]).double()).sample()
-
-
-def _with_noise(model: LinearGaussian, num_samples: int, noise: Tensor) -> Tensor:
-    return model.likelihood(model.prior().sample((num_samples,))).mean + noise
-
-
-def _uniform_latent(model: LinearGaussian, num_samples: int) -> Tensor:
-    z = torch.rand(num_samples, model.weight.shape[1], dtype=torch.float64)
-    return model.likelihood(z).sample()
-
-
-def _ancestral_cases() -> Iterable[Any]:
-    weight = torch.tensor([[1.5, 0.0], [-1.0, 1.0], [0.0, 2.0]], dtype=torch.float64)
-    model = LinearGaussian(weight, torch.tensor([3.0, -2.0, 1.0]).double(), scale=1.6)
-    for shortcut in ("sample", "marginal"):
-        vars(model)[shortcut] = forbidden(f"model.{shortcut}")
-    yield model, 5_000
-
-
-def _moments(function: Function, model: LinearGaussian, num_samples: int) -> list[Tensor]:
-    """A law is compared, not draws: covariance, whether the mean is right, and repeated rows."""
-    _rows(function, model, 5)
-    x = _rows(function, model, num_samples)
-    # By its size alone: where one z is shared by all draws, the mean is another one each time.
-    far = (x.mean(0) - model.bias).abs().max() > 0.2
-    return [x.mT.cov(), far.double(), torch.tensor(len(x.unique(dim=0)))]
-
-
-def _rows(function: Function, model: LinearGaussian, num_samples: int) -> Tensor:
-    x: Tensor = function(model, num_samples)
-    shape = (num_samples, len(model.bias))
-    if x.shape != shape:
-        raise ValueError(f"its shape is {tuple(x.shape)} where {shape} is expected")
-    return x
-
-
-def _ancestral_by_hand(model, num_samples):
-    # The noise on x is drawn before z, so the draws differ from the solution's, the law does not.
-    noise = torch.randn(num_samples, len(model.bias), dtype=torch.float64)
-    z = torch.randn(num_samples, model.weight.shape[1], dtype=torch.float64)
-    return z @ model.weight.mT + model.bias + model.scale * noise
-
-
-def _ancestral_in_two_halves(model, num_samples):
-    halves = [num_samples // 2, num_samples - num_samples // 2]
-    return torch.cat([_ancestral(model, half) for half in halves])
-
-
-ancestral_sample = Exercise(
-    solution=_ancestral,
-    cases=_ancestral_cases,
-    look=_moments,
-    right=(
-        _ancestral_by_hand,
-        _ancestral_in_two_halves,
-    ),
-    tolerance=0.1,  # sampled: the variances of 5,000 draws are known to 0.02
-    results=(
-        "The covariance of your draws",
-        "The mean of your draws (0: right, 1: wrong)",
-        "The number of different draws",
-    ),
-    mistakes=(
-        Mistake(
-            "the decoder's mean in place of a draw",
-            "x is noisy even when z is known: draw from p(x | z).",
-            lambda model, num: model.likelihood(model.prior().sample((num,))).mean,
-        ),
-        Mistake(
-            "one z shared by all draws of x",
-            "Each x needs a z of its own; how many do you draw from the prior?",
-            _one_latent,
-        ),
-        Mistake(
-            "z left at zero",
-            "Zero is the prior's mean. Draw z from the prior first.",
-            _decoder_at_zero,
-        ),
-        Mistake(
-            "the variance used as the scale",
-            "Noise of standard deviation σ is σ times a standard normal draw, not σ² times.",
-            lambda model, num: _with_noise(
-                model, num, model.scale**2 * torch.randn(num, len(model.bias))
-            ),
-        ),
-        Mistake(
-            "noise of another standard deviation than the model's",
-            "p(x | z) has a standard deviation of its own: is it used, and once?",
-            lambda model, num: _with_noise(model, num, torch.randn(num, len(model.bias))),
-        ),
-        Mistake(
-            "one noise shared by all draws of x",
-            "Each x needs noise of its own: how many numbers do you draw for it?",
-            lambda model, num: _with_noise(model, num, model.scale * torch.randn(len(model.bias))),
-        ),
-        Mistake(
-            "draws around another mean than the model's",
-            "Is the bias added, and added once?",
-            lambda model, num: _ancestral(model, num) - model.bias,
-        ),
-        Mistake(
-            "rows that are repeated",
-            "All `num_samples` rows are to be drawn anew.",
-            lambda model, num: _ancestral(model, (num + 1) // 2).repeat(2, 1)[:num],
-        ),
-        Mistake(
-            "z from another distribution than the prior",
-            "torch.rand is uniform on [0, 1]; the prior is N(0, I).",
-            _uniform_latent,
+            "Log-densities come out of log_prob; nothing here turns the sign of log p(x).",
+            lambda model, x, q, z: -_from_q(model, x, q, z),
         ),
     ),
 )
@@ -370,125 +358,86 @@ posterior_on_grid = Exercise(
     ),
 )
 
-# --- the posterior of the linear model -----------------------------------------------------------
+# --- a table whose two guides lie far apart -------------------------------------------------------
 
 
-def _linear_posterior(
-    weight: Tensor, bias: Tensor, scale: float, x: Tensor
-) -> tuple[Tensor, Tensor]:
-    precision = torch.eye(weight.shape[1], dtype=weight.dtype) + weight.mT @ weight / scale**2
-    covariance = torch.linalg.inv(precision)
-    return (x - bias) @ weight @ covariance / scale**2, covariance
+def _far_apart(target: float) -> tuple[Tensor, Tensor]:
+    share = 0.5 / math.log(2 * target)
+    rare = share**2 / (2 * target)
+    prior = torch.tensor([1 - rare, rare], dtype=torch.float64)
+    likelihood = torch.tensor([1 - share, share], dtype=torch.float64) / prior
+    return prior, likelihood / likelihood.max()
 
 
-def _no_prior(weight: Tensor, bias: Tensor, scale: float, x: Tensor) -> tuple[Tensor, Tensor]:
-    covariance = torch.linalg.inv(weight.mT @ weight / scale**2)
-    return (x - bias) @ weight @ covariance / scale**2, covariance
+def _far_cases() -> Iterable[Any]:
+    yield 100.0
+    yield 1e6
 
 
-def _over_pixels(weight: Tensor, bias: Tensor, scale: float, x: Tensor) -> tuple[Tensor, Tensor]:
-    eye = torch.eye(weight.shape[0], dtype=weight.dtype)
-    covariance = torch.linalg.inv(eye + weight @ weight.mT / scale**2)
-    return (x - bias) @ covariance @ weight / scale**2, covariance
+def _guides(function: Function, target: float) -> list[bool]:
+    """What is compared is whether a table is as asked for, not the table: there are many."""
+    given = function(target)
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise ValueError("it should return two vectors: prior, likelihood")
+    prior, likelihood = (torch.as_tensor(part, dtype=torch.float64) for part in given)
+    if prior.dim() != 1 or prior.shape != likelihood.shape:
+        raise ValueError("prior and likelihood should be vectors of one length")
+    if not (prior >= 0).all() or abs(prior.sum() - 1) > 1e-6:
+        raise ValueError("the prior should be probabilities that sum to one")
+    if not ((likelihood >= 0) & (likelihood <= 1)).all() or not (prior * likelihood).sum() > 0:
+        raise ValueError(
+            "the likelihood should be a probability of this x for each code; it need not sum to one"
+        )
+    posterior = prior * likelihood / (prior * likelihood).sum()
+    ratio = torch.where(posterior > 0, posterior / prior, 1.0)
+    kl = (posterior * ratio.log()).sum()
+    return [bool((posterior * ratio).sum() > target), bool(kl < math.log(2))]
 
 
-def _as_precision(weight: Tensor, bias: Tensor, scale: float, x: Tensor) -> tuple[Tensor, Tensor]:
-    mean, covariance = _linear_posterior(weight, bias, scale, x)
-    return mean, torch.linalg.inv(covariance)
+def _far_with_many_codes(target):
+    share = 0.01**2 / (3 * target)
+    prior = torch.full((5,), (1 - share) / 4, dtype=torch.float64)
+    prior[2] = share
+    ratio = torch.full((5,), 0.99 / (1 - share), dtype=torch.float64)
+    ratio[2] = 0.01 / share
+    return prior, ratio * share
 
 
-def _mean_without_noise(
-    weight: Tensor, bias: Tensor, scale: float, x: Tensor
-) -> tuple[Tensor, Tensor]:
-    mean, covariance = _linear_posterior(weight, bias, scale, x)
-    return mean * scale**2, covariance
+def _far_as_lists(target):
+    rare = 1e-4 / (2 * target)
+    return [rare, 1 - rare], [1.0, 99 * rare]
 
 
-def _linear_cases() -> Iterable[Any]:
-    for pixels, units, points, scale in ((5, 3, 4, 0.6), (4, 2, 7, 1.7)):
-        model = _model(pixels, units, scale)
-        x = model.marginal().sample((points,))
-        yield model.weight, model.bias, model.scale, x
-    yield extreme("a single x and a scale of 0.01", model.weight, model.bias, 0.01, x[:1])
-
-
-def _posterior_of_the_scaled_precision(weight, bias, scale, x):
-    scaled = weight.T @ weight + scale**2 * torch.eye(weight.shape[1])
-    inverse = torch.linalg.inv(scaled)
-    return (x - bias) @ weight @ inverse, scale**2 * inverse
-
-
-def _posterior_by_solving(weight, bias, scale, x):
-    precision = (scale**2 * torch.eye(weight.shape[1]) + weight.T @ weight) / scale**2
-    mean = torch.linalg.solve(precision, weight.T @ (x - bias).T / scale**2).T
-    return mean, torch.linalg.inv(precision)
-
-
-def _posterior_by_conditioning(weight, bias, scale, x):
-    # Condition the joint Gaussian of z and x on x.
-    marginal = weight @ weight.T + scale**2 * torch.eye(len(bias))
-    gain = torch.linalg.solve(marginal, weight).T
-    return (x - bias) @ gain.T, torch.eye(weight.shape[1]) - gain @ weight
-
-
-linear_posterior = Exercise(
-    solution=_linear_posterior,
-    cases=_linear_cases,
+far_apart = Exercise(
+    solution=_far_apart,
+    cases=_far_cases,
+    look=_guides,
     right=(
-        _posterior_of_the_scaled_precision,
-        _posterior_by_solving,
-        _posterior_by_conditioning,
+        _far_with_many_codes,
+        _far_as_lists,
+    ),
+    results=(
+        "Whether ρ is larger than the target (1: yes)",
+        "Whether exp KL is below 2 (1: yes)",
     ),
     mistakes=(
         Mistake(
-            "the scale taken as the variance",
-            "p(x | z) has standard deviation σ; which power of it stands in the exponent?",
-            lambda weight, bias, scale, x: _linear_posterior(weight, bias, math.sqrt(scale), x),
+            "a table in which exp KL is large with ρ",
+            "One code holds nearly all of the posterior here. How small may its posterior be, if "
+            "ρ is its square divided by the prior?",
+            lambda target: (
+                torch.tensor([1 - 0.5 / target, 0.5 / target], dtype=torch.float64),
+                torch.tensor([0.0, 1.0], dtype=torch.float64),
+            ),
         ),
         Mistake(
-            "the prior left out",
-            "The exponent of the joint has ‖z‖²/2 in it as well; what does it add to WᵀW/σ²?",
-            _no_prior,
-        ),
-        Mistake(
-            "the number 1 in place of the identity matrix",
-            "A number is added to all entries of a table; which of them does the prior change?",
-            ("torch.eye(weight.shape[1], dtype=weight.dtype)", "1"),
-        ),
-        Mistake(
-            "a covariance over pixels",
-            "The posterior is over z: its covariance is (d, d). Is it WᵀW or WWᵀ?",
-            _over_pixels,
-        ),
-        Mistake(
-            "the precision returned as the covariance",
-            "The factor of zᵀz in the exponent is the inverse of the covariance.",
-            _as_precision,
-        ),
-        Mistake(
-            "the bias not subtracted from x",
-            "What does W z explain: x, or its distance from b?",
-            lambda weight, bias, scale, x: _linear_posterior(weight, 0 * bias, scale, x),
-        ),
-        Mistake(
-            "the covariance left out of the mean",
-            "What you return is the linear term of the exponent; complete the square.",
-            ("weight @ covariance / scale", "weight / scale"),
-        ),
-        Mistake(
-            "the variances alone",
-            "The units are correlated given x: what stands beside the diagonal?",
-            ("scale**2, covariance", "scale**2, covariance.diag().diag()"),
-        ),
-        Mistake(
-            "one covariance for each x",
-            "It does not depend on x: one table of shape (d, d) is asked for.",
-            ("scale**2, covariance", "scale**2, covariance.repeat(len(x), 1, 1)"),
-        ),
-        Mistake(
-            "1/σ² missing in the mean",
-            "The linear term of the exponent is zᵀWᵀ(x − b)/σ².",
-            _mean_without_noise,
+            "a table in which x tells little by either guide",
+            "exp KL is small, and so is ρ. Which single term of Σ posterior²/prior can be made "
+            "large while it counts little in the KL?",
+            lambda target: (
+                torch.tensor([0.5, 0.5], dtype=torch.float64),
+                torch.tensor([0.4, 0.6], dtype=torch.float64),
+            ),
         ),
     ),
 )

@@ -6,7 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 from scipy import integrate, stats
-from torch.distributions import Bernoulli, Independent, Normal
+from torch.distributions import (
+    Bernoulli,
+    Independent,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from companion import data
 from companion.conditionals import GaussianConditional, mlp
@@ -103,7 +109,7 @@ def naive_error(d, num_draws, seed):
 
 # Would catch an estimate that looks at the answer, for instance draws from the posterior.
 @pytest.mark.claim("setup.intractable")
-def test_the_naive_estimate_falls_below_the_truth_as_the_dimension_grows():
+def test_the_naive_estimate_falls_below_the_truth_as_units_of_equal_weight_are_added():
     errors = torch.stack(
         [torch.stack([naive_error(d, 2000, s) for d in (1, 8, 16, 48)]) for s in range(3)]
     )
@@ -113,13 +119,53 @@ def test_the_naive_estimate_falls_below_the_truth_as_the_dimension_grows():
     assert mean[-1] < -100
 
 
+def weighted(lengths, extra=10):
+    """Each unit moves one pixel, by its own length, against noise of 0.5."""
+    d = len(lengths)
+    weight = torch.zeros(d + extra, d, dtype=torch.float64)
+    weight[range(d), range(d)] = lengths
+    return LinearGaussian(weight, torch.zeros(d + extra).double(), scale=0.5)
+
+
+def falling(d):
+    return weighted(2 / torch.arange(1, d + 1).double())
+
+
+def log_rho_of(model, x):
+    """log E_{p(z)}[p(x | z)²] / p(x)² of a linear model, in closed form."""
+    squared = LinearGaussian(model.weight, model.bias, model.scale / math.sqrt(2)).log_marginal(x)
+    constant = len(model.bias) / 2 * math.log(4 * math.pi * model.scale**2)
+    return squared - constant - 2 * model.log_marginal(x)
+
+
+def log10_draws(model, seed=0):
+    """The mean of log₁₀ 100(ρ − 1) over x of the model."""
+    torch.manual_seed(seed)
+    return (100 * log_rho_of(model, model.marginal().sample((2000,))).expm1()).log10().mean()
+
+
+# Would catch "the draws grow exponentially with the dimension": with columns 2/j they stay bounded.
+@pytest.mark.claim("setup.intractable")
+def test_the_dimension_as_such_costs_nothing():
+    bounded = [log10_draws(falling(d)) for d in (16, 64, 256)]
+    assert all(abs(draws - 4.6) < 0.3 for draws in bounded)
+    assert bounded[2] - bounded[1] < 0.1
+    equal = [log10_draws(isotropic(d)) for d in (16, 64)]
+    assert equal[1] - equal[0] > 30
+    for seed in range(3):
+        torch.manual_seed(seed)
+        model = falling(64)
+        x, z = model.marginal().sample((20,)), model.prior().sample((10_000,))
+        estimate = model.likelihood(z[:, None]).log_prob(x).logsumexp(0) - math.log(10_000)
+        assert (estimate - model.log_marginal(x)).mean().abs() < 0.5
+
+
 # The chapter's count of draws: the relative variance of one term, exactly and from draws.
 @pytest.mark.claim("setup.intractable")
 def test_the_relative_variance_is_the_chapters_formula():
     model = isotropic(2)
     x = double([0.5, -1.0] + [0.1] * 10)[:1]
-    squared = LinearGaussian(model.weight, model.bias, 0.5 / math.sqrt(2)).log_marginal(x)
-    log_rho = squared - 6 * math.log(4 * math.pi * 0.25) - 2 * model.log_marginal(x)
+    log_rho = log_rho_of(model, x)
     torch.manual_seed(0)
     z = model.prior().sample((400_000,))
     ratio = (model.likelihood(z).log_prob(x) - model.log_marginal(x)).exp()
@@ -127,17 +173,127 @@ def test_the_relative_variance_is_the_chapters_formula():
     assert within(ratio, 1.0)
 
 
+# Would catch ρ in place of ρ − 1, or ε in place of ε².
 @pytest.mark.claim("setup.intractable")
-def test_each_unit_multiplies_the_draws_by_about_4_8():
+def test_so_many_draws_make_a_relative_error_of_ten_per_cent():
+    model = falling(2)
     torch.manual_seed(0)
-    factors = []
-    for d in (3, 24):
-        model = isotropic(d)
-        x = model.marginal().sample((2000,))
-        squared = LinearGaussian(model.weight, model.bias, 0.5 / math.sqrt(2)).log_marginal(x)
-        log_rho = squared - (d + 10) / 2 * math.log(math.pi) - 2 * model.log_marginal(x)
-        factors.append((log_rho.mean() / d).exp())
-    torch.testing.assert_close(torch.stack(factors), double(4.8, 4.8), rtol=0.03, atol=0)
+    x = double([0.3, 0.2] + [0.1] * 10)[:1]
+    num_draws = round(100 * log_rho_of(model, x).expm1().item())
+    z = model.prior().sample((4000, num_draws))
+    ratio = (model.likelihood(z).log_prob(x[0]) - model.log_marginal(x)).exp().mean(1)
+    assert ratio.std().item() == pytest.approx(0.1, rel=0.05)
+
+
+# --- setup.information-cost ----------------------------------------------------------------------
+
+
+def cost_and_nats(posterior, prior):
+    """ρ and KL of tables by plain sums, where no probability is zero."""
+    return (posterior**2 / prior).sum(-1), (posterior * (posterior / prior).log()).sum(-1)
+
+
+# Would catch the KL the other way round, bits, a square left out: each breaks it on some table.
+@pytest.mark.claim("setup.information-cost")
+@pytest.mark.parametrize("concentration", [0.3, 1.0, 10.0])
+def test_rho_is_at_least_the_exponential_of_the_nats_on_tables(concentration):
+    torch.manual_seed(0)
+    law = torch.distributions.Dirichlet(torch.full((4,), concentration, dtype=torch.float64))
+    posterior, prior = law.sample((2, 5000)).clamp_min(1e-12)
+    posterior, prior = posterior / posterior.sum(-1, True), prior / prior.sum(-1, True)
+    rho, nats = cost_and_nats(posterior, prior)
+    assert (rho.log() >= nats - 1e-12).all()
+    assert (rho.log() - nats > 1e-6).double().mean() > 0.9  # no equality by accident
+
+
+@pytest.mark.claim("setup.information-cost")
+def test_the_three_codes_of_the_chapter():
+    prior, likelihood = double(0.5, 0.25, 0.25), double(0.1, 0.8, 0.4)
+    posterior = prior * likelihood / (prior * likelihood).sum()
+    torch.testing.assert_close(posterior, double(1 / 7, 4 / 7, 2 / 7))
+    rho, nats = cost_and_nats(posterior, prior)
+    assert rho.item() == pytest.approx(82 / 49, rel=1e-12)
+    assert nats.item() == pytest.approx(0.3316, abs=5e-5)
+    # ρ is the mean square of p(x | z)/p(x) under the prior as well
+    ratio = likelihood / (prior * likelihood).sum()
+    assert (prior * ratio**2).sum().item() == pytest.approx(82 / 49, rel=1e-12)
+
+
+@pytest.mark.claim("setup.information-cost")
+def test_equality_where_the_posterior_is_the_prior_cut_to_a_set():
+    prior = double(0.1, 0.2, 0.3, 0.4)
+    cut = double(0.1, 0.0, 0.3, 0.0)
+    posterior = cut / cut.sum()
+    inside = posterior > 0
+    rho, nats = cost_and_nats(posterior[inside], prior[inside])
+    assert rho.item() == pytest.approx(2.5, rel=1e-12)
+    assert nats.item() == pytest.approx(math.log(2.5), rel=1e-12)
+    # A little less constant, and the equality is gone.
+    bent = posterior[inside] + double(0.05, -0.05)
+    rho, nats = cost_and_nats(bent, prior[inside])
+    assert rho.log() - nats > 1e-3
+
+
+@pytest.mark.claim("setup.information-cost")
+def test_the_inequality_and_the_average_on_the_linear_model():
+    for model in (linear(), isotropic(3), falling(6)):
+        torch.manual_seed(0)
+        x = model.marginal().sample((500,))
+        d = model.weight.shape[1]
+        prior = MultivariateNormal(torch.zeros(d).double(), torch.eye(d).double())
+        posterior = model.posterior(x)
+        nats = kl_divergence(posterior, prior)
+        log_rho = log_rho_of(model, x)
+        assert (log_rho > nats).all()
+        # E_{p(z|x)}[p(z | x)/p(z)] is E_{p(z)}[(p(x | z)/p(x))²], by draws from the posterior
+        z = posterior.sample((1,))[0]
+        from_posterior = posterior.log_prob(z) - prior.log_prob(z)
+        likelihood = model.likelihood(z).log_prob(x) - model.log_marginal(x)
+        torch.testing.assert_close(from_posterior, likelihood, rtol=1e-9, atol=1e-9)
+        # the mean of the nats, whose double is the log of the mean of ρ
+        precision = torch.eye(d).double() + model.weight.mT @ model.weight / model.scale**2
+        assert within(nats, torch.logdet(precision) / 2)
+
+
+# Would catch exp I for exp 2I.
+@pytest.mark.claim("setup.information-cost")
+@pytest.mark.parametrize(("length", "scale"), [(2.0, 0.5), (0.7, 0.9), (1.0, 1.0)])
+def test_the_average_of_rho_is_the_determinant(length, scale):
+    spread = stats.norm(0, math.sqrt(length**2 + scale**2))
+    squared = stats.norm(0, math.sqrt(length**2 + scale**2 / 2))
+
+    def weighted_rho(x):
+        return math.exp(squared.logpdf(x) - spread.logpdf(x)) / (2 * scale * math.sqrt(math.pi))
+
+    edge = 12 * math.sqrt(length**2 + scale**2) * (1 + length / scale)
+    average, _ = integrate.quad(weighted_rho, -edge, edge, limit=400, points=[0.0])
+    assert average == pytest.approx(1 + (length / scale) ** 2, rel=1e-7)
+    model = LinearGaussian(double([length]), double(0.0), scale)
+    x = double([0.4])
+    assert log_rho_of(model, x).exp().item() * spread.pdf(0.4) == pytest.approx(weighted_rho(0.4))
+
+
+@pytest.mark.claim("setup.information-cost")
+def test_columns_that_fall_hold_less_than_4_7_nats():
+    limit = math.log(math.sinh(4 * math.pi) / (4 * math.pi)) / 2  # Π (1 + 16/j²)
+    nats = [
+        (1 + 16 / torch.arange(1, d + 1).double() ** 2).log().sum().item() / 2 for d in (64, 4096)
+    ]
+    assert nats[0] < nats[1] < limit < 4.7
+    assert nats[1] == pytest.approx(limit, abs=0.01)
+
+
+# Would catch "ρ draws are needed": a rare code can make ρ large and hardly matter.
+@pytest.mark.claim("setup.information-cost")
+def test_rho_can_overstate():
+    prior, posterior = double(1 - 2.5e-5, 2.5e-5), double(0.95, 0.05)
+    rho, nats = cost_and_nats(posterior, prior)
+    assert rho > 100
+    assert nats.exp() < 2
+    torch.manual_seed(0)
+    draws = torch.distributions.Multinomial(100, prior).sample((2000,))
+    error = (draws @ (posterior / prior) / 100).log().abs()
+    assert error.median() < 0.06
 
 
 # --- setup.ancestral -----------------------------------------------------------------------------

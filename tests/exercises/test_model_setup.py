@@ -1,40 +1,71 @@
 """Chapter 2's checks know what was predicted, and their solutions hold against other truths."""
 
 import math
-from itertools import pairwise
 
+import pytest
 import torch
-from torch.distributions import MultivariateNormal
+from scipy import integrate, stats
+from torch.distributions import Independent, MultivariateNormal, Normal
 
 from companion.exercises import model_setup as own
 
-PREDICTIONS = [own.naive_error, own.budget, own.peaks]
+PREDICTIONS = [own.peaks, own.cut_prior, own.edge_of_rho]
 
 
 # --- the solutions against truths that do not come from this file ---------------------------------
 
 
+# Would catch a slip in the completed square: here the integral is taken as it stands.
+@pytest.mark.parametrize(("mean", "scale"), [(1.0, 0.5), (-0.7, 1.2), (0.3, 0.9)])
+def test_the_cost_of_a_gaussian_is_its_integral(mean, scale):
+    def log_ratio(z):
+        return stats.norm.logpdf(z, mean, scale) - stats.norm.logpdf(z)
+
+    def average(value):
+        def term(z):
+            return math.exp(stats.norm.logpdf(z, mean, scale) + value(z))
+
+        return term
+
+    def nats(z):
+        return stats.norm.pdf(z, mean, scale) * log_ratio(z)
+
+    edges = {"limit": 400, "points": [mean], "epsabs": 1e-11}
+    rho, _ = integrate.quad(average(log_ratio), -36, 36, **edges)
+    kl, _ = integrate.quad(nats, -12, 12, **edges)
+    ours = own.kl_and_log_rho.solution(*torch.tensor([[mean], [scale]], dtype=torch.float64))
+    assert ours[0].item() == pytest.approx(kl, abs=1e-8)
+    assert ours[1].item() == pytest.approx(math.log(rho), abs=1e-8)
+
+
+def test_the_numbers_that_the_exercise_gives_away():
+    kl, log_rho = own.kl_and_log_rho.solution(*torch.tensor([[1.0], [0.5]], dtype=torch.float64))
+    assert kl.item() == pytest.approx(0.818, abs=5e-4)
+    assert log_rho.item() == pytest.approx(0.985, abs=5e-4)
+
+
 # Would catch a solution that is itself biased: the check would then teach the mistake.
-def test_the_naive_solution_is_the_log_marginal_for_many_draws():
+def test_the_estimate_is_the_log_marginal_for_many_draws():
     torch.manual_seed(0)
     model = own._model(5, 2)
     x = model.marginal().sample((3,))
-    z = model.prior().sample((200_000,))
-    weights = model.likelihood(z[:, None]).log_prob(x).exp()
-    error = own.naive_log_marginal.solution(model, x, z) - model.log_marginal(x)
+    q = Independent(Normal(model.posterior(x).mean + 0.2, 0.5 * torch.ones(3, 2).double()), 1)
+    z = q.sample((100_000,))
+    weights = own._log_weight(model, x, q, z).exp()
+    error = own.estimate_from_q.solution(model, x, q, z) - model.log_marginal(x)
     standard_error = weights.std(0) / weights.mean(0) / math.sqrt(len(z))
     assert (error.abs() < 4 * standard_error).all()
     assert standard_error.max() < 0.05
 
 
-def test_the_linear_solution_is_the_packages_posterior():
+# The explorer's case c = 1: each draw from the posterior has the same weight, p(x).
+def test_draws_from_the_posterior_need_no_luck():
     torch.manual_seed(1)
-    model = own._model(5, 3)
+    model = own._model(6, 3)
     x = model.marginal().sample((4,))
-    mean, covariance = own.linear_posterior.solution(model.weight, model.bias, model.scale, x)
-    exact = model.posterior(x)
-    torch.testing.assert_close(mean, exact.mean, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(covariance, exact.covariance_matrix[0], rtol=1e-12, atol=1e-12)
+    q = model.posterior(x)
+    estimate = own.estimate_from_q.solution(model, x, q, q.sample((2,)))
+    torch.testing.assert_close(estimate, model.log_marginal(x), rtol=1e-9, atol=1e-9)
 
 
 def test_the_grid_solution_is_a_known_density():
@@ -44,22 +75,68 @@ def test_the_grid_solution_is_a_known_density():
     torch.testing.assert_close(density[:, 0], exact.log_prob(grid[:, None]).exp())
 
 
+# --- tables whose guides lie far apart -----------------------------------------------------------
+
+
+# Would catch a solution that fails one of the two conditions: the verdicts compare with it.
+@pytest.mark.parametrize("target", [100.0, 1e4, 1e6])
+def test_the_solution_is_what_the_exercise_asks_for(target):
+    prior, likelihood = own.far_apart.solution(target)
+    posterior = prior * likelihood / (prior * likelihood).sum()
+    assert (posterior**2 / prior).sum() > target
+    assert (posterior * (posterior / prior).log()).sum().exp() < 2
+    assert prior.sum().item() == pytest.approx(1)
+    assert likelihood.max() <= 1
+
+
+def test_tables_that_are_none_are_named():
+    half = torch.tensor([0.5, 0.5])
+    for wrong, said in [
+        (half, "vectors"),
+        ((half, half, half), "two vectors"),
+        ((half, torch.ones(3)), "one length"),
+        ((2 * half, half), "sum to one"),
+        ((half, 4 * half), "a probability of this x"),
+        ((half, 0 * half), "a probability of this x"),
+    ]:
+        assert said in own.far_apart.verdict(lambda target, wrong=wrong: wrong)
+
+
+def test_one_table_does_not_reach_every_target():
+    table = own.far_apart.solution(100.0)
+    assert own.far_apart.verdict(lambda target: table).startswith("✗")
+
+
 # --- predictions --------------------------------------------------------------------------------
 
 
 def test_predictions():
-    assert own.naive_error.verdict("Low").startswith("✓")
-    assert "missing" in own.naive_error.verdict("high")
-    assert "logarithm" in own.naive_error.verdict("right")
     assert own.peaks.verdict(2).startswith("✓")
     assert "stretches" in own.peaks.verdict(1)
-    assert own.budget.verdict(5).startswith("✓")
-    assert "round down" in own.budget.verdict(6)
-    assert "multiplies" in own.budget.verdict(2083)
+    assert own.cut_prior.verdict(20).startswith("✓")
+    assert "not of its logarithm" in own.cut_prior.verdict(3.0)
+    assert "ρ itself" in own.cut_prior.verdict(19)
+    assert own.edge_of_rho.verdict(1.41).startswith("✓")
+    assert own.edge_of_rho.verdict("1.414").startswith("✓")
+    assert "variance" in own.edge_of_rho.verdict(2)
 
 
-# Would catch a change of the chapter's model that leaves the prediction behind.
-def test_the_budget_is_what_its_words_say():
-    needed = [100 * 4.8**d for d in range(1, 8)]
-    assert max(d for d, k in enumerate(needed, 1) if k <= 1e6) == own.budget.answer
-    assert all(after > before for before, after in pairwise(needed))
+# ρ of a Gaussian posterior, by plain sums on wider and wider grids: it settles below √2 alone.
+def test_rho_is_infinite_from_the_predicted_edge_on():
+    def on_grid(scale, bound):
+        z = torch.linspace(-bound, bound, 20_001).double()
+        exponent = 2 * Normal(0.5, scale).log_prob(z) - Normal(0.0, 1.0).log_prob(z)
+        return exponent.exp().sum() * 2 * bound / 20_000
+
+    edge = own.edge_of_rho.answer
+    below, above = edge - 0.05, edge + 0.05
+    assert on_grid(below, 40) == pytest.approx(on_grid(below, 20).item(), rel=1e-3)
+    assert on_grid(above, 40) > 10 * on_grid(above, 20)
+
+
+def test_the_cut_prior_is_what_its_words_say():
+    prior = torch.full((40,), 1 / 40).double()
+    posterior = torch.tensor([0.5, 0.5]).double()
+    rho = (posterior**2 / prior[:2]).sum().item()
+    assert rho == pytest.approx(own.cut_prior.answer)
+    assert math.exp((posterior * (posterior / prior[:2]).log()).sum()) == pytest.approx(rho)
