@@ -39,8 +39,8 @@ IDENTIFIERS = {
     """,
     "07_posterior_collapse": """
         collapse: averaged-elbo mutual-information aggregated optimum simple-decoder
-        powerful-decoder no-dependence no-control two-sides depth-no-cure warm-up-helps
-        beta-direction monitor
+        powerful-decoder mechanism rate-distortion no-dependence no-control two-sides
+        depth-no-cure warm-up-helps beta-direction monitor
     """,
     "08_depth_is_not_enough": """
         depth: family full-covariance encoder-sweep richer-family collapse-persists

@@ -20,8 +20,8 @@ def script(name):
     return module
 
 
-tree, digits = script("tree"), script("digits")
-STORED, DIGITS = (json.loads(one.RESULTS.read_text()) for one in (tree, digits))
+tree, digits, collapse = script("tree"), script("digits"), script("collapse")
+STORED, DIGITS, COLLAPSE = (json.loads(one.RESULTS.read_text()) for one in (tree, digits, collapse))
 
 
 def test_the_stored_numbers_are_of_this_script():
@@ -87,3 +87,44 @@ def test_with_every_seed_random_codes_tell_the_autoencoder_from_the_vae():
         assert run["held_out_error"] < 2
         assert run["held_out_elbo"] > 14
         assert run["cpu_seconds"] <= 60
+
+
+def collapses(start, recipe, name):
+    """Return what was seen of a quantity: a row for each seed."""
+    runs = [r for r in COLLAPSE["runs"] if (r["start"], r["recipe"]) == (start, recipe)]
+    assert [run["seed"] for run in runs] == collapse.SEEDS
+    return torch.tensor([run[name] for run in runs])
+
+
+def test_the_stored_collapses_are_of_this_script():
+    assert COLLAPSE["script_sha256"] == collapse.fingerprint()
+    assert COLLAPSE["steps"] == collapse.LOOKS
+    found = [(run["start"], run["recipe"], run["seed"]) for run in COLLAPSE["runs"]]
+    assert found == [(*run, seed) for run in collapse.RUNS for seed in collapse.SEEDS]
+    assert all(run["cpu_seconds"] <= 60 for run in COLLAPSE["runs"])
+
+
+def test_the_first_steps_give_the_stored_numbers_again():
+    stored = COLLAPSE["runs"][0]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = collapse.run(stored["start"], stored["recipe"], stored["seed"], steps=160)
+    finally:
+        torch.set_num_threads(threads)
+    for name in ("distortion", "rate", "information"):
+        assert found[name] == pytest.approx(stored[name][:7], rel=0.02, abs=0.05), name
+
+
+def test_chapter_7_shows_the_stored_numbers():
+    notebook = json.loads((FOLDER.parents[1] / "book/07_posterior_collapse.ipynb").read_text())
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    (source,) = [source for source in sources if "TRACES = " in source]
+    assert f"STEPS = {COLLAPSE['steps']}" in " ".join(source.split()).replace("[ ", "[")
+    assert f"CEILING = {COLLAPSE['ceiling']:.2f} " in source
+    blocks = source.split('"""')[1].strip().split("\n\n")
+    assert len(blocks) == 3 * len(collapse.RUNS) + 2
+    for block in blocks:
+        name, *rows = block.splitlines()
+        shown = torch.tensor([[float(number) for number in row.split()] for row in rows])
+        torch.testing.assert_close(shown, collapses(*name.split(", ")), rtol=0, atol=0.0051)

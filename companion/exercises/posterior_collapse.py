@@ -1,8 +1,8 @@
-"""Exercises of chapter 7: what a code tells, how it is measured, and what holds its rate up."""
+"""Exercises of chapter 7: what a code tells, how it is measured, and what keeps it."""
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -16,10 +16,14 @@ from torch.distributions import (
 )
 from torch.nn.functional import softplus
 
-from companion.diagnostics import log_aggregate
-from companion.exact import DiscreteModel
+from companion._context import preserved
+from companion.autoregressive import AutoregressiveConditional
+from companion.diagnostics import elbo_surgery, log_aggregate
+from companion.diagnostics.information import Surgery
 from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
+from companion.models import VAE, LatentVariableModel
 
 Decoder = Callable[[Tensor], Tensor]
 
@@ -208,189 +212,6 @@ information_from_samples = Exercise(
     ),
 )
 
-# --- the three parts, from tables ----------------------------------------------------------------
-
-
-def _three_parts(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    joint = p_data[:, None] * q
-    aggregate = joint.sum(0)
-    return (
-        (joint * likelihood.mT.log()).sum(),
-        (joint * (q / aggregate).log()).sum(),
-        (aggregate * (aggregate / prior).log()).sum(),
-    )
-
-
-def _uniform_data(p_data: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return _three_parts(torch.full_like(p_data, 1 / len(p_data)), *rest)
-
-
-def _uniform_aggregate(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    joint, aggregate = p_data[:, None] * q, q.mean(0)
-    return (
-        (joint * likelihood.mT.log()).sum(),
-        (joint * (q / aggregate).log()).sum(),
-        (aggregate * (aggregate / prior).log()).sum(),
-    )
-
-
-def _rate_as_information(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
-    return reconstruction, information + mismatch, mismatch
-
-
-def _reversed_mismatch(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    reconstruction, information, _ = _three_parts(p_data, prior, likelihood, q)
-    aggregate = p_data @ q
-    return reconstruction, information, (prior * (prior / aggregate).log()).sum()
-
-
-def _rate_as_mismatch(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
-    return reconstruction, information, information + mismatch
-
-
-def _as_in_the_bound(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
-    return reconstruction, -information, -mismatch
-
-
-def _exchanged(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    reconstruction, information, mismatch = _three_parts(p_data, prior, likelihood, q)
-    return reconstruction, mismatch, information
-
-
-def _joint_over_aggregate(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    reconstruction, _, mismatch = _three_parts(p_data, prior, likelihood, q)
-    joint = p_data[:, None] * q
-    return reconstruction, (joint * (joint / joint.sum(0)).log()).sum(), mismatch
-
-
-def _log_of_average(
-    p_data: Tensor, prior: Tensor, likelihood: Tensor, q: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    _, information, mismatch = _three_parts(p_data, prior, likelihood, q)
-    return (p_data * (q * likelihood.mT).sum(1).log()).sum(), information, mismatch
-
-
-def _parts_cases() -> Iterable[Any]:
-    for values, latents in ((5, 3), (4, 7)):
-        yield (
-            _normal(values).softmax(0),
-            _normal(latents).softmax(0),
-            _normal(latents, values).softmax(1),
-            _normal(values, latents).softmax(1),
-        )
-    tables = [(8 * _normal(*shape)).softmax(-1) for shape in ((4,), (3,), (3, 4), (4, 3))]
-    yield extreme("entries near 1e−10", *tables)
-
-
-def _parts_by_the_package(p_data, prior, likelihood, q):
-    model = DiscreteModel(prior, likelihood)
-    aggregate = p_data @ q
-    mismatch = kl_divergence(Categorical(aggregate), Categorical(prior))
-    return [p_data @ model.reconstruction(q), p_data @ model.rate(q) - mismatch, mismatch]
-
-
-def _parts_by_entropies(p_data, prior, likelihood, q):
-    aggregate = torch.einsum("x,xz->z", p_data, q)
-    information = Categorical(aggregate).entropy() - p_data @ Categorical(q).entropy()
-    reconstruction = torch.einsum("x,xz,zx->", p_data, q, likelihood.log())
-    mismatch = -Categorical(aggregate).entropy() - aggregate @ prior.log()
-    return reconstruction, information, mismatch
-
-
-def _parts_value_by_value(p_data, prior, likelihood, q):
-    aggregate = (p_data[:, None] * q).sum(0)
-    reconstructions = (q * likelihood.T.log()).sum(1)
-    informations = (q * (q.log() - aggregate.log())).sum(1)
-    mismatch = (aggregate * (aggregate.log() - prior.log())).sum()
-    return (p_data * reconstructions).sum(), (p_data * informations).sum(), mismatch
-
-
-three_parts = Exercise(
-    solution=_three_parts,
-    cases=_parts_cases,
-    right=(
-        _parts_by_the_package,
-        _parts_by_entropies,
-        _parts_value_by_value,
-    ),
-    mistakes=(
-        Mistake(
-            "uniform data",
-            "The rows of q are to be weighted by p_data, in all three parts.",
-            _uniform_data,
-        ),
-        Mistake(
-            "an aggregate that weights all x alike",
-            "q(z) is the average of the rows of q under p_data.",
-            _uniform_aggregate,
-        ),
-        Mistake(
-            "an information summed over x without weights",
-            "The information is an average over x under p_data.",
-            ("(joint * (q / aggregate)", "(q * (q / aggregate)"),
-        ),
-        Mistake(
-            "an information that weights all x alike",
-            "The information is an average over x under p_data.",
-            ("(joint * (q / aggregate)", "(q / len(q) * (q / aggregate)"),
-        ),
-        Mistake(
-            "the whole rate in place of the information",
-            "The rate is information and mismatch together. Compare with q(z), not with p(z).",
-            _rate_as_information,
-        ),
-        Mistake(
-            "the whole rate in place of the mismatch",
-            "The mismatch compares q(z), averaged over x first, with p(z).",
-            _rate_as_mismatch,
-        ),
-        Mistake(
-            "the signs that the terms have in the ELBO",
-            "Return information and mismatch themselves. They are never negative.",
-            _as_in_the_bound,
-        ),
-        Mistake(
-            "information and mismatch exchanged",
-            "The order is reconstruction, information, mismatch.",
-            _exchanged,
-        ),
-        Mistake(
-            "log q(x | z) alone in the information",
-            "The joint over the aggregate is q(x | z). Divide by p_data(x) as well.",
-            _joint_over_aggregate,
-        ),
-        Mistake(
-            "the mismatch the wrong way round",
-            "The average is taken over q(z): KL(q(z) ‖ p(z)).",
-            _reversed_mismatch,
-        ),
-        Mistake(
-            "the logarithm of an average as the reconstruction",
-            "The reconstruction term is an average of log p(x | z).",
-            _log_of_average,
-        ),
-    ),
-)
-
 # --- an honest evaluation ------------------------------------------------------------------------
 
 
@@ -566,227 +387,236 @@ honest_elbo = Exercise(
     ),
 )
 
-# --- free bits -----------------------------------------------------------------------------------
+# --- the rates of a linear VAE, by hand ----------------------------------------------------------
+# One pixel of variance 4, noise of variance 1.
 
-
-def _free_bits(reconstruction: Tensor, rates: Tensor, free: float) -> Tensor:
-    return reconstruction.mean() - rates.mean().clamp(min=free)
-
-
-def _free_cases() -> Iterable[Any]:
-    for what, points, scale, free in (
-        ("", 5, 4.0, 1.5),
-        ("", 6, 3.0, 1.0),
-        ("a rate below `free`", 7, 3.0, 2.0),
-        ("free = 0", 4, 0.5, 0.0),
-        ("a single data point", 1, 1.0, 2.0),
-    ):
-        rates = scale * torch.rand(points, dtype=torch.float64)
-        yield extreme(what, -10 + _normal(points), rates, free)
-
-
-def _free_bits_by_max(reconstruction, rates, free):
-    return reconstruction.sum() / len(rates) - max(rates.sum() / len(rates), torch.tensor(free))
-
-
-def _free_bits_by_relu(reconstruction, rates, free):
-    return reconstruction.mean() - (free + torch.relu(rates.mean() - free))
-
-
-def _free_bits_by_cases(reconstruction, rates, free):
-    above = rates.mean() > free
-    return (reconstruction - (rates if above else torch.full_like(rates, free))).mean()
-
-
-free_bits = Exercise(
-    solution=_free_bits,
-    cases=_free_cases,
-    differentiable=True,
-    right=(
-        _free_bits_by_max,
-        _free_bits_by_relu,
-        _free_bits_by_cases,
-    ),
-    mistakes=(
-        Mistake(
-            "each data point by itself",
-            "Average the rate over the batch first, and compare that average with the threshold.",
-            lambda r, rates, free: (r - free - torch.relu(rates - free)).mean(),
-        ),
-        Mistake(
-            "sums over the batch",
-            "Both terms are averages over the batch, and `free` is a limit of the average rate.",
-            lambda r, rates, free: r.sum() - rates.sum().clamp(min=free),
-        ),
-        Mistake(
-            "another number than the mean rate compared with the threshold",
-            "Average the rate over the batch first, and compare that average with the threshold.",
-            lambda r, rates, free: r.mean() - rates.sum().clamp(min=free) / len(rates),
-        ),
-        Mistake(
-            "the free nats charged on top of the rate",
-            "Above the threshold the charge is the rate alone.",
-            lambda r, rates, free: r.mean() - rates.mean() - free,
-        ),
-        Mistake(
-            "a rate through which no gradient flows",
-            "The value is right, but above the threshold the encoder should learn from its rate.",
-            lambda r, rates, free: r.mean() - rates.mean().detach().clamp(min=free),
-        ),
-        Mistake(
-            "a gradient where the rate is free",
-            "The value is right, but below the threshold the objective should not move with rates.",
-            lambda r, rates, free: (
-                r.mean() - rates.mean() + (rates.mean() - free).clamp(max=0).detach()
-            ),
-        ),
-        Mistake(
-            "min for max",
-            "Below the threshold the charge is the threshold. Yours stops charging above it.",
-            lambda r, rates, free: r.mean() - rates.mean().clamp(max=free),
-        ),
-        Mistake(
-            "the free nats taken off the rate",
-            "The gradient is the same, the value is not: the charge never falls below `free`.",
-            lambda r, rates, free: r.mean() - (rates.mean() - free).clamp(min=0),
-        ),
-        Mistake(
-            "no charge at all below the threshold",
-            "Then the objective jumps at the threshold. Below it the charge stays `free`.",
-            lambda r, rates, free: r.mean() - rates.mean() * (rates.mean() > free),
-        ),
-        Mistake(
-            "the charge added",
-            "The rate is a price: it is taken off the reconstruction.",
-            lambda r, rates, free: r.mean() + rates.mean().clamp(min=free),
-        ),
-        Mistake(
-            "the plain ELBO",
-            "Below the threshold the charge should not move with the rate: what do you clamp?",
-            lambda r, rates, free: (r - rates).mean(),
-        ),
-        Mistake(
-            "a loss, with the sign turned",
-            "This number is to be maximised.",
-            lambda r, rates, free: -_free_bits(r, rates, free),
-        ),
-    ),
-)
-
-# --- predictions ---------------------------------------------------------------------------------
-
-minibatch_cap = Prediction(
-    answer=math.log(64),
-    because="The 64 points of a minibatch cannot be told apart by more than log 64 = 4.16 nats.",
+rate_at_one = Prediction(
+    answer=0.5 * (0.5 + math.log(2)),
+    because="s² = ½ and a = ½, so the mean square a²·4 is 1: ½ (1 + ½ − 1 + log 2) = 0.60.",
     mistakes={
-        7.2: "this is the truth. What is the entropy of a list of 64 points?",
-        math.log(50_000): "this is the cap for the whole data set. The mixture has 64 components.",
-        6.0: "this is log₂ 64, in bits. In nats?",
-        1.81: "this is log₁₀ 64. In nats?",
-        64.0: "this is the number of points. What is the entropy of a list of 64?",
+        0.5 * math.log(2): "this is so where x has variance 2, as the model has it. Here it has 4.",
+        math.log(2): "this is the rate at the best w. Here w is 1.",
+        0.0966: "a²·v is the mean of the squared code: v is 4, not 0.",
+        0.2216: "the mean square of a x is a²·4: did you take 1 for the variance of x?",
     },
-    tolerance=0.01,
+    tolerance=0.006,
     unit="nats",
 )
 
-# --- rates of the optimal linear VAE -------------------------------------------------------------
+best_weight = Prediction(
+    answer=math.sqrt(3),
+    because="The model's variance w² + 1 is to be the data's, 4.",
+    mistakes={
+        2.0: "then the model's variance is 4 + 1: the noise has a share in it.",
+        math.sqrt(5): "the noise adds to w²: is it to be added or taken off?",
+    },
+    tolerance=0.006,
+)
+
+rate_at_best = Prediction(
+    answer=math.log(2),
+    because="s² = ¼ and a²·4 = ¾: ½ (¾ + ¼ − 1 + log 4) = ½ log 4, which is (7.8).",
+    mistakes={
+        0.5 * math.log(3): "4, not w² = 3, stands under the logarithm: what is s² at w² = 3?",
+        0.5 * math.log(5): "s² is 1 / (w² + 1), with w² = 3.",
+        0.5 * (0.5 + math.log(2)): "this is the rate at w = 1.",
+    },
+    tolerance=0.006,
+    unit="nats",
+)
+
+# --- a target rate -------------------------------------------------------------------------------
 
 
-def _linear_rates(lam: Tensor, beta: float, sigma: float) -> Tensor:
-    return (0.5 * torch.log(lam / (beta * sigma**2))).clamp(min=0)
+def _least_rate(s: float) -> float:
+    """Return the rate of N(0, s²): no mean makes it smaller."""
+    return 0.5 * (s * s - 1) - math.log(s)
 
 
-def _rates_cases() -> Iterable[Any]:
-    lam = torch.tensor([3.0, 9.0, 0.7, 1.2, 0.05], dtype=torch.float64)
-    yield lam[:4].clone(), 2.0, 0.5
-    yield lam, 0.3, 0.4
-    yield extreme("directions that are asleep", lam, 2.0, 0.7)
-    yield extreme("directions that are asleep, and β below 1", lam, 0.4, 2.8)
-    yield extreme("a single direction with a large rate", 1e9 * lam[:1], 0.5, 0.1)
+def _width(delta: float, units: int) -> float:
+    target, low, high = delta / units, 0.0, 1.0
+    for _ in range(200):
+        s = (low + high) / 2
+        low, high = (s, high) if _least_rate(s) > target else (low, s)
+    return (low + high) / 2
 
 
-def _rates_by_where(lam, beta, sigma):
-    noise = beta * sigma * sigma
-    return torch.where(lam > noise, torch.log(torch.sqrt(lam / noise)), 0.0)
+def _wide(delta: float, units: int) -> float:
+    low, high = 1.0, 1.0
+    while _least_rate(high) < delta / units:
+        high *= 2
+    for _ in range(200):
+        s = (low + high) / 2
+        low, high = (low, s) if _least_rate(s) > delta / units else (s, high)
+    return (low + high) / 2
 
 
-def _rates_by_numbers(lam, beta, sigma):
-    return [max(0.0, 0.5 * math.log(v) - 0.5 * math.log(beta * sigma**2)) for v in lam.tolist()]
+def _width_cases() -> Iterable[Any]:
+    yield 0.8, 4
+    yield 1.3, 3
+    yield 3.0, 2
+    yield 0.05, 6
+    yield extreme("one unit and many nats", 7.0, 1)
 
 
-def _rates_of_deviations(lam, beta, sigma):
-    signal, noise = torch.sqrt(lam), math.sqrt(beta) * sigma
-    return torch.relu(torch.log(signal) - math.log(noise))
+def _width_by_newton(delta, units):
+    u = -0.5 - delta / units  # log s
+    for _ in range(100):
+        u -= (0.5 * math.expm1(2 * u) - u - delta / units) / math.expm1(2 * u)
+    return math.exp(u)
 
 
-linear_rates = Exercise(
-    solution=_linear_rates,
-    cases=_rates_cases,
-    right=(
-        _rates_by_where,
-        _rates_by_numbers,
-        _rates_of_deviations,
-    ),
+def _width_by_iteration(delta, units):
+    s = 0.5
+    for _ in range(20_000):
+        s = math.exp(0.5 * s**2 - 0.5 - delta / units)
+    return s
+
+
+def _width_by_torch(delta, units):
+    s = torch.linspace(0, 1, 2_000_001, dtype=torch.float64)[1:-1]
+    rate = (0.5 * (s * s - 1) - s.log()).flip(0)
+    place = torch.searchsorted(rate, delta / units)
+    t = (delta / units - rate[place - 1]) / (rate[place] - rate[place - 1])
+    return s.flip(0)[place - 1] * (1 - t) + s.flip(0)[place] * t
+
+
+target_width = Exercise(
+    solution=_width,
+    cases=_width_cases,
+    right=(_width_by_newton, _width_by_iteration, _width_by_torch),
     mistakes=(
         Mistake(
-            "negative rates",
-            "A rate is a KL divergence. What does a direction do whose variance is below βσ²?",
-            lambda lam, beta, sigma: 0.5 * torch.log(lam / (beta * sigma**2)),
+            "δ for each unit",
+            "The rates of the units add up, and δ is the total: what is each unit's part?",
+            lambda delta, units: _width(delta, 1),
         ),
         Mistake(
-            "σ in place of σ²",
-            "lam holds variances: compare them with a variance.",
-            lambda lam, beta, sigma: _linear_rates(lam, beta, math.sqrt(sigma)),
+            "δ times the number of units",
+            "The rates of the units add up to δ: is a unit's part larger or smaller than δ?",
+            lambda delta, units: _width(delta * units, 1),
         ),
         Mistake(
-            "β on the wrong side",
-            "A dearer KL makes a direction worth less: β acts like a larger noise variance.",
-            lambda lam, beta, sigma: _linear_rates(lam, 1 / beta, sigma),
+            "−log s alone",
+            "That is what a code of this width tells when it is used well. Its least rate is less.",
+            lambda delta, units: math.exp(-delta / units),
         ),
         Mistake(
-            "β left out",
-            "β multiplies the price of a nat: it stands beside σ².",
-            lambda lam, beta, sigma: _linear_rates(lam, 1.0, sigma),
+            "the variance in place of the width",
+            "s is a standard deviation: is a root missing at the end?",
+            lambda delta, units: _width(delta, units) ** 2,
         ),
         Mistake(
-            "β outside the logarithm",
-            "A larger β does not scale the rates. It moves the variance at which they begin.",
-            lambda lam, beta, sigma: _linear_rates(lam, 1.0, sigma) / beta,
+            "a root too many",
+            "s is a standard deviation, and s² a variance: which of them did you solve for?",
+            lambda delta, units: _width(delta, units) ** 0.5,
         ),
         Mistake(
-            "β times the rates",
-            "That is the price of the rates. The rates themselves are asked for.",
-            lambda lam, beta, sigma: beta * _linear_rates(lam, beta, sigma),
-        ),
-        Mistake(
-            "the variances taken for standard deviations",
-            "lam holds variances already: do not square them.",
-            lambda lam, beta, sigma: _linear_rates(lam.square(), beta, sigma),
-        ),
-        Mistake(
-            "the ratio upside down",
-            "A direction with a large variance is worth many nats: what stands above the line?",
-            ("lam / (beta * sigma**2)", "beta * sigma**2 / lam"),
-        ),
-        Mistake(
-            "the absolute value of the logarithm",
-            "Below βσ² a direction is not used at all: its rate is zero.",
-            lambda lam, beta, sigma: 0.5 * torch.log(lam / (beta * sigma**2)).abs(),
+            "the width above 1",
+            "Two widths have this least rate. The one below 1 is asked for.",
+            _wide,
         ),
         Mistake(
             "the factor ½ missing",
-            "The logarithm of a ratio of standard deviations is half that of the variances.",
-            lambda lam, beta, sigma: 2 * _linear_rates(lam, beta, sigma),
+            "KL(N(0, s²) ‖ N(0, 1)) is ½ (s² − 1 − log s²).",
+            lambda delta, units: _width(delta / 2, units),
         ),
         Mistake(
-            "bits in place of nats",
-            "All logarithms in this book are natural.",
-            lambda lam, beta, sigma: _linear_rates(lam, beta, sigma) / math.log(2),
+            "the factor ½ twice",
+            "KL(N(0, s²) ‖ N(0, 1)) is ½ (s² − 1) − log s: the ½ before log s² makes it log s.",
+            lambda delta, units: _width(2 * delta, units),
         ),
         Mistake(
-            "½ log(1 + λ/βσ²)",
-            "λ is the variance of the data, noise included; the signal's share of it is λ − βσ².",
-            lambda lam, beta, sigma: 0.5 * torch.log1p(lam / (beta * sigma**2)),
+            "½ s² left out",
+            "At s = 1 the least rate is 0. Is yours?",
+            lambda delta, units: math.exp(-0.5 - delta / units),
         ),
+        Mistake(
+            "the approximation near s = 1",
+            "The rate is (1 − s)² only where s is close to 1: solve the equation itself.",
+            lambda delta, units: 1 - math.sqrt(delta / units),
+        ),
+    ),
+)
+
+# --- train from scratch --------------------------------------------------------------------------
+
+BEHIND: Final = 0.5
+"""How many nats the mean ELBO may lie below the mean log p_data."""
+TELLS: Final = 1.5
+"""How many nats the code must tell."""
+
+
+def stripes_log_prob(x: Tensor) -> Tensor:
+    """Return log p_data of the chapter's stripes, (N, 36) to (N,)."""
+    rows = x.reshape(-1, 6, 6)
+    down = torch.where(rows[:, 1:, 0] == rows[:, :-1, 0], math.log(0.8), math.log(0.2))
+    across = torch.where(rows[:, :, 1:] == rows[:, :, :-1], math.log(0.95), math.log(0.05))
+    return math.log(0.5) + down.sum(1) + across.sum((1, 2))
+
+
+@preserved()
+def _surgery(model: LatentVariableModel, x: Tensor) -> Surgery:
+    """Return the parts of the ELBO, each time with the same draws."""
+    torch.manual_seed(0)
+    return elbo_surgery(model, x[:1000], num_samples=4)
+
+
+def _behind(model: LatentVariableModel, x: Tensor) -> float:
+    parts = _surgery(model, x)
+    bound = parts.reconstruction.mean - parts.mutual_information.mean - parts.marginal_kl.mean
+    return stripes_log_prob(x[:1000]).mean().item() - bound
+
+
+def _are_stripes(x: object) -> bool:
+    return (
+        isinstance(x, Tensor)
+        and x.dim() == 2
+        and x.shape[1] == 36
+        and len(x) >= 500
+        and bool(((x == 0) | (x == 1)).all())
+    )
+
+
+def _sees_all(model: LatentVariableModel) -> bool:
+    """Tell whether the decoder can model the pixels without a code."""
+    (decoder,) = model.decoders
+    if not isinstance(decoder, AutoregressiveConditional):
+        return False
+    sees = decoder.out_mask @ decoder.into_mask > 0
+    return bool((sees == torch.ones_like(sees).tril(-1)).all())
+
+
+kept = Inspection(
+    conditions=(
+        Condition(
+            "The check takes a VAE and pictures",
+            "Write check.kept(model, test).",
+            lambda *things: len(things) == 2 and isinstance(things[0], VAE),
+        ),
+        Condition(
+            "The pictures are no stripes",
+            "Give it `test`, or stripes(1000): rows of 36 numbers 0 or 1, 500 or more.",
+            lambda model, x: _are_stripes(x),
+        ),
+        Condition(
+            "The decoder cannot do without its code",
+            "Take AutoregressiveConditional(d, 36, 144), which sees all earlier pixels.",
+            lambda model, x: _sees_all(model),
+        ),
+        Condition(
+            f"The ELBO is more than {BEHIND} nats below the ceiling",
+            "Train longer, with a larger step size, or hold fewer nats in the code.",
+            lambda model, x: _behind(model, x) <= BEHIND,
+        ),
+        Condition(
+            f"The code tells less than {TELLS} nats",
+            "What did its objective charge for the first nats, or where could it not go?",
+            lambda model, x: _surgery(model, x).mutual_information.mean >= TELLS,
+        ),
+    ),
+    finding=lambda model, x: (
+        f"The code tells {_surgery(model, x).mutual_information.mean:.2f} nats, and the ELBO is "
+        f"{_behind(model, x):.2f} below the ceiling. Does it last if you train twice as long?"
     ),
 )

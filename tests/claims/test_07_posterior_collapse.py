@@ -5,8 +5,10 @@ three of each kind on 4 × 4 stripes, smaller than the chapter's, so their thres
 """
 
 import copy
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
@@ -225,16 +227,250 @@ def test_no_information_and_yet_the_decoder_follows_z():
     assert (means[1] - means[0]).item() == pytest.approx(4)
 
 
+# --- the mechanism -------------------------------------------------------------------------------
+
+
+def blind_vae(seed):
+    """A VAE whose autoregressive decoder has no weights from the code."""
+    torch.manual_seed(seed)
+    vae = VAE(encoder(), AutoregressiveConditional(UNITS, PIXELS, 64), StandardNormal(UNITS))
+    for layer in (vae.decoder.from_code, vae.decoder.out_from_code):
+        nn.init.zeros_(layer.weight)
+    return vae
+
+
+def silent(vae):
+    """Make the encoder answer with the prior, whatever x is."""
+    last = vae.encoder.net[-1]
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return vae
+
+
+def slopes(value, module):
+    weights = list(module.parameters())
+    return torch.cat(
+        [
+            slope.flatten()
+            for slope in torch.autograd.grad(
+                value, weights, retain_graph=True, allow_unused=True, materialize_grads=True
+            )
+        ]
+    )
+
+
+# Would catch: a decoder that the code reaches by another way, a rate that pulls to another place.
+@pytest.mark.claim("collapse.mechanism")
+@pytest.mark.parametrize("seed", range(3))
+def test_a_blind_decoder_passes_no_gradient_to_the_encoder(seed):
+    x, vae = stripes(200, seed), blind_vae(seed)
+    trace = vae.trace(x)
+    rate = kl_divergence(trace.q[0], trace.p[1]).mean()
+    assert slopes(trace.reconstruction.mean(), vae.encoder).abs().max() == 0
+    assert slopes(rate, vae.encoder).norm() > 0.01
+    # The rate alone is left: training the encoder by the ELBO ends in the prior.
+    encoder_alone = torch.optim.Adam(vae.encoder.parameters(), lr=1e-2)
+    for _ in range(300):
+        encoder_alone.zero_grad()
+        (-elbo_analytic(vae, x).mean()).backward()
+        encoder_alone.step()
+    assert unit_rates(vae, x).sum() < 1e-3
+    # There both terms vanish.
+    trace = silent(vae).trace(x)
+    rate = kl_divergence(trace.q[0], trace.p[1]).mean()
+    assert slopes(rate, vae.encoder).abs().max() < 1e-7
+    assert slopes(trace.reconstruction.mean(), vae.encoder).abs().max() == 0
+    # A decoder that listens does pass a gradient on.
+    nn.init.normal_(vae.decoder.out_from_code.weight)
+    trace = vae.trace(x)
+    assert slopes(trace.reconstruction.mean(), vae.encoder).norm() > 0.1
+
+
+@pytest.mark.claim("collapse.mechanism")
+@pytest.mark.parametrize("seed", range(5))
+def test_with_a_silent_encoder_no_decoder_beats_one_that_does_not_look(seed):
+    # E log p(x | z) <= E log p(x) for codes from the prior, on tables.
+    model, _ = discrete(seed, values=5, latents=3)
+    p_data = table(5, seed=seed + 30)
+    silence = model.prior.expand(5, 3)
+    listens = p_data @ model.reconstruction(silence)
+    marginal = model.log_marginal()
+    assert listens < p_data @ marginal - 1e-6
+    assert p_data @ marginal <= -Categorical(p_data).entropy()
+
+
+def experiment():
+    file = Path(__file__).parents[2] / "benchmarks/experiments/collapse.json"
+    return json.loads(file.read_text())
+
+
+def seen(start, recipe, name):
+    stored = experiment()
+    runs = [r for r in stored["runs"] if (r["start"], r["recipe"]) == (start, recipe)]
+    assert len(runs) == 3
+    rows = torch.tensor([run[name] for run in runs])
+    return dict(zip(stored["steps"], rows.T, strict=True))
+
+
+@pytest.mark.claim("collapse.mechanism")
+def test_the_encoder_lags_at_first_and_then_shrinks_with_the_posterior():
+    encoders = seen("scratch", "plain", "encoder_means")
+    posteriors = seen("scratch", "plain", "posterior_means")
+    for step in (0, 5, 10, 20):
+        assert (encoders[step] < 0.7 * posteriors[step]).all()
+    for step in (80, 160, 320, 640, 1280, 2560, 5120, 10240):
+        assert ((encoders[step] / posteriors[step] - 1).abs() < 0.15).all()
+    assert (posteriors[10240] < 0.5 * posteriors[160]).all()
+
+
+# --- the plane of rate and distortion ------------------------------------------------------------
+
+
+# Would catch: a floor with the wrong entropy, an ELBO that is not minus the sum.
+@pytest.mark.claim("collapse.rate-distortion")
+@pytest.mark.parametrize("seed", range(5))
+def test_no_model_lies_below_the_line(seed):
+    model, q = discrete(seed, values=5, latents=3)
+    p_data = table(5, seed=seed + 110)
+    rate, distortion = p_data @ kl(q, model.prior.expand(5, 3)), -(p_data @ model.reconstruction(q))
+    torch.testing.assert_close(rate + distortion, -(p_data @ model.elbo(q)), rtol=1e-12, atol=0)
+    assert rate + distortion >= Categorical(p_data).entropy()
+
+
+@pytest.mark.claim("collapse.rate-distortion")
+def test_two_ends_of_one_line():
+    half = torch.tensor([0.5, 0.5], dtype=torch.float64)
+    flat, identity = half.expand(2, 2), torch.eye(2, dtype=torch.float64)
+    places = [
+        (half @ kl(q, half.expand(2, 2)), -(half @ DiscreteModel(half, p).reconstruction(q)))
+        for p, q in ((flat, flat), (identity, identity))
+    ]
+    torch.testing.assert_close(
+        torch.tensor(places[0]).double(), torch.tensor([0, math.log(2)]).double()
+    )
+    torch.testing.assert_close(
+        torch.tensor(places[1]).double(), torch.tensor([math.log(2), 0]).double()
+    )
+
+
+@pytest.mark.claim("collapse.rate-distortion")
+def test_the_linear_vae_is_on_the_gaussian_rate_distortion_curve():
+    # Water-filling written out, the slope, and that other linear pairs lie above the curve.
+    variances, sigma2 = torch.tensor([6.0, 2.0, 0.9, 0.2, 0.05]).double(), 0.49
+    root = torch.diag(variances.sqrt()) * 5**0.5
+    x = torch.cat([root, -root])
+
+    def place(beta):
+        model, encoder = optimal_linear_vae(x, 5, scale=sigma2**0.5, beta=beta)
+        return plane(model.vae(encoder), x)
+
+    def plane(vae, x):
+        free, full = beta_elbo_exact(vae, x, 0.0), beta_elbo_exact(vae, x, 1.0)
+        return free - full, -free
+
+    for beta in (0.3, 1.0, 3.0):
+        water = beta * sigma2
+        rate, distortion = place(beta)
+        # Of this distortion, reverse water-filling needs this rate: found by bisection.
+        low, high = 1e-6, 20.0
+        for _ in range(200):
+            level = (low + high) / 2
+            small = variances.clamp(max=level).sum() / (2 * sigma2) < distortion
+            low, high = (level, high) if small else (low, level)
+        assert level == pytest.approx(water, rel=1e-8)
+        needed = (0.5 * (variances / level).log()).clamp(min=0).sum()
+        torch.testing.assert_close(rate, needed, rtol=1e-8, atol=1e-9)
+        (r0, d0), (r1, d1) = place(beta * (1 - 1e-4)), place(beta * (1 + 1e-4))
+        assert ((d1 - d0) / (r1 - r0)).item() == pytest.approx(-beta, rel=1e-3)
+    assert place(6 / sigma2 + 1)[0] < 1e-12  # the collapsed corner
+    # Any other pair lies above the tangent of slope -1.
+    best = sum(place(1.0))
+    for seed in range(4):
+        model, encoder = optimal_linear_vae(x, 5, scale=sigma2**0.5)
+        other = model.vae(encoder)
+        with torch.no_grad():
+            other.decoder.net.weight += 0.1 * normal(5, 5, seed=seed)
+        assert sum(plane(other, x)) > best + 1e-4
+
+
+# --- what helps ----------------------------------------------------------------------------------
+
+
 @pytest.mark.claim("collapse.warm-up-helps")
-def test_free_bits_force_the_rate_and_not_the_information():
-    net = nn.Linear(1, 1).double()
-    nn.init.zeros_(net.weight)
-    nn.init.ones_(net.bias)
-    decoder = GaussianConditional(nn.Linear(1, 1).double(), scale=1.0)
-    vae = VAE(GaussianConditional(net, scale=1.0), decoder, StandardNormal(1)).double()
-    x = normal(200, 1, seed=0)
-    assert unit_rates(vae, x).item() == pytest.approx(0.5)
-    assert abs(mutual_information(vae, x).mean) < 1e-12
+def test_a_rate_is_no_information():
+    for bias, scale, rate in ((1.0, 1.0, 0.5), (0.0, 0.6, 0.18 - 0.5 - math.log(0.6))):
+        net = nn.Linear(1, 1).double()
+        nn.init.zeros_(net.weight)
+        nn.init.constant_(net.bias, bias)
+        decoder = GaussianConditional(nn.Linear(1, 1).double(), scale=1.0)
+        vae = VAE(GaussianConditional(net, scale=scale), decoder, StandardNormal(1)).double()
+        x = normal(200, 1, seed=0)
+        assert unit_rates(vae, x).item() == pytest.approx(rate)
+        assert abs(mutual_information(vae, x).mean) < 1e-12
+
+
+@pytest.mark.claim("collapse.warm-up-helps")
+def test_the_least_rate_of_a_fixed_width_and_what_collapse_costs():
+    # No mean has a smaller rate; with a blind decoder it is the inference error, so the ELBO of
+    # collapse is that much below the ceiling.
+    scale = 0.6
+    least = scale**2 / 2 - 0.5 - math.log(scale)
+    means = torch.linspace(-3, 3, 601).double()
+    rates = kl_divergence(Normal(means, scale), Normal(0.0, 1.0))
+    assert rates.min().item() == pytest.approx(least, abs=1e-12)
+    # A code whose aggregate is the prior tells -log s: more than the least rate.
+    assert -math.log(scale) > least
+
+
+def climbed(free, v, start=1e-3, steps=6000):
+    """Gradient ascent on the exact ELBO of one linear unit, with `free` nats; its information."""
+    p = torch.full((3,), start, dtype=torch.float64, requires_grad=True)
+    for _ in range(steps):
+        a, w, s = p[0], p[1], p[2].exp()
+        missed = v * (1 - w * a) ** 2 + (w * s) ** 2
+        rate = (a**2 * v + s**2 - 1) / 2 - s.log()
+        (slope,) = torch.autograd.grad(-missed / 2 - rate.clamp(min=free), p)
+        with torch.no_grad():
+            p += 0.02 * slope
+    return 0.5 * math.log1p((p[0] ** 2 * v / p[2].exp() ** 2).item())
+
+
+# Would catch: "force" for "tolerate": at the corner itself nothing moves.
+@pytest.mark.claim("collapse.warm-up-helps")
+def test_free_bits_make_the_corner_a_saddle_and_no_more():
+    assert climbed(0.0, v=0.5) < 1e-6
+    assert climbed(0.3, v=0.5) == pytest.approx(0.3, abs=0.02)
+    assert climbed(0.3, v=0.5, start=0.0) == 0
+    x, vae = stripes(200, 0), silent(blind_vae(0))
+    assert slopes(free_bits_elbo(vae, x, 0.5).mean(), vae.encoder).abs().max() < 1e-7
+
+
+@pytest.mark.claim("collapse.warm-up-helps")
+def test_warm_up_and_aggressive_steps_delay_and_a_target_rate_and_free_bits_keep():
+    plain = seen("scratch", "plain", "information")
+    for recipe, step, more in (("warm-up", 2560, 1.0), ("aggressive", 1280, 0.3)):
+        found = seen("scratch", recipe, "information")
+        assert (found[step] > plain[step] + more).all()
+        assert (found[10240] < 0.5).all()
+    for recipe in ("target rate", "free bits"):
+        assert (seen("scratch", recipe, "information")[10240] > 1.5).all()
+    assert (plain[10240] < 0.5).all()
+    # So it is where the decoder could do without the code from the first step on.
+    assert (seen("pretrained", "plain", "information")[10240] < 0.3).all()
+    assert (seen("pretrained", "warm-up", "information")[10240] < 0.3).all()
+    assert (seen("pretrained", "target rate", "information")[10240] > 1.5).all()
+
+
+@pytest.mark.claim("collapse.powerful-decoder")
+def test_a_joint_run_from_scratch_wakes_and_then_collapses():
+    found = seen("scratch", "plain", "information")
+    assert (found[320] > 3).all()
+    assert (found[10240] < 0.5).all()
+    assert (found[10240] < found[5120]).all()
+    bound = -(
+        seen("scratch", "plain", "rate")[10240] + seen("scratch", "plain", "distortion")[10240]
+    )
+    assert (bound > experiment()["ceiling"] - 0.15).all()
 
 
 # --- trained models ------------------------------------------------------------------------------

@@ -2,11 +2,22 @@
 
 import math
 
+import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from torch.nn.functional import logsigmoid
 
-from companion import exercises
+from companion import (
+    VAE,
+    AutoregressiveConditional,
+    GaussianConditional,
+    StandardNormal,
+    elbo_analytic,
+    exercises,
+    fit,
+    mlp,
+)
+from companion.exact import LinearGaussian, optimal_linear_vae
 from companion.exercises import posterior_collapse as own
 
 CORRECT = "✓ Correct."
@@ -34,10 +45,74 @@ def test_loops_are_right():
     assert own.honest_elbo.verdict(elbo_by_loops) == CORRECT
 
 
-def test_the_predicted_cap():
-    assert own.minibatch_cap.verdict(4.16).startswith(CORRECT)
-    assert "whole data set" in own.minibatch_cap.verdict(math.log(50_000))
-    assert "in bits" in own.minibatch_cap.verdict(6)
+def test_the_rates_by_hand_are_those_of_the_best_linear_vae():
+    x = torch.tensor([[2.0, 0.0], [-2.0, 0.0]], dtype=torch.float64)  # variance 4, and a dull pixel
+    model, encoder = optimal_linear_vae(x, 1, scale=1.0)
+    assert own.best_weight.verdict(model.weight.norm().item()).startswith(CORRECT)
+    vae = model.vae(encoder)
+    assert own.rate_at_best.verdict(unit_rates_of(vae.encoder(x))).startswith(CORRECT)
+    one = LinearGaussian(torch.ones(1, 1).double(), torch.zeros(1).double(), scale=1.0).vae()
+    assert own.rate_at_one.verdict(unit_rates_of(one.encoder(x[:, :1]))).startswith(CORRECT)
+    assert "w = 1" in own.rate_at_best.verdict(0.6)
+
+
+def unit_rates_of(q):
+    prior = MultivariateNormal(torch.zeros(1).double(), torch.eye(1).double())
+    return kl_divergence(q, prior).mean().item()
+
+
+def untrained(context=None, encoder_scale=None):
+    torch.manual_seed(0)
+    units = 2 if encoder_scale is None else 1
+    return VAE(
+        GaussianConditional(mlp(36, 8, units * 4), scale=encoder_scale),
+        AutoregressiveConditional(4, 36, 144, context),
+        StandardNormal(4),
+    )
+
+
+def striped(num):
+    turns = torch.bernoulli(torch.tensor([0.5] + [0.2] * 5).expand(num, 6))
+    flips = torch.bernoulli(torch.full((num, 6, 6), 0.05))
+    flips[:, :, 0] = turns.cumsum(1)
+    return (flips.cumsum(2) % 2).flatten(1)
+
+
+def test_what_was_trained_from_scratch_is_looked_at():
+    torch.manual_seed(1)
+    x = striped(2000)
+    assert own.kept.verdict(None, x).startswith("○")
+    assert "takes a VAE" in own.kept.verdict(x, untrained())
+    assert "no stripes" in own.kept.verdict(untrained(), x - 0.5)
+    assert "cannot do without" in own.kept.verdict(untrained(context=0), x)
+    assert "below the ceiling" in own.kept.verdict(untrained(), x)
+    # A decoder that was fitted alone, with an encoder that is silent.
+    model = untrained()
+    for lr in (1e-2, 1e-3):
+        fit(
+            model,
+            x.repeat(4, 1),
+            lambda model, x: model.decoder(model.prior().sample((len(x),))).log_prob(x),
+            epochs=6,
+            lr=lr,
+        )
+    assert "tells less than" in own.kept.verdict(model, x)
+    # And one that kept its code: the width of its encoder is fixed.
+    model = untrained(encoder_scale=0.6)
+    fit(model, striped(16_000), elbo_analytic, epochs=12, lr=3e-3)
+    assert own.kept.verdict(model, striped(1000)).startswith("✓ The code tells")
+
+
+def test_the_ceiling_is_the_law_of_the_stripes():
+    torch.manual_seed(2)
+    x = striped(20_000)
+    entropy = math.log(2) + sum(
+        n * (-p * math.log(p) - (1 - p) * math.log(1 - p)) for n, p in ((5, 0.2), (30, 0.05))
+    )
+    log_p = own.stripes_log_prob(x)
+    assert -log_p.mean().item() == pytest.approx(
+        entropy, abs=4 * (log_p.std() / 20_000**0.5).item()
+    )
 
 
 def test_the_catalogue_holds_the_books_mistakes():
