@@ -125,7 +125,7 @@ def free_bits_elbo(
         1/K Σ_k log p(x | z_k) − Σ_i max(λ, mean of rate_i over the batch)
 
     A level below λ gets no push towards zero. Only the batch mean is compared with λ: a single
-    rate of an inner level may be negative. Free bits hold up the rate; whether the code then tells
+    rate of an inner level may be negative. Free bits tolerate a rate; whether the code then tells
     anything of x is for `companion.diagnostics.mutual_information` to say.
 
     Args:

@@ -27,7 +27,8 @@ IDENTIFIERS = {
         trade-off beta-bound prior-holes gap-may-grow importance-weighted
     """,
     "04_information_view": """
-        info: mle-is-kl density joints chain-rule marginals-hide decomposition elbo-is-joint-kl
+        info: mle-is-kl density joints chain-rule marginals-hide decomposition kl-direction
+        code-length elbo-is-joint-kl
     """,
     "05_gaussian_vae": """
         gauss: encoder mse kl-closed-form objective reparameterise gradient

@@ -1,4 +1,4 @@
-"""Exercises of chapter 4: the two joints, their KL divergence, and its two parts."""
+"""Exercises of chapter 4: the KL divergence of joints, its two parts, and what a message costs."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
 from companion.conditionals import LinearGaussianConditional
-from companion.exact import DiscreteModel, gaussian_joint
+from companion.exact import gaussian_joint
 from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
 
 Tables = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -41,288 +42,7 @@ def _kl(p: Tensor, q: Tensor) -> Tensor:
     return (p * (p / q).log()).sum(-1)
 
 
-# Exercise 1: the KL divergence between the joints.
-
-
-def _joint_kl(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    inference, generative = _joints(p_data, q, prior, likelihood)
-    return (inference * (inference / generative).log()).sum()
-
-
-def _joint_kl_marginal(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    return _kl(p_data, prior @ likelihood)
-
-
-def _joint_kl_reverse(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    inference, generative = _joints(p_data, q, prior, likelihood)
-    return (generative * (generative / inference).log()).sum()
-
-
-def _joint_kl_unweighted(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    inference, generative = _joints(p_data, q, prior, likelihood)
-    return (q * (inference / generative).log()).sum()
-
-
-def _joint_kl_ratio(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    inference, generative = _joints(p_data, q, prior, likelihood)
-    return (inference * (q / generative).log()).sum()
-
-
-def _joint_kl_prior(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    inference, _ = _joints(p_data, q, prior, likelihood)
-    return (inference * (inference / likelihood.mT).log()).sum()
-
-
-def _joint_kl_axes(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    inference = p_data[:, None] * q
-    generative = prior * likelihood.reshape(q.shape)
-    return (inference * (inference / generative).log()).sum()
-
-
-def _joint_kl_mean(p_data: Tensor, q: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
-    inference, generative = _joints(p_data, q, prior, likelihood)
-    return (inference * (inference / generative).log()).mean()
-
-
-def _joint_kl_term_by_term(p_data, q, prior, likelihood):
-    weight = p_data[:, None] * q
-    log_ratio = p_data.log()[:, None] + q.log() - prior.log() - likelihood.mT.log()
-    return (weight * log_ratio).sum()
-
-
-def _joint_kl_by_torch(p_data, q, prior, likelihood):
-    inference = Categorical((p_data.unsqueeze(1) * q).reshape(-1))
-    generative = Categorical(torch.einsum("z,zx->xz", prior, likelihood).reshape(-1))
-    return kl_divergence(inference, generative)
-
-
-def _joint_kl_by_loops(p_data, q, prior, likelihood):
-    total = 0.0
-    for x in range(len(p_data)):
-        for z in range(len(prior)):
-            ratio = p_data[x] * q[x, z] / (prior[z] * likelihood[z, x])
-            total += float(p_data[x] * q[x, z] * math.log(ratio))
-    return total
-
-
-def _joint_kl_by_the_chain_rule(p_data, q, prior, likelihood):
-    model = DiscreteModel(prior, likelihood)
-    return (p_data * (p_data.log() - model.log_marginal() + model.gap(q))).sum()
-
-
-joint_kl = Exercise(
-    solution=_joint_kl,
-    cases=_tables,
-    right=(
-        _joint_kl_term_by_term,
-        _joint_kl_by_torch,
-        _joint_kl_by_loops,
-        _joint_kl_by_the_chain_rule,
-    ),
-    mistakes=(
-        Mistake(
-            "the KL of the x-marginals alone",
-            "Your result does not change with q: compare the tables over x and z.",
-            _joint_kl_marginal,
-        ),
-        Mistake(
-            "the inference error alone",
-            "The posterior takes the modelling error out: compare with p(x, z), not with p(z | x).",
-            lambda p_data, q, prior, likelihood: (
-                _joint_kl(p_data, q, prior, likelihood) - _kl(p_data, prior @ likelihood)
-            ),
-        ),
-        Mistake(
-            "the KL in the other direction",
-            "The average is taken under the first distribution: data and encoder.",
-            _joint_kl_reverse,
-        ),
-        Mistake(
-            "an average that forgets p_data",
-            "The log-ratio of a pair (x, z) counts with weight p_data(x) q(z|x), not q(z|x).",
-            _joint_kl_unweighted,
-        ),
-        Mistake(
-            "p_data missing from the ratio",
-            "You have computed −E[ELBO]; the inference joint in the logarithm has a factor more.",
-            _joint_kl_ratio,
-        ),
-        Mistake(
-            "the decoder in place of the generative joint",
-            "Which factor of p(x, z) is missing in the denominator?",
-            _joint_kl_prior,
-        ),
-        Mistake(
-            "a reshape where a transpose is meant",
-            "likelihood has shape (Z, X); reshape keeps the order of the numbers, .mT moves axes.",
-            _joint_kl_axes,
-        ),
-        Mistake(
-            "a mean over the cells of the table",
-            "The joint's own probabilities are the weights; sum, and divide by nothing.",
-            _joint_kl_mean,
-        ),
-    ),
-)
-
-
-# Exercise 2: the inference error.
-
-
-def _inference_error(p_data: Tensor, q: Tensor, posterior: Tensor) -> Tensor:
-    return (p_data * _kl(q, posterior)).sum()
-
-
-def _inference_cases() -> Iterable[Any]:
-    for p_data, q, prior, likelihood in _tables():
-        _, generative = _joints(p_data, q, prior, likelihood)
-        posterior = generative / generative.sum(-1, keepdim=True)
-        rows = _kl(q, posterior).argsort()  # so that the first row is not the worst too
-        yield p_data[rows], q[rows], posterior[rows]
-
-
-def _inference_error_in_one_sum(p_data, q, posterior):
-    weight = p_data[:, None] * q
-    return (weight * (q.log() - posterior.log())).sum()
-
-
-def _inference_error_by_torch(p_data, q, posterior):
-    return torch.dot(p_data, kl_divergence(Categorical(q), Categorical(posterior)))
-
-
-def _inference_error_from_the_joints(p_data, q, posterior):
-    left, right = p_data[:, None] * q, p_data[:, None] * posterior
-    return (left * (left.log() - right.log())).sum()
-
-
-inference_error = Exercise(
-    solution=_inference_error,
-    cases=_inference_cases,
-    right=(
-        _inference_error_in_one_sum,
-        _inference_error_by_torch,
-        _inference_error_from_the_joints,
-    ),
-    mistakes=(
-        Mistake(
-            "an average over x without weights",
-            "Frequent x count more: which distribution is the expectation over?",
-            lambda p_data, q, posterior: _kl(q, posterior).mean(),
-        ),
-        Mistake(
-            "a sum over x without weights",
-            "Frequent x count more: which distribution is the expectation over?",
-            lambda p_data, q, posterior: _kl(q, posterior).sum(),
-        ),
-        Mistake(
-            "the gap of one x",
-            "Your result is the gap of the first row; the inference error averages over all x.",
-            lambda p_data, q, posterior: _kl(q, posterior)[0],
-        ),
-        Mistake(
-            "one gap for each x",
-            "These are the gaps; the inference error is one number, their average.",
-            lambda p_data, q, posterior: _kl(q, posterior),
-        ),
-        Mistake(
-            "the KL in the other direction",
-            "The gap of chapter 3 averages under q: which of the two stands first?",
-            lambda p_data, q, posterior: (p_data * _kl(posterior, q)).sum(),
-        ),
-        Mistake(
-            "the KL of the averages",
-            "You averaged q and the posterior over x first; take the KL for each x, then average.",
-            lambda p_data, q, posterior: _kl(p_data @ q, p_data @ posterior),
-        ),
-    ),
-)
-
-
-# Exercise 3: from the joint KL to the average ELBO.
-
-
-def _entropy(p: Tensor) -> Tensor:
-    return -torch.xlogy(p, p).sum()
-
-
-def _average_elbo(joint_kl: float, p_data: Tensor) -> Tensor:
-    return -joint_kl - _entropy(p_data)
-
-
-def _elbo_cases() -> Iterable[Any]:
-    for divergence, (p_data, *_) in zip((0.3, 1.7), _tables(), strict=True):
-        yield divergence, p_data
-    p_data = torch.tensor([0.25, 0.0, 0.6, 0.15], dtype=torch.float64)
-    yield extreme("a p_data with a zero", 0.9, p_data)
-
-
-def _average_elbo_in_one_sum(joint_kl, p_data):
-    p = p_data[p_data > 0]
-    return (p * p.log()).sum() - joint_kl
-
-
-def _average_elbo_by_torch(joint_kl, p_data):
-    return float(-(joint_kl + Categorical(p_data).entropy()))
-
-
-def _average_elbo_by_loops(joint_kl, p_data):
-    return sum(float(p * math.log(p)) for p in p_data if p > 0) - joint_kl
-
-
-average_elbo = Exercise(
-    solution=_average_elbo,
-    cases=_elbo_cases,
-    right=(
-        _average_elbo_in_one_sum,
-        _average_elbo_by_torch,
-        _average_elbo_by_loops,
-    ),
-    mistakes=(
-        Mistake(
-            "minus the average ELBO",
-            "An ELBO is at most log p(x), and p(x) ≤ 1 here: which sign must it have?",
-            lambda joint_kl, p_data: joint_kl + _entropy(p_data),
-        ),
-        Mistake(
-            "the entropy left out",
-            "A perfect model has joint KL 0, but it does not give every x probability 1.",
-            lambda joint_kl, p_data: -joint_kl + 0 * p_data.sum(),
-        ),
-        Mistake(
-            "the entropy with the wrong sign",
-            "Try joint_kl = 0 and a fair coin: the ELBO of a perfect model is log ½.",
-            lambda joint_kl, p_data: -joint_kl + _entropy(p_data),
-        ),
-        Mistake(
-            "the entropy in bits",
-            "The KL is in nats, so the logarithm of the entropy is the natural one.",
-            lambda joint_kl, p_data: -joint_kl - _entropy(p_data) / math.log(2),
-        ),
-        Mistake(
-            "zero times the logarithm of zero",
-            "It gives NaN where p_data is zero, but such an x counts as nothing: see torch.xlogy.",
-            lambda joint_kl, p_data: (p_data * p_data.log()).sum() - joint_kl,
-        ),
-        Mistake(
-            "a sum of log p_data without weights",
-            "Each log p_data(x) counts with the probability of its x.",
-            lambda joint_kl, p_data: p_data.log().sum() - joint_kl,
-        ),
-        Mistake(
-            "a plain mean of log p_data",
-            "Each log p_data(x) counts with the probability of its x.",
-            lambda joint_kl, p_data: p_data.log().mean() - joint_kl,
-        ),
-        Mistake(
-            "log of the number of values in place of the entropy",
-            "They are equal for a uniform p_data only.",
-            lambda joint_kl, p_data: -joint_kl - p_data.new_tensor(len(p_data)).log(),
-        ),
-    ),
-)
-
-
-# Exercise 4: a change of units.
+# Exercise 1: a change of units.
 
 change_of_units = Prediction(
     answer=-3 * math.log(100),
@@ -340,7 +60,212 @@ change_of_units = Prediction(
 )
 
 
-# Exercise 5: the chain rule in the other order.
+# Exercise 2: two Gaussians, by hand.
+
+last_term = Prediction(
+    answer=10.0,
+    because="tr(V⁻¹ S) is 1 + 8, and the distance of the means adds 1.",
+    mistakes={
+        9.0: "that is tr(V⁻¹ S): z spreads around m, but the distance is taken from μ.",
+        1.0: "that is the distance of the means alone; z spreads around m with covariance S.",
+        11.0: "that has V in place of its inverse, which is (1, −1; −1, 2).",
+        3.5: "that has S⁻¹ and V exchanged: it belongs to the KL in the other direction.",
+        2.0: "that is the middle term, E[(z − m)ᵀ S⁻¹ (z − m)] = tr(S⁻¹ S).",
+    },
+    tolerance=1e-6,
+)
+
+two_gaussians = Prediction(
+    answer=(10 - 2 - math.log(4)) / 2,
+    because="Half of 10 − 2 − log 4: det V is 1 and det S is 4.",
+    mistakes={
+        (3.5 - 2 + math.log(4)) / 2: "that is the divergence in the other direction.",
+        (10 - 2 + math.log(4)) / 2: "the logarithm has the wrong sign: det V stands above.",
+        (10 - math.log(4)) / 2: "the middle term, which averages to d = 2, is left out.",
+        (9 - 2 - math.log(4)) / 2: "the distance of the means is left out.",
+        (10 - 2 - math.log(2)) / 2: "is the determinant of S 2? It is the product of 1 and 4.",
+        (10 - 2) / 2: "the logarithm of the determinants is left out.",
+    },
+    tolerance=0.006,
+    unit="nats",
+)
+
+
+def _general_kl(mean: Tensor, cov: Tensor, other_mean: Tensor, other_cov: Tensor) -> Tensor:
+    shift, inverse = mean - other_mean, other_cov.inverse()
+    log_ratio = other_cov.logdet() - cov.logdet()
+    return 0.5 * (log_ratio - len(mean) + (inverse @ cov).trace() + shift @ inverse @ shift)
+
+
+def _gaussians() -> Iterator[Tables]:
+    """Yield two means (d,) and two covariances (d, d), the second after its mean."""
+    for d in (3, 2):
+        means = torch.randn(2, d, dtype=torch.float64)
+        roots = torch.randn(2, d, d, dtype=torch.float64)
+        covs = roots @ roots.mT + 0.5 * torch.eye(d, dtype=torch.float64)
+        yield means[0], covs[0], means[1], covs[1]
+
+
+def _general_kl_by_torch(mean, cov, other_mean, other_cov):
+    return kl_divergence(MultivariateNormal(mean, cov), MultivariateNormal(other_mean, other_cov))
+
+
+def _general_kl_by_solving(mean, cov, other_mean, other_cov):
+    shift = mean - other_mean
+    spread = torch.linalg.solve(other_cov, cov + torch.outer(shift, shift)).trace()
+    return 0.5 * (spread - len(mean) + torch.log(other_cov.det() / cov.det()))
+
+
+def _general_kl_by_factors(mean, cov, other_mean, other_cov):
+    root, other = torch.linalg.cholesky(cov), torch.linalg.cholesky(other_cov)
+    white = torch.linalg.solve_triangular(other, root, upper=False)
+    shift = torch.linalg.solve_triangular(other, (mean - other_mean)[:, None], upper=False)
+    logs = other.diagonal().log().sum() - root.diagonal().log().sum()
+    return logs + 0.5 * (white.square().sum() + shift.square().sum() - len(mean))
+
+
+general_kl = Exercise(
+    solution=_general_kl,
+    cases=_gaussians,
+    right=(
+        _general_kl_by_torch,
+        _general_kl_by_solving,
+        _general_kl_by_factors,
+    ),
+    mistakes=(
+        Mistake(
+            "the KL in the other direction",
+            "The average is over the first Gaussian; the inverse is that of the second covariance.",
+            lambda m, s, n, v: _general_kl(n, v, m, s),
+        ),
+        Mistake(
+            "the dimension left out",
+            "E[(z − m)ᵀ S⁻¹ (z − m)] = d. Try two equal Gaussians: the KL must be zero.",
+            lambda m, s, n, v: _general_kl(m, s, n, v) + len(m) / 2,
+        ),
+        Mistake(
+            "one in place of the dimension",
+            "E[(z − m)ᵀ S⁻¹ (z − m)] is the trace of a d by d identity.",
+            lambda m, s, n, v: _general_kl(m, s, n, v) + (len(m) - 1) / 2,
+        ),
+        Mistake(
+            "the distance of the means left out",
+            "z spreads around m, but the last term measures from μ.",
+            lambda m, s, n, v: _general_kl(m, s, m, v),
+        ),
+        Mistake(
+            "the logarithm with the wrong sign",
+            "log det V − log det S: the determinant of the second covariance stands above.",
+            lambda m, s, n, v: _general_kl(m, s, n, v) + s.logdet() - v.logdet(),
+        ),
+        Mistake(
+            "the logarithm of the determinants left out",
+            "The two densities have different normalisers.",
+            lambda m, s, n, v: _general_kl(m, s, n, v) + 0.5 * (s.logdet() - v.logdet()),
+        ),
+        Mistake(
+            "the covariances taken for diagonal",
+            "Trace and distance need the whole inverse, not 1 divided by the diagonal.",
+            lambda m, s, n, v: _general_kl(m, s.diagonal().diag(), n, v.diagonal().diag()),
+        ),
+        Mistake(
+            "the factor ½ missing",
+            "Your result is twice the truth everywhere.",
+            lambda m, s, n, v: 2 * _general_kl(m, s, n, v),
+        ),
+        Mistake(
+            "V in place of its inverse in the distance of the means",
+            "A distance counts for more where the second Gaussian is narrow.",
+            ("shift @ inverse @ shift", "shift @ other_cov @ shift"),
+        ),
+    ),
+)
+
+
+# Exercise 3: one bit lost, in two ways.
+
+_FACES = (0.40, 0.25, 0.20, 0.15, 0.00)
+
+
+def _is_vae(vae: Any) -> bool:
+    """Tell whether these are prior (Z,), likelihood (Z, X) and encoder (X, Z) of five faces."""
+    if not (isinstance(vae, tuple | list) and len(vae) == 3):
+        return False
+    prior, likelihood, q = (torch.as_tensor(table, dtype=torch.float64) for table in vae)
+    return likelihood.shape == (len(prior), 5) and q.shape == (5, len(prior))
+
+
+def _is_probable(vae: Any) -> bool:
+    """Tell whether every row of every table is a distribution."""
+    tables = [torch.as_tensor(table, dtype=torch.float64) for table in vae]
+    sums = [(table.sum(-1) - 1).abs().max() < 1e-6 for table in tables]
+    return all(sums) and all(bool((table >= 0).all()) for table in tables)
+
+
+def _errors_of(vae: Any) -> tuple[float, float]:
+    """Return modelling error and inference error in nats; 0 log 0 = 0."""
+    prior, likelihood, q = (torch.as_tensor(table, dtype=torch.float64) for table in vae)
+    p_data = torch.tensor(_FACES, dtype=torch.float64)
+    p_x = prior @ likelihood
+    modelling = (torch.xlogy(p_data, p_data) - torch.xlogy(p_data, p_x)).sum()
+    inference = 0.0
+    for x in range(4):  # the last face never comes
+        posterior = prior * likelihood[:, x] / p_x[x]
+        gap = (torch.xlogy(q[x], q[x]) - torch.xlogy(q[x], posterior)).sum()
+        inference += float(p_data[x] * gap)
+    return float(modelling), inference
+
+
+def _near(value: float, target: float) -> bool:
+    return abs(value - target) < 1e-5
+
+
+one_bit = Inspection(
+    conditions=(
+        Condition(
+            "This check takes two VAEs",
+            "Write check.one_bit(wrong_model, wrong_encoder).",
+            lambda *vaes: len(vaes) == 2,
+        ),
+        Condition(
+            "A VAE has other tables than prior (Z,), likelihood (Z, 5) and encoder (5, Z)",
+            "likelihood has one row for each z, the encoder one for each face, the fifth too.",
+            lambda *vaes: all(map(_is_vae, vaes)),
+        ),
+        Condition(
+            "A row of some table is no distribution",
+            "Entries are not negative, and each row sums to one.",
+            lambda *vaes: all(map(_is_probable, vaes)),
+        ),
+        Condition(
+            "The first VAE has an inference error",
+            "Its encoder must be the exact posterior. If the die tells nothing, that is the prior.",
+            lambda first, second: _near(_errors_of(first)[1], 0.0),
+        ),
+        Condition(
+            "The first VAE's modelling error is not log 2",
+            "log(p_data / p) must be log 2 on average: where can half of the model's throws go?",
+            lambda first, second: _near(_errors_of(first)[0], math.log(2)),
+        ),
+        Condition(
+            "The second VAE has a modelling error",
+            "Its p(x), the prior's average of the rows of the likelihood, must be p_data.",
+            lambda first, second: _near(_errors_of(second)[0], 0.0),
+        ),
+        Condition(
+            "The second VAE's inference error is not log 2",
+            "The gaps must average to log 2: of two equally probable z, what may an encoder do?",
+            lambda first, second: _near(_errors_of(second)[1], math.log(2)),
+        ),
+    ),
+    finding=lambda first, second: (
+        "Both lose log 2 ≈ 0.69 nats, one bit. A perfect encoder gains the second VAE all of it, "
+        "and the first nothing."
+    ),
+)
+
+
+# Exercise 4: the chain rule in the other order.
 
 
 def _decoder_mismatch(q_joint: Tensor, p_joint: Tensor) -> Tensor:
@@ -431,7 +356,7 @@ decoder_mismatch = Exercise(
 )
 
 
-# Exercise 6: the inference error of a Gaussian encoder, to be drawn against the truth.
+# Exercise 5: the inference error of a Gaussian encoder, to be drawn against the truth.
 
 
 def _gaussian_error(
@@ -530,4 +455,167 @@ gaussian_inference_error = Exercise(
             lambda a, s, g, v, c: _gaussian_error(a, s, g, v, c) + 2 * (s / v).log(),
         ),
     ),
+)
+
+
+# Exercise 6: a bits-back coder on a stack.
+
+
+def _push(stack: int, symbol: int, counts: list[int]) -> int:
+    """Write a symbol; the stack grows by log(total / count) nats."""
+    high, low = divmod(stack, counts[symbol])
+    return high * sum(counts) + sum(counts[:symbol]) + low
+
+
+def _pop(stack: int, counts: list[int]) -> tuple[int, int]:
+    """Read a symbol: the inverse of `_push`."""
+    high, low = divmod(stack, sum(counts))
+    symbol = 0
+    while low >= sum(counts[: symbol + 1]):
+        symbol += 1
+    return high * counts[symbol] + low - sum(counts[:symbol]), symbol
+
+
+def _send(
+    stack: int,
+    waiting: int,
+    x: int,
+    prior: list[int],
+    likelihood: list[list[int]],
+    q: list[list[int]],
+) -> tuple[int, int]:
+    waiting, z = _pop(waiting, q[x])
+    stack = _push(stack, x, likelihood[z])
+    return _push(stack, z, prior), waiting
+
+
+def _stacks() -> Iterable[Any]:
+    prior, likelihood = [2, 3, 1], [[5, 1, 3, 1], [1, 2, 1, 4], [2, 2, 1, 7]]
+    q = [[4, 3, 2], [1, 1, 5], [3, 2, 6], [2, 7, 1]]
+    for stack, waiting in torch.randint(300, 3000, (12, 2)).tolist():
+        yield stack, waiting, stack % 4, prior, likelihood, q
+
+
+def _send_likely(stack, waiting, x, prior, likelihood, q):
+    z = q[x].index(max(q[x]))
+    return _push(_push(stack, x, likelihood[z]), z, prior), waiting
+
+
+def _send_z_first(stack, waiting, x, prior, likelihood, q):
+    waiting, z = _pop(waiting, q[x])
+    return _push(_push(stack, z, prior), x, likelihood[z]), waiting
+
+
+def _send_by_the_prior(stack, waiting, x, prior, likelihood, q):
+    waiting, z = _pop(waiting, prior)
+    return _push(_push(stack, x, likelihood[z]), z, prior), waiting
+
+
+def _send_without_z(stack, waiting, x, prior, likelihood, q):
+    waiting, z = _pop(waiting, q[x])
+    return _push(stack, x, likelihood[z]), waiting
+
+
+def _send_and_keep(stack, waiting, x, prior, likelihood, q):
+    _, z = _pop(waiting, q[x])
+    return _push(_push(stack, x, likelihood[z]), z, prior), waiting
+
+
+def _send_z_with_q(stack, waiting, x, prior, likelihood, q):
+    waiting, z = _pop(waiting, q[x])
+    return _push(_push(stack, x, likelihood[z]), z, q[x]), waiting
+
+
+def _send_from_the_stack(stack, waiting, x, prior, likelihood, q):
+    stack, z = _pop(stack, q[x])
+    return _push(_push(stack, x, likelihood[z]), z, prior), waiting
+
+
+def _send_by_arithmetic(stack, waiting, x, prior, likelihood, q):
+    """Without `_pop` and `_push`."""
+    high, low = divmod(waiting, sum(q[x]))
+    starts = [sum(q[x][:z]) for z in range(len(q[x]))]
+    z = max(z for z, start in enumerate(starts) if start <= low)
+    waiting = high * q[x][z] + low - starts[z]
+    for symbol, counts in ((x, likelihood[z]), (z, prior)):
+        high, low = divmod(stack, counts[symbol])
+        stack = high * sum(counts) + sum(counts[:symbol]) + low
+    return stack, waiting
+
+
+def _send_as_the_receiver_reads(stack, waiting, x, prior, likelihood, q):
+    """Try all z for the one with which the receiver ends where the sender began."""
+    for z in range(len(prior)):
+        sent, left = _push(_push(stack, x, likelihood[z]), z, prior), _pop(waiting, q[x])[0]
+        if _push(left, z, q[x]) == waiting:
+            return sent, left
+    raise AssertionError
+
+
+send = Exercise(
+    solution=_send,
+    cases=_stacks,
+    right=(
+        _send_by_arithmetic,
+        _send_as_the_receiver_reads,
+    ),
+    mistakes=(
+        Mistake(
+            "no bits back: z is picked without the waiting bits",
+            "Let pop pick z from the row q[x]; that takes bits off the waiting number.",
+            _send_likely,
+        ),
+        Mistake(
+            "the bits are read, but not taken off",
+            "pop returns the shorter number too; return that one.",
+            _send_and_keep,
+        ),
+        Mistake(
+            "z lies below x",
+            "What is pushed last is read first, and the receiver needs z to read x.",
+            _send_z_first,
+        ),
+        Mistake(
+            "z is read with the prior's counts",
+            "The receiver gives back bits with q[x]; those are the bits that you may take.",
+            _send_by_the_prior,
+        ),
+        Mistake(
+            "z is not sent",
+            "The receiver reads z first, with the prior's counts.",
+            _send_without_z,
+        ),
+        Mistake(
+            "z is sent with the encoder's counts",
+            "The receiver does not know x yet, and so not q[x]; z is read with the prior's counts.",
+            _send_z_with_q,
+        ),
+        Mistake(
+            "the bits that pick z come from the stack",
+            "Real coders use one number for both, but here the waiting bits pick z.",
+            _send_from_the_stack,
+        ),
+    ),
+)
+
+_P_DATA = torch.tensor([0.40, 0.25, 0.20, 0.15], dtype=torch.float64)  # the chapter's dice
+_DICE = torch.tensor([[0.5, 0.3, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
+_GUESS = torch.tensor([[0.9, 0.1], [0.5, 0.5], [0.3, 0.7], [0.2, 0.8]], dtype=torch.float64)
+_ENTROPY = -float(_P_DATA @ _P_DATA.log())
+_SHORTEST = -float(_P_DATA @ _DICE.mean(0).log())
+_PRESENT = float((_P_DATA[:, None] * _GUESS * (2 * _GUESS / _DICE.mT).log()).sum())
+
+shortest_message = Prediction(
+    answer=_SHORTEST,
+    because=(
+        "The exact posterior leaves no inference error: the length is −E[log p(x)], entropy plus "
+        "modelling error."
+    ),
+    mistakes={
+        _ENTROPY: "that is the entropy of the data. To reach it the model must change, not q.",
+        _PRESENT: "that is the length with the present q, which is not the posterior.",
+        _SHORTEST - _ENTROPY: "that is the modelling error; the message also carries the data.",
+    },
+    tolerance=0.0006,
+    unit="nats",
 )

@@ -5,6 +5,7 @@ in two ways that share no code.
 """
 
 import math
+import random
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from torch.distributions import (
     Categorical,
     Independent,
+    MixtureSameFamily,
     MultivariateNormal,
     Normal,
     kl_divergence,
@@ -28,9 +30,11 @@ from companion.exact import (
     LinearGaussian,
     arch,
     elbo_quadrature,
+    gaussian_floor,
     gaussian_joint,
     log_marginal_quadrature,
 )
+from companion.exercises import information_view as exercises
 from companion.models import VAE
 from companion.objectives import elbo, elbo_analytic
 from companion.train import fit
@@ -252,6 +256,193 @@ def test_equal_marginals_hide_different_joints(num_x, num_z):
     assert kl(blind, generative) > 0.01
 
 
+# --- what a wrong model costs, and two directions -------------------------------------------------
+
+
+def two_peaks(a, width=1.0, first=0.5):
+    weights = torch.tensor([first, 1 - first], **DOUBLE)
+    return MixtureSameFamily(
+        Categorical(weights), Normal(torch.tensor([-a, a], **DOUBLE), width), validate_args=False
+    )
+
+
+def both_directions(p, q, z):
+    """KL(p ‖ q) and KL(q ‖ p) by the trapezoid rule."""
+    log_p, log_q = p.log_prob(z), q.log_prob(z)
+    left, right = log_p.exp() * (log_p - log_q), log_q.exp() * (log_q - log_p)
+    return torch.trapezoid(left, z), torch.trapezoid(right, z)
+
+
+def descended(loss, start):
+    """Mean and scale where LBFGS from `start` comes to rest, and the loss there."""
+    at = torch.tensor([start[0], math.log(start[1])], **DOUBLE, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [at], max_iter=300, tolerance_grad=1e-9, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimiser.zero_grad()
+        value = loss(Normal(at[0], at[1].exp(), validate_args=False))
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    value = closure().item()
+    return at[0].item(), at[1].exp().item(), value
+
+
+GRID = torch.linspace(-25, 25, 5001, **DOUBLE)
+
+
+# Would catch the two directions exchanged, or a mode-seeking claim for peaks that are too near.
+@pytest.mark.claim("info.kl-direction")
+@pytest.mark.parametrize(("a", "seeks"), [(1.0, False), (2.5, False), (2.81, True), (4.0, True)])
+def test_one_direction_covers_and_the_other_may_seek(a, seeks):
+    p = two_peaks(a)
+    starts = [(0.0, math.sqrt(1 + a * a)), (a, 1.0), (-0.7 * a, 0.6)]
+    covering = [descended(lambda q: both_directions(p, q, GRID)[0], s) for s in starts]
+    for mean, scale, _ in covering:
+        assert mean == pytest.approx(0, abs=1e-4)
+        assert scale == pytest.approx(math.sqrt(1 + a * a), abs=1e-4)
+    seeking = [descended(lambda q: both_directions(p, q, GRID)[1], s) for s in starts]
+    mean, scale, least = min(seeking, key=lambda found: found[2])
+    grid_least, grid_mean, _ = gaussian_floor(GRID[::4, None], p.log_prob(GRID[::4, None]))
+    assert least == pytest.approx(grid_least.item(), abs=1e-3)
+    if seeks:
+        assert abs(mean) == pytest.approx(a, abs=0.05)
+        assert abs(grid_mean.item()) == pytest.approx(a, abs=0.05)
+        assert scale < 1.05
+        assert least < math.log(2)
+    else:
+        assert abs(mean) < 1e-3
+        assert abs(grid_mean.item()) < 0.02
+        assert scale > 1.3
+
+
+# Would catch another threshold than the 2.80 that the book prints.
+@pytest.mark.claim("info.kl-direction")
+def test_seeking_begins_where_the_book_says():
+    def between_less_at_a_peak(a):
+        p = two_peaks(a)
+        at = [
+            descended(lambda q: both_directions(p, q, GRID)[1], start)[2]
+            for start in [(0.0, math.sqrt(1 + a * a)), (a, 1.0)]
+        ]
+        return at[0] - at[1]
+
+    assert between_less_at_a_peak(2.795) < 0 < between_less_at_a_peak(2.805)
+
+
+# Would catch the directions of the two errors exchanged: each is trained as a VAE trains it.
+@pytest.mark.claim("info.kl-direction")
+@pytest.mark.parametrize("seed", range(3))
+def test_maximum_likelihood_covers_and_the_encoder_seeks(seed):
+    torch.manual_seed(seed)
+    p = two_peaks(2.0, 0.5, 0.4)
+    throws = p.sample((4000,))
+    mean, scale, _ = descended(lambda model: -model.log_prob(throws).mean(), (2.0, 0.5))
+    assert mean == pytest.approx(0.4, abs=4 * p.stddev.item() / math.sqrt(4000))
+    assert scale == pytest.approx(p.stddev.item(), abs=0.1)
+    # x = z² + noise has a posterior with two peaks; q is fitted by its ELBO, from samples.
+    start = torch.empty(1, **DOUBLE).uniform_(-2, 2)
+    at = torch.stack([start, torch.zeros(1, **DOUBLE)]).requires_grad_()
+    optimiser = torch.optim.Adam([at], lr=0.05)
+    for _ in range(400):
+        optimiser.zero_grad()
+        q = Normal(at[0], at[1].exp())
+        z = q.rsample((200,))
+        log_joint = Normal(0.0, 1.0).log_prob(z) + Normal(z**2, 0.5).log_prob(torch.tensor(4.0))
+        (q.log_prob(z) - log_joint).mean().backward()
+        optimiser.step()
+    peak = math.sqrt(4 - 0.5**2 / 2)  # where z² / 2 + (4 − z²)² / (2 · 0.25) is smallest
+    assert abs(at[0].item()) == pytest.approx(peak, abs=0.1)
+    assert at[1].exp().item() < 0.3, "the distance of the peaks is 4"
+
+
+@pytest.mark.claim("info.kl-direction")
+def test_a_value_left_out():
+    p = torch.tensor([0.5, 0.25, 0.25], **DOUBLE)
+    q = torch.tensor([2 / 3, 1 / 3, 0.0], **DOUBLE)
+    assert kl(p, q) == math.inf
+    close(kl(q, p), torch.log(torch.tensor(4 / 3, **DOUBLE)))
+    wrong = torch.tensor([0.25, 0.25, 0.5], **DOUBLE)
+    close(kl(p, wrong) / math.log(2), torch.tensor(0.25, **DOUBLE))
+    words = {(0.5, 0.25, 0.25): ["0", "10", "11"], (0.25, 0.25, 0.5): ["10", "11", "0"]}
+    for belief, code in words.items():
+        assert [len(word) for word in code] == [-math.log2(share) for share in belief]
+
+
+# --- the length of a message ----------------------------------------------------------------------
+
+
+# Would catch bits that do not come back, a gap measured against the data's best code, or bits.
+@sizes
+@pytest.mark.claim("info.code-length")
+def test_net_length_of_bits_back_is_minus_the_elbo(num_x, num_z):
+    p_data, q, model = draw_all(num_x, num_z)
+    net = torch.zeros(num_x, **DOUBLE)
+    for x in range(num_x):
+        for z in range(num_z):
+            sent = -math.log(model.prior[z]) - math.log(model.likelihood[z, x])
+            net[x] += q[x, z] * (sent + math.log(q[x, z]))
+    close(net, -model.elbo(q))
+    close(net + model.log_marginal(), model.gap(q))
+    modelling = kl(p_data, model.log_marginal().exp())
+    over_data = (p_data * net).sum() - Categorical(p_data).entropy()
+    close(over_data, modelling + (p_data * model.gap(q)).sum())
+    assert modelling > 1e-3, "the two excesses differ"
+    ideal = (p_data * DiscreteModel(model.prior, model.likelihood).elbo(model.posterior())).sum()
+    close(-ideal, Categorical(p_data).entropy() + modelling)
+
+
+# Would catch a code that cannot be read, and ideal lengths that no coder comes near.
+@pytest.mark.claim("info.code-length")
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stack_of_bits_comes_near_and_loses_nothing(seed):
+    torch.manual_seed(seed)
+    prior, likelihood = [1, 3], [[5, 3, 1, 1], [1, 2, 3, 4]]
+    q = torch.randint(1, 9, (4, 2)).tolist()
+    model = DiscreteModel(
+        torch.tensor(prior, **DOUBLE) / 4, torch.tensor(likelihood, **DOUBLE) / 10
+    )
+    table = torch.tensor(q, **DOUBLE)
+    share = table / table.sum(1, keepdim=True)
+    log_w = model.log_joint() - share.log()
+    values = model.elbo(share)  # the mean of log w, which is minus a net length
+    spread = (share * (log_w - values[:, None]).square()).sum(1)
+    throws = torch.randint(4, (3000,))
+    stack, waiting = start = 1 << 64, random.Random(seed).getrandbits(12_000)
+    for x in throws.tolist():
+        stack, waiting = exercises._send(stack, waiting, x, prior, likelihood, q)
+    grown = math.log(stack) - math.log(start[0])
+    taken = math.log(start[1]) - math.log(waiting)
+    at = (throws.bincount() / 3000).double()
+    standard_error = math.sqrt(at @ spread.double() / 3000)
+    assert (grown - taken) / 3000 == pytest.approx(
+        -values[throws].mean().item(), abs=4 * standard_error
+    )
+    for x in throws.flip(0).tolist():
+        stack, z = exercises._pop(stack, prior)
+        stack, found = exercises._pop(stack, likelihood[z])
+        waiting = exercises._push(waiting, z, q[found])
+        assert found == x
+    assert (stack, waiting) == start, "the bits that picked z are back"
+
+
+# Would catch a bound in the wrong direction, or noise wider than a whole number.
+@pytest.mark.claim("info.density")
+def test_dequantised_density_bounds_the_mass():
+    u = (torch.arange(2000, **DOUBLE) + 0.5) / 2000
+    for scale in (0.5, 0.8, 3.0):
+        model = Normal(torch.tensor(0.3, **DOUBLE), scale)
+        for x in torch.arange(-2, 3, **DOUBLE):
+            bound, exact = model.log_prob(x + u).mean(), mass(model, x, 1.0).log()
+            assert bound < exact
+            assert exact - bound > 1e-5
+    flat = torch.full((2000,), -math.log(4), **DOUBLE)  # uniform density on [0, 4): equality
+    close(flat.mean(), torch.log(torch.tensor(0.25, **DOUBLE)))
+
+
 # --- the two errors ------------------------------------------------------------------------------
 
 
@@ -427,3 +618,63 @@ def test_elbo_gains_come_out_of_the_sum():
         close(gain, fall - rise)
         assert gain > 1e-8
         assert rise > 1e-8
+
+
+# Would catch a shift that costs inference error: then the counterexample were none.
+@pytest.mark.claim("info.decomposition")
+def test_the_highest_elbo_may_be_at_the_highest_likelihood():
+    data = MultivariateNormal(torch.zeros(1, **DOUBLE), torch.full((1, 1), 1.25, **DOUBLE))
+    one = torch.ones(1, 1, **DOUBLE)
+
+    def least(w, b, shifts):
+        """Modelling error, and the least inference error over the encoder's shift."""
+        model = LinearGaussian(w * one, torch.full((1,), b, **DOUBLE), scale=0.5)
+        gaps = [
+            model.gap(
+                sigma_points(data),
+                LinearGaussianConditional(0.4 * one, torch.full((1,), c, **DOUBLE), 0.2 * one)(
+                    sigma_points(data)
+                ),
+            ).mean()
+            for c in shifts
+        ]
+        return kl_divergence(data, model.marginal()).item(), min(gaps).item()
+
+    for b in (-0.5, 0.0, 1.0):  # the posterior's slope is 0.8, and the encoder's 0.4
+        modelling, inference = least(1.0, b, [-0.8 * b - 0.01, -0.8 * b, -0.8 * b + 0.01])
+        assert inference == pytest.approx(0.5, abs=1e-9)
+        assert (modelling < 1e-12) == (b == 0.0)
+    steeper, same = least(1.25, 0.0, [0.0]), least(1.0, 0.0, [0.0])
+    assert sum(steeper) < sum(same) - 0.04, "with w learned, the two maxima differ"
+    assert steeper[0] > same[0] + 0.02
+
+
+# Would catch the remaining error blamed on two peaks: the best Gaussian of each x loses little.
+@pytest.mark.claim("info.decomposition")
+def test_what_remains_is_amortisation():
+    torch.manual_seed(0)
+    source = arch(scale=0.4)
+    x, held_out = source.sample(1000), source.sample(150)
+    z = torch.linspace(-7, 7, 401, **DOUBLE)[:, None]
+
+    def floor_of(model):
+        with torch.no_grad():
+            log_joint = model.decoder(z[:, None]).log_prob(held_out)
+            return gaussian_floor(z, log_joint + model.prior().log_prob(z)[:, None])[0]
+
+    own = floor_of(source).mean()
+    for seed in (1, 2, 3):
+        torch.manual_seed(seed)
+        vae = VAE(
+            GaussianConditional(mlp(2, 32, 2)),
+            GaussianConditional(mlp(1, 32, 2), scale=0.4),
+            StandardNormal(1),
+        ).double()
+        fit(vae, x, elbo_analytic, epochs=20, batch_size=50, lr=1e-2)
+        with torch.no_grad():
+            gap = log_marginal_quadrature(vae, held_out, num_points=401, bound=7.0)
+            gap = gap - elbo_quadrature(vae, held_out, vae.encoder(held_out))
+        floor = floor_of(vae)
+        assert (gap > floor - 1e-6).all()
+        assert floor.mean() < own < 0.02
+        assert gap.mean() - floor.mean() > 3 * own
