@@ -431,6 +431,11 @@ far_apart = Exercise(
             ),
         ),
         Mistake(
+            "a table that reaches 100 and not every target",
+            "How must the prior of the rare code shrink as the target grows?",
+            lambda target: _far_apart(100.0),
+        ),
+        Mistake(
             "a table in which x tells little by either guide",
             "exp KL is small, and so is ρ. Which single term of Σ posterior²/prior can be made "
             "large while it counts little in the KL?",
