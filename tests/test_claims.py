@@ -23,8 +23,8 @@ IDENTIFIERS = {
         simple-decoder pixel-by-pixel
     """,
     "03_elbo": """
-        elbo: lower-bound jensen two-terms gap-identity tight reconstruction-memorises kl-smooths
-        trade-off beta-bound prior-holes gap-may-grow importance-weighted
+        elbo: lower-bound jensen two-terms gap-identity tangent tight reconstruction-memorises
+        kl-smooths trade-off beta-bound prior-holes gap-may-grow importance-weighted
     """,
     "04_information_view": """
         info: mle-is-kl density joints chain-rule marginals-hide decomposition kl-direction

@@ -1,15 +1,16 @@
-"""Exercises of chapter 3: the bound, its gap, and the bound from several samples."""
+"""Exercises of chapter 3: the bound, its gap, EM, and the bound from several samples."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, Normal, kl_divergence
+from torch.distributions import Normal
 
 from companion.exact import DiscreteModel
 from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
 
 # --- Exercise 1: constant weights -----------------------------------------------------------------
@@ -33,113 +34,150 @@ constant_weights = Prediction(
     unit="nats",
 )
 
-# --- Exercise 2: the ELBO from samples ------------------------------------------------------------
+# --- Exercise 2: the width of the best q ----------------------------------------------------------
 
-Density = Callable[[Tensor], Tensor]
+best_width = Prediction(
+    answer="narrower",
+    because=(
+        "E_q[log q / posterior] punishes q where the posterior is nearly zero, and forgives a "
+        "peak left out."
+    ),
+    mistakes={
+        "wider": "move to a wide q and look at the gap: it pays for every z where the posterior is "
+        "nearly zero.",
+        "equal": "equal width would match the moments, which minimises the KL in the other "
+        "direction, KL(posterior ‖ q).",
+    },
+)
 
+# --- Exercise 3: EM, first with a pencil ----------------------------------------------------------
 
-def _elbo_from_samples(z: Tensor, log_joint: Density, log_q: Density) -> Tensor:
-    return (log_joint(z) - log_q(z)).mean(0)
-
-
-def _at_the_mean(z: Tensor, log_joint: Density, log_q: Density) -> Tensor:
-    mean = z.mean(0, keepdim=True)
-    return (log_joint(mean) - log_q(mean))[0]
-
-
-def _elbo_cases() -> Iterable[Any]:
-    """Samples of pairwise-distinct sizes: K = 7 draws for B = 5 points, d = 3; and more."""
-    for samples, points, units in ((7, 5, 3), (4, 6, 2), (25, 3, 4)):
-        mean = torch.randn(points, units, dtype=torch.float64)
-        scale = 0.5 + torch.rand(points, units, dtype=torch.float64)
-        z = mean + scale * torch.randn(samples, points, units, dtype=torch.float64)
-        q = Normal(mean, scale)
-
-        def log_joint(z: Tensor) -> Tensor:
-            # A curved decoder: its log-density at the mean is not the mean of its log-density.
-            likelihood = -0.03 * (z.square().sum(-1) - 1).square()
-            return Normal(0.0, 1.0).log_prob(z).sum(-1) + likelihood
-
-        def log_q(z: Tensor, q: Normal = q) -> Tensor:
-            return q.log_prob(z).sum(-1)
-
-        yield z, log_joint, log_q
-    yield extreme("an x of log p(x, z) near −10,000", z, lambda z: log_joint(z) - 1e4, log_q)
-    yield extreme(
-        "a density so sharp that the ELBO is above 0", z, lambda z: log_joint(z) + 30, log_q
-    )
-    yield extreme("a single sample", z[:1], log_joint, log_q)
-
-
-def _elbo_as_a_sum(z, log_joint, log_q):
-    log_w = log_joint(z) - log_q(z)
-    return log_w.sum(0) / len(log_w)
+em_by_pencil = Prediction(
+    answer=4 / 3,
+    because=(
+        "The posterior of φ = 1 has mean x/2 = 1 and variance ½, and the top of the parabola is "
+        "x · 1 / (1² + ½)."
+    ),
+    mistakes={
+        2.0: "that meets x at the posterior's mean alone. E_q[(x − φz)²] also holds the spread of "
+        "q, which pulls φ towards 0.",
+        1.0: "that is where the step begins, or the step with the variance of the prior: the "
+        "posterior of φ = 1 is narrower.",
+        2 / (1 + math.sqrt(0.5)): "the standard deviation of q in place of its variance.",
+        math.sqrt(3): "that is the maximum of log p(x), where EM ends; one round goes part of the "
+        "way.",
+        0.8: "the squares of the mean and of x have changed places; which of them is the data?",
+    },
+    tolerance=0.006,
+)
 
 
-def _elbo_sample_by_sample(z, log_joint, log_q):
-    total = sum(log_joint(sample[None])[0] - log_q(sample[None])[0] for sample in z)
-    return total / len(z)
+def _posterior(phi: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and variance of p(z | x) for z ~ N(0, 1), x | z ~ N(φz, 1)."""
+    return phi * x / (phi**2 + 1), 1 / (phi**2 + 1)
 
 
-def _elbo_in_two_averages(z, log_joint, log_q):
-    return log_joint(z).mean(dim=0) - log_q(z).mean(dim=0)
+def _em_round(phi: Tensor, x: Tensor) -> Tensor:
+    mean, variance = _posterior(phi, x)
+    return (x * mean).sum() / (mean**2 + variance).sum()
 
 
-elbo_from_samples = Exercise(
-    solution=_elbo_from_samples,
-    cases=_elbo_cases,
+def _em_cases() -> Iterable[Any]:
+    """Decoders on both sides of 0, with 5, 7 and 3 data points."""
+    for phi, points in ((0.7, 5), (-1.4, 7), (2.2, 3)):
+        x = 0.5 + 2 * torch.randn(points, dtype=torch.float64)
+        yield torch.tensor(phi, dtype=torch.float64), x
+    yield extreme("a single data point", torch.tensor(1.1, dtype=torch.float64), x[:1])
+    yield extreme("φ = 0, which EM never leaves", torch.tensor(0.0, dtype=torch.float64), x)
+
+
+def _round_in_closed_form(phi, x):
+    size = x.square().mean()
+    return phi * size * (1 + phi**2) / (phi**2 * size + 1 + phi**2)
+
+
+def _round_point_by_point(phi, x):
+    above = below = 0.0
+    for value in x.tolist():
+        mean = float(phi) * value / (float(phi) ** 2 + 1)
+        above += value * mean
+        below += mean**2 + 1 / (float(phi) ** 2 + 1)
+    return above / below
+
+
+def _round_by_newton(phi, x):
+    """The ELBO is a parabola: one step of Newton's method from anywhere reaches its top."""
+    mean, variance = _posterior(phi, x)
+    slope = (x * mean - phi * (mean**2 + variance)).mean()
+    return phi + slope / (mean**2 + variance).mean()
+
+
+def _with_variance(phi: Tensor, x: Tensor, variance: Tensor) -> Tensor:
+    mean, _ = _posterior(phi, x)
+    return (x * mean).sum() / (mean**2 + variance).sum()
+
+
+em_round = Exercise(
+    solution=_em_round,
+    cases=_em_cases,
     right=(
-        _elbo_as_a_sum,
-        _elbo_sample_by_sample,
-        _elbo_in_two_averages,
+        _round_in_closed_form,
+        _round_point_by_point,
+        _round_by_newton,
     ),
     mistakes=(
         Mistake(
-            "minus the ELBO",
-            "It is a loss that is minimised; the bound itself is log p(x, z) − log q(z | x).",
-            lambda z, log_joint, log_q: -_elbo_from_samples(z, log_joint, log_q),
+            "the spread of q left out of the M step",
+            "E_q[(x − φz)²] is (x − φm)² plus φ² times the variance of q.",
+            lambda phi, x: _with_variance(phi, x, torch.zeros_like(x)),
         ),
         Mistake(
-            "log q(z | x) added instead of subtracted",
-            "q stands in the denominator of the weight.",
-            lambda z, log_joint, log_q: (log_joint(z) + log_q(z)).mean(0),
+            "the variance of the prior in place of the posterior's",
+            "After the E step q is the posterior: its variance is below 1.",
+            lambda phi, x: _with_variance(phi, x, torch.ones_like(x)),
         ),
         Mistake(
-            "a sum over the samples instead of their mean",
-            "An expectation is estimated by an average; does your number grow with K?",
-            lambda z, log_joint, log_q: (log_joint(z) - log_q(z)).sum(0),
+            "the standard deviation in place of the variance",
+            "E_q[z²] is m² plus the variance.",
+            lambda phi, x: _with_variance(phi, x, _posterior(phi, x)[1].sqrt().expand_as(x)),
         ),
         Mistake(
-            "the density of q left out",
-            "What you average is log p(x, z) alone: which part of log w is missing?",
-            lambda z, log_joint, log_q: log_joint(z).mean(0),
+            "the variance counted once for all data points",
+            "Each data point has its own q, and each q its own spread.",
+            lambda phi, x: (
+                (x * _posterior(phi, x)[0]).sum()
+                / ((_posterior(phi, x)[0] ** 2).sum() + _posterior(phi, x)[1])
+            ),
         ),
         Mistake(
-            "the mean of z plugged in",
-            "The logarithm of the weight at the average z is not the average of the logarithm.",
-            _at_the_mean,
+            "the average of the points' own tops",
+            "One φ serves all data points: add the numerators and the denominators first.",
+            lambda phi, x: (
+                (x * _posterior(phi, x)[0]) / (_posterior(phi, x)[0] ** 2 + _posterior(phi, x)[1])
+            ).mean(),
         ),
         Mistake(
-            "an average over the data points",
-            "z has shape (K, B, d): which axis holds the samples of one x?",
-            lambda z, log_joint, log_q: (log_joint(z) - log_q(z)).mean(1),
+            "the top of log p(x) itself",
+            "That is where EM ends; one round goes part of the way.",
+            lambda phi, x: phi.sign() * (x.square().mean() - 1).clamp(min=0).sqrt(),
         ),
         Mistake(
-            "an average over samples and data points",
-            "Each x has an ELBO of its own: (B,) numbers are asked for.",
-            lambda z, log_joint, log_q: (log_joint(z) - log_q(z)).mean(),
+            "the E step alone",
+            "That is the mean of q; the M step then chooses the φ that is best for it.",
+            lambda phi, x: _posterior(phi, x)[0],
         ),
         Mistake(
-            "the logarithm of the mean weight",
-            "That is the K-sample bound. In the ELBO the logarithm is inside the average.",
-            lambda z, log_joint, log_q: (
-                (log_joint(z) - log_q(z)).logsumexp(0) - math.log(z.shape[0])
+            "φ left out of the posterior's mean",
+            "The posterior's mean is φx / (φ² + 1): where φ is 0 the data say nothing on z.",
+            lambda phi, x: (
+                (x * x / (phi**2 + 1)).sum()
+                / ((x / (phi**2 + 1)) ** 2 + _posterior(phi, x)[1]).sum()
             ),
         ),
     ),
 )
 
-# --- Exercise 3: KL between tables ----------------------------------------------------------------
+# --- Exercise 4: the gap from tables --------------------------------------------------------------
 
 
 def _kl(q: Tensor, p: Tensor) -> Tensor:
@@ -149,99 +187,6 @@ def _kl(q: Tensor, p: Tensor) -> Tensor:
 def _tables(*shape: int) -> Tensor:
     """Return random rows that sum to one, in float64."""
     return torch.randn(*shape, dtype=torch.float64).softmax(-1)
-
-
-def _kl_cases() -> Iterable[Any]:
-    """Two pairs of tables without zeros, and one where q has zeros."""
-    yield _tables(5, 3), _tables(5, 3)
-    yield _tables(2, 4), _tables(2, 4)
-    q = _tables(4, 3)
-    q[1, 2] = q[3, 0] = 0.0
-    yield extreme("a q with zeros", q / q.sum(-1, keepdim=True), _tables(4, 3))
-    rare = torch.tensor([[1e-9, 0.3, 0.7 - 1e-9], [0.2, 0.8, 1e-12]], dtype=torch.float64)
-    yield extreme("entries of p as small as 1e-12", _tables(2, 3), rare)
-
-
-def _kl_by_distributions(q, p):
-    return kl_divergence(Categorical(probs=q), Categorical(probs=p))
-
-
-def _kl_row_by_row(q, p):
-    rows = []
-    for q_row, p_row in zip(q.tolist(), p.tolist(), strict=True):
-        terms = [a * math.log(a / b) for a, b in zip(q_row, p_row, strict=True) if a > 0]
-        rows.append(math.fsum(terms))
-    return torch.tensor(rows)
-
-
-def _kl_with_a_mask(q, p):
-    ratio = torch.where(q > 0, q / p, torch.ones_like(q))
-    return torch.sum(q * torch.log(ratio), dim=-1)
-
-
-kl_tables = Exercise(
-    solution=_kl,
-    cases=_kl_cases,
-    right=(
-        _kl_by_distributions,
-        _kl_row_by_row,
-        _kl_with_a_mask,
-    ),
-    mistakes=(
-        Mistake(
-            "the KL in the other direction",
-            "KL(q ‖ p) averages under q, its first argument.",
-            lambda q, p: _kl(p, q),
-        ),
-        Mistake(
-            "the wrong sign",
-            "A KL divergence is never below zero; q stands in the numerator.",
-            lambda q, p: -_kl(q, p),
-        ),
-        Mistake(
-            "the log-ratios summed without weights",
-            "Each log-ratio counts with the probability of its z under q.",
-            lambda q, p: (q.log() - p.log()).sum(-1),
-        ),
-        Mistake(
-            "a plain mean of the log-ratios",
-            "The average is taken under q, not with equal weights.",
-            lambda q, p: (q.log() - p.log()).mean(-1),
-        ),
-        Mistake(
-            "a mean over z instead of a sum",
-            "The weights q(z) already make the sum an average; divide by nothing.",
-            lambda q, p: _kl(q, p) / q.shape[-1],
-        ),
-        Mistake(
-            "one number for all rows",
-            "Each row is a distribution of its own: sum over the last axis only.",
-            lambda q, p: _kl(q, p).sum(),
-        ),
-        Mistake(
-            "the sum taken over the rows",
-            "z runs along the last axis.",
-            lambda q, p: (torch.xlogy(q, q) - torch.xlogy(q, p)).sum(0),
-        ),
-        Mistake(
-            "the entropy of q left out",
-            "That is the cross-entropy, −E_q[log p].",
-            lambda q, p: -torch.xlogy(q, p).sum(-1),
-        ),
-        Mistake(
-            "bits instead of nats",
-            "Use the natural logarithm.",
-            lambda q, p: _kl(q, p) / math.log(2),
-        ),
-        Mistake(
-            "zero times the logarithm of zero",
-            "It gives NaN where q is zero, but such a z counts as nothing: see torch.xlogy.",
-            lambda q, p: (q * (q.log() - p.log())).sum(-1),
-        ),
-    ),
-)
-
-# --- Exercise 4: the gap from tables --------------------------------------------------------------
 
 
 def _joint(prior: Tensor, likelihood: Tensor) -> Tensor:
@@ -459,160 +404,54 @@ k_sample_bound = Exercise(
     ),
 )
 
-# --- Exercise 6: the same bound in chunks ---------------------------------------------------------
+# --- Exercise 6: deceive the test -----------------------------------------------------------------
 
-Chunks = Sequence[Tensor]
-
-
-def _bound_in_chunks(chunks: Chunks) -> Tensor:
-    return _k_sample_bound(torch.cat(list(chunks)))
+SCATTER, LEAST_GAP = 0.35, 2.5
 
 
-def _weighted_bounds(chunks: Chunks) -> Tensor:
-    bounds = sum((len(chunk) * _k_sample_bound(chunk) for chunk in chunks), torch.zeros(()))
-    return bounds / sum(map(len, chunks))
+def _scatter_and_gap(bend: float, x: float, mean: float, scale: float) -> tuple[float, float]:
+    """Return the standard deviation of log w under q, and the gap, in nats, on a fine grid."""
+    z = torch.linspace(-14.0, 14.0, 28001, dtype=torch.float64)
+    log_cell = math.log(z[1] - z[0])
+    log_joint = Normal(0.0, 1.0).log_prob(z) + Normal(z + bend * z**2, 0.8).log_prob(
+        torch.tensor(x, dtype=torch.float64)
+    )
+    log_w = log_joint - Normal(mean, scale).log_prob(z)
+    q = (log_joint - log_w).softmax(0)
+    bound = (q * log_w).sum()
+    scatter = (q * (log_w - bound).square()).sum().sqrt()
+    return scatter.item(), (log_joint.logsumexp(0) + log_cell - bound).item()
 
 
-def _whole_chunks(chunks: Chunks) -> list[Tensor]:
-    """Drop a last chunk that is shorter than the others."""
-    return [chunk for chunk in chunks if len(chunk) == len(chunks[0])]
+def _finding(bend: float, x: float, mean: float, scale: float) -> str:
+    scatter, gap = _scatter_and_gap(bend, x, mean, scale)
+    return (
+        f"Deceived. log w scatters by {scatter:.2f} nats, which suggests a gap of about half its "
+        f"square, {scatter**2 / 2:.2f}. The gap is {gap:.2f} nats."
+    )
 
 
-def _chunks_cases() -> Iterable[Any]:
-    """K = 3 + 3 + 3 + 2 weights of B = 6 points, and K = 5 + 5 + 3 of 7; then very small ones."""
-    for samples, points, size in ((11, 6, 3), (13, 7, 5)):
-        log_w = 1.5 * torch.randn(samples, points, dtype=torch.float64)
-        yield ([*log_w.split(size)],)
-    yield extreme("log-weights near −1500, where exp() gives 0", [*(log_w - 1500).split(size)])
-    yield extreme("chunks of three lengths", [log_w[:2], log_w[2:7], log_w[7:8]])
-    yield extreme("a single chunk", [log_w])
-    apart = log_w - 3000.0 * torch.arange(7)
-    yield extreme("data points whose log-weights lie thousands of nats apart", [*apart.split(4)])
-    rising = log_w + 200.0 * torch.arange(13)[:, None]
-    yield extreme("a chunk whose log-weights are 2,000 nats above the first", [*rising.split(4)])
-
-
-def _chunks_with_one_maximum(chunks):
-    top = torch.stack([chunk.max(0).values for chunk in chunks]).max(0).values
-    total = sum((chunk - top).exp().sum(0) for chunk in chunks)
-    return top + total.log() - math.log(sum(len(chunk) for chunk in chunks))
-
-
-def _chunks_one_after_the_other(chunks):
-    total, count = torch.full_like(chunks[0][0], -math.inf), 0
-    for chunk in chunks:
-        total = torch.logaddexp(total, chunk.logsumexp(0))
-        count += len(chunk)
-    return total - math.log(count)
-
-
-def _chunks_weighted_by_their_length(chunks):
-    lengths = torch.tensor([len(chunk) for chunk in chunks])
-    means = torch.stack([_k_sample_bound(chunk) for chunk in chunks])
-    return torch.logsumexp(means + (lengths / lengths.sum()).log()[:, None], dim=0)
-
-
-bound_in_chunks = Exercise(
-    solution=_bound_in_chunks,
-    cases=_chunks_cases,
-    right=(
-        _chunks_with_one_maximum,
-        _chunks_one_after_the_other,
-        _chunks_weighted_by_their_length,
-    ),
-    mistakes=(
-        Mistake(
-            "the mean of the chunks' bounds",
-            "Each chunk gives a bound for its own few samples: average weights, not logarithms.",
-            lambda chunks: torch.stack([_k_sample_bound(c) for c in chunks]).mean(0),
-        ),
-        Mistake(
-            "the mean of the chunks' bounds, weighted by their lengths",
-            "Each chunk gives a bound for its own few samples: average weights, not logarithms.",
-            _weighted_bounds,
-        ),
-        Mistake(
-            "the logarithm of the mean of the chunks' mean weights",
-            "The last chunk is shorter: its mean stands for fewer samples.",
-            lambda chunks: _k_sample_bound(torch.stack([_k_sample_bound(c) for c in chunks])),
-        ),
-        Mistake(
-            "log K of whole chunks",
-            "The chunks differ in length: add their lengths.",
-            lambda chunks: (
-                torch.cat(list(chunks)).logsumexp(0) - math.log(len(chunks) * len(chunks[0]))
+deceiving_q = Inspection(
+    conditions=(
+        Condition(
+            "This state lies outside figure 3.1",
+            "Its bend is from 0 to 1, x from −1.5 to 2.6, the mean of q from −3 to 2.5, its scale "
+            "from 0.15 to 1.5.",
+            lambda bend, x, mean, scale: (
+                0 <= bend <= 1 and -1.5 <= x <= 2.6 and -3 <= mean <= 2.5 and 0.15 <= scale <= 1.5
             ),
         ),
-        Mistake(
-            "the logarithm of the number of chunks in place of log K",
-            "The sum runs over all samples: add the chunks' lengths.",
-            lambda chunks: torch.cat(chunks).logsumexp(0) - math.log(len(chunks)),
+        Condition(
+            f"The gap is below {LEAST_GAP} nats",
+            "This q covers most of the posterior. Where could it sit and miss most of it?",
+            lambda *state: _scatter_and_gap(*state)[1] > LEAST_GAP,
         ),
-        Mistake(
-            "the short chunk dropped, its samples still counted in log K",
-            "Samples that are not drawn must not be divided by: the result is no bound of K.",
-            lambda chunks: (
-                torch.cat(_whole_chunks(chunks)).logsumexp(0) - math.log(sum(map(len, chunks)))
-            ),
-        ),
-        Mistake(
-            "the short chunk dropped",
-            "The request was for all samples; use the last ones too.",
-            lambda chunks: _k_sample_bound(torch.cat(_whole_chunks(chunks))),
-        ),
-        Mistake(
-            "the last chunk dropped",
-            "The request was for all samples; does your loop reach the end?",
-            lambda chunks: _k_sample_bound(torch.cat(chunks[:-1] or chunks)),
-        ),
-        Mistake(
-            "one weight of 1 too many",
-            "A running logarithm of a sum starts at log 0, which is not 0.",
-            lambda chunks: (
-                torch.cat([*chunks, 0 * chunks[0][:1]]).logsumexp(0)
-                - math.log(sum(map(len, chunks)))
-            ),
-        ),
-        Mistake(
-            "log K of one chunk",
-            "The sum runs over all samples: how many are they?",
-            lambda chunks: torch.cat(list(chunks)).logsumexp(0) - math.log(len(chunks[-1])),
-        ),
-        Mistake(
-            "only the first chunk used",
-            "Does your function return inside its loop?",
-            lambda chunks: _k_sample_bound(chunks[0]),
-        ),
-        Mistake(
-            "only the last chunk used",
-            "Each turn of the loop overwrites what the turn before found.",
-            lambda chunks: _k_sample_bound(chunks[-1]),
-        ),
-        Mistake(
-            "log K not subtracted",
-            "A sum of K weights is K times their mean.",
-            lambda chunks: torch.cat(list(chunks)).logsumexp(0),
-        ),
-        Mistake(
-            "the ELBO: a mean of logarithms",
-            "The K-sample bound averages the weights first and takes one logarithm.",
-            lambda chunks: torch.cat(list(chunks)).mean(0),
+        Condition(
+            f"The scatter of log w is above {SCATTER} nats",
+            "The draws show that something is wrong. Fit q to the peak that it sits on, and make "
+            "that peak round.",
+            lambda *state: _scatter_and_gap(*state)[0] < SCATTER,
         ),
     ),
-)
-
-# --- Exercise 7: the width of the best q ----------------------------------------------------------
-
-best_width = Prediction(
-    answer="narrower",
-    because=(
-        "E_q[log q / posterior] punishes q where the posterior is nearly zero, and forgives a "
-        "peak left out."
-    ),
-    mistakes={
-        "wider": "move to a wide q and look at the gap: it pays for every z where the posterior is "
-        "nearly zero.",
-        "equal": "equal width would match the moments, which minimises the KL in the other "
-        "direction, KL(posterior ‖ q).",
-    },
+    finding=_finding,
 )

@@ -248,6 +248,131 @@ def test_constant_weights_where_q_misses_mass(seed):
     close(model.iwae_bound(q, 4), model.elbo(q))
 
 
+# --- the bound as a function of the decoder -------------------------------------------------------
+
+
+def one_parameter(phi):
+    """z ~ N(0, 1), x | z ~ N(φz, 1)."""
+    return LinearGaussian(phi.view(1, 1), torch.zeros(1, dtype=torch.float64), scale=1.0)
+
+
+def values_and_slopes(phi, x, q):
+    """The ELBO of q and log p(x) at φ, and the slopes of both in φ."""
+    phi = torch.tensor(phi, dtype=torch.float64, requires_grad=True)
+    values = [one_parameter(phi).elbo(x, q), one_parameter(phi).log_marginal(x)]
+    slopes = [torch.autograd.grad(value.sum(), phi)[0].item() for value in values]
+    return [value.item() for value in values], slopes
+
+
+def one_unit(mean, scale):
+    mean, scale = (torch.tensor([[n]], dtype=torch.float64) for n in (mean, scale))
+    return Independent(Normal(mean, scale), 1)
+
+
+PHIS = [n / 20 for n in range(-80, 81)]
+
+
+# Would catch a bound that crosses the evidence as φ moves, or touches it at another place.
+@pytest.mark.claim("elbo.tangent")
+@pytest.mark.parametrize(
+    ("x", "mean", "scale", "touching"),
+    [
+        (2.5, 2.5 * 1.2 / 2.44, 2.44**-0.5, [1.2]),
+        (-1.0, -0.5 / 1.25, 1.25**-0.5, [0.5]),
+        (0.0, 0.0, 1.64**-0.5, [-0.8, 0.8]),
+        (2.5, 0.0, 1.5, []),
+        (1.0, 0.9, 0.4, []),
+    ],
+)
+def test_the_bound_touches_where_q_is_the_posterior(x, mean, scale, touching):
+    x, q = torch.tensor([[x]], dtype=torch.float64), one_unit(mean, scale)
+    for phi in sorted({*PHIS, *touching}):
+        (bound, log_p), (rise, slope) = values_and_slopes(phi, x, q)
+        posterior = one_parameter(torch.tensor(phi, dtype=torch.float64)).posterior(x)
+        same = torch.allclose(q.mean, posterior.mean) and torch.allclose(q.stddev, posterior.stddev)
+        assert same == any(abs(phi - at) < 1e-9 for at in touching)
+        if same:
+            assert bound == pytest.approx(log_p, abs=1e-12)
+            assert rise == pytest.approx(slope, abs=1e-12)
+        else:
+            assert bound < log_p - 1e-4
+
+
+# Would catch equal slopes taken for a proof: here they agree, and a gap of 0.2 nats stays open.
+@pytest.mark.claim("elbo.tangent")
+def test_equal_slopes_alone_prove_nothing():
+    x, q = torch.tensor([[2.5]], dtype=torch.float64), one_unit(0.0, 1.5)
+    (bound, log_p), slopes = values_and_slopes(0.0, x, q)
+    assert slopes == pytest.approx([0.0, 0.0], abs=1e-12)
+    assert log_p - bound == pytest.approx(0.5 * (2.25 - 1 - math.log(2.25)), abs=1e-12)
+    # Not only by symmetry: wherever the gap is least, and not zero.
+    q, gap = one_unit(0.9, 0.4), {}
+    for phi in torch.linspace(0.5, 3, 2501).tolist():
+        (bound, log_p), slopes = values_and_slopes(phi, torch.ones(1, 1).double(), q)
+        gap[log_p - bound] = slopes
+    least = min(gap)
+    assert least > 0.01
+    assert gap[least][0] == pytest.approx(gap[least][1], abs=2e-3)
+    assert abs(gap[least][0]) > 0.05
+
+
+def best_weights(mean, spread, x):
+    """The M step: the φ of x | z ~ N(φ · z, σ²) with the highest ELBO, for all x together."""
+    second = mean.mT @ mean + spread.sum(0)
+    return torch.linalg.solve(second, mean.mT @ x[:, 0])
+
+
+def em(phi, x, scale, restricted, rounds):
+    """Average log p(x) and ELBO before each round of EM."""
+    found = []
+    for _ in range(rounds):
+        model = LinearGaussian(phi[None], torch.zeros(1, dtype=torch.float64), scale)
+        q = model.posterior(x)
+        if restricted:
+            # KL(q ‖ N(m, P⁻¹)) over q with independent units is least at variances 1 / P_jj.
+            variance = 1 / torch.linalg.inv(q.covariance_matrix).diagonal(dim1=-2, dim2=-1)
+            q = Independent(Normal(q.mean, variance.expand_as(q.mean).sqrt()), 1)
+            spread = torch.diag_embed(q.variance)
+        else:
+            spread = q.covariance_matrix.expand(len(x), -1, -1)
+        found.append([model.log_marginal(x).mean(), model.elbo(x, q).mean()])
+        phi = best_weights(q.mean, spread, x)
+    return torch.tensor(found), phi
+
+
+# Would catch an E step that is exact for the mean of the data only, or an M step that overshoots.
+@pytest.mark.claim("elbo.tangent")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_em_with_an_exact_e_step_never_lowers_the_likelihood(seed):
+    torch.manual_seed(seed)
+    x, phi = 2 * normal(5, 1), normal(3)
+    log_p, bound = em(phi, x, 0.7, False, 40)[0].T
+    close(bound, log_p)  # the E step closes every gap
+    assert (log_p.diff() > -1e-12).all()
+    assert log_p[-1] > log_p[0] + 0.01
+
+
+# Would catch a chapter that promises of a VAE's q what only an exact one gives.
+@pytest.mark.claim("elbo.tangent")
+def test_with_a_restricted_q_only_the_elbo_is_safe():
+    x = torch.tensor([[1.8]], dtype=torch.float64)
+    start = 1 + 0.03 * torch.arange(10, dtype=torch.float64)
+    phi = start / start.norm() * math.sqrt(1.8**2 - 0.25)
+    found, end = em(phi, x, 0.5, True, 200)
+    log_p, bound = found.T
+    highest = Normal(0.0 * x, 1.8).log_prob(x).item()  # N(0, Σφ² + σ²), for all φ, at x² = Σφ² + σ²
+    assert log_p[0].item() == pytest.approx(highest, abs=1e-12)
+    assert (bound.diff() > -1e-12).all()
+    assert log_p.min().item() == pytest.approx(-2.340, abs=5e-4)
+    assert log_p[0].item() == pytest.approx(-2.007, abs=5e-4)
+    assert log_p.argmin() == 3
+    assert log_p[-1].item() == pytest.approx(highest, abs=1e-9)
+    assert (end.abs() > 1e-6).sum() == 1  # the posterior has independent units now
+    # With the exact q nothing moves: it starts at the maximum.
+    found, _ = em(phi, x, 0.5, False, 5)
+    close(found, torch.full_like(found, highest), 1e-10)
+
+
 # --- the two terms, measured ----------------------------------------------------------------------
 
 BETAS = [0.0, 0.3, 1.0, 3.0]
@@ -315,12 +440,13 @@ def test_the_kl_makes_paths_even_and_their_middle_plausible(trained, images):
         steps = torch.linspace(0, 1, 11)
         path = torch.stack([model.decoder(a + t * (b - a)).mean for t in steps])
         step = path.diff(dim=0).norm(dim=-1)
-        return (step.max(0).values / step.mean(0)).mean(), nearest_distance(path[5], others).mean()
+        uneven = (step.max(0).values / step.mean(0)).mean()
+        return uneven, *(nearest_distance(path[k], others).mean() for k in (0, 5))
 
     for without, bound in zip(trained[0.0], trained[1.0], strict=True):
-        (uneven, far), (even, near) = judge(without), judge(bound)
+        (uneven, *far), (even, *near) = judge(without), judge(bound)
         assert even < uneven - 0.02
-        assert near < far
+        assert all(n < f for n, f in zip(near, far, strict=True))  # at the start, and halfway
 
 
 @pytest.mark.claim("elbo.trade-off")
@@ -573,3 +699,26 @@ def test_more_samples_approach_the_evidence_of_a_gaussian_model():
     variance = (density * w**2).sum() - (density * w).sum() ** 2
     predicted = variance.item() / (2 * 64 * math.exp(2 * truth))
     assert truth - means[-1] == pytest.approx(predicted, abs=5 * error)
+
+
+# Would catch "more samples are always better": the encoder's gradient loses its signal.
+@pytest.mark.claim("elbo.importance-weighted")
+def test_more_samples_blur_the_gradient_of_the_encoder_alone():
+    torch.manual_seed(0)
+    ratios = {}
+    for samples in (4, 64):
+        mean = torch.zeros(20_000, 1, dtype=torch.float64, requires_grad=True)
+        bias = torch.zeros(20_000, 1, dtype=torch.float64, requires_grad=True)
+        z = mean + normal(samples, 20_000, 1)
+        log_w = (
+            Normal(z + bias, 0.8).log_prob(torch.full_like(z, 1.6))
+            + Normal(0.0, 1.0).log_prob(z)
+            - Normal(mean, 1.0).log_prob(z)
+        )
+        bound = (log_w.logsumexp(0) - math.log(samples)).sum()
+        gradients = torch.autograd.grad(bound, (mean, bias))
+        ratios[samples] = [(g.mean().abs() / g.std()).item() for g in gradients]
+    (encoder, decoder), (encoder_later, decoder_later) = ratios[4], ratios[64]
+    # 16 times the samples: a factor of about 1/4, and of about 4.
+    assert encoder_later / encoder == pytest.approx(0.25, abs=0.1)
+    assert decoder_later / decoder == pytest.approx(4, abs=0.6)

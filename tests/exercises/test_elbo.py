@@ -1,10 +1,11 @@
 """Chapter 3's checks know what was predicted, and their solutions hold against other truths."""
 
 import torch
+from torch.distributions import Categorical, kl_divergence
 
 from companion.exercises import elbo as own
 
-PREDICTIONS = [own.constant_weights, own.best_width]
+PREDICTIONS = [own.constant_weights, own.best_width, own.em_by_pencil]
 
 
 # --- predictions ----------------------------------------------------------------------------------
@@ -14,7 +15,7 @@ PREDICTIONS = [own.constant_weights, own.best_width]
 def test_constant_weights():
     posterior = torch.tensor([0.25, 0.45, 0.3], dtype=torch.float64)
     q = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
-    gap = own.kl_tables.solution(q, posterior).item()
+    gap = kl_divergence(Categorical(q), Categorical(posterior)).item()
     assert own.constant_weights.verdict(round(gap, 2)).startswith("✓")
     assert own.constant_weights.verdict(gap).startswith("✓")
     assert "log p(x) of the part" in own.constant_weights.verdict(0)
@@ -34,10 +35,44 @@ def test_the_best_gaussian_is_narrower_than_the_posterior():
 
     def gap(mean, scale):
         q = (-0.5 * ((z - mean) / scale).square()).softmax(0)
-        return own.kl_tables.solution(q, posterior).item()
+        return kl_divergence(Categorical(q), Categorical(posterior)).item()
 
     gaps = {(m / 20, s / 20): gap(m / 20, s / 20) for m in range(-50, 31) for s in range(3, 31)}
     assert min(gaps, key=gaps.__getitem__)[1] < 0.6 * deviation
     assert own.best_width.verdict("Narrower").startswith("✓")
     assert "nearly zero" in own.best_width.verdict("wider")
     assert "moments" in own.best_width.verdict("equal")
+
+
+# The model x | z ~ N(φz, 1) at φ = 1 and x = 2: the ELBO's top, found by a fine search.
+def test_a_round_of_em_by_pencil():
+    z = torch.linspace(-9, 11, 8001).double()
+    q = (-0.5 * z.square() - 0.5 * (2 - z).square()).softmax(0)
+    phis = torch.linspace(0, 3, 3001).double()
+    tops = -0.5 * (q * (2 - phis[:, None] * z).square()).sum(1)
+    best = phis[tops.argmax()].item()
+    assert own.em_by_pencil.verdict(round(best, 2)).startswith("✓")
+    assert "spread of q" in own.em_by_pencil.verdict(2)
+    assert "where EM ends" in own.em_by_pencil.verdict(1.732)
+    # Rounds end where they stand still, at φ² = mean of x² less 1, or at 0.
+    x = torch.tensor([2.0, -1.5, 0.5]).double()
+    phi = torch.tensor(0.3).double()
+    for _ in range(300):
+        phi = own.em_round.solution(phi, x)
+    assert abs(phi**2 - (x.square().mean() - 1)) < 1e-9
+
+
+# Would catch an inspection that lets an honest q pass, or none.
+def test_a_test_is_deceived():
+    lower_peak = (0.6, 2.6, -2.7, 0.34)
+    scatter, gap = own._scatter_and_gap(*lower_peak)
+    assert scatter < 0.25
+    assert 3.2 < gap < 3.4
+    assert own.deceiving_q.verdict(*lower_peak).startswith("✓ Deceived.")
+    assert "gap is below 2.5" in own.deceiving_q.verdict(0.6, 2.6, 1.2, 0.3)
+    assert "scatter of log w is above" in own.deceiving_q.verdict(0.6, 2.6, -2.7, 0.8)
+    assert "outside figure 3.1" in own.deceiving_q.verdict(2, 2.6, -2.7, 0.34)
+    assert "Not attempted" in own.deceiving_q.verdict(None, None, None, None)
+    # The scatter and the gap of a q that is the posterior, with a straight decoder.
+    exact = (0.0, 1.0, 1 / 1.64, (0.64 / 1.64) ** 0.5)
+    assert max(map(abs, own._scatter_and_gap(*exact))) < 1e-6
