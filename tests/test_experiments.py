@@ -20,8 +20,8 @@ def script(name):
     return module
 
 
-tree, digits = script("tree"), script("digits")
-STORED, DIGITS = (json.loads(one.RESULTS.read_text()) for one in (tree, digits))
+tree, digits, depth = script("tree"), script("digits"), script("depth")
+STORED, DIGITS, DEPTH = (json.loads(one.RESULTS.read_text()) for one in (tree, digits, depth))
 
 
 def test_the_stored_numbers_are_of_this_script():
@@ -87,3 +87,24 @@ def test_with_every_seed_random_codes_tell_the_autoencoder_from_the_vae():
         assert run["held_out_error"] < 2
         assert run["held_out_elbo"] > 14
         assert run["cpu_seconds"] <= 60
+
+
+def test_the_stored_folds_and_digits_of_chapter_8_are_of_this_script():
+    assert DEPTH["script_sha256"] == depth.fingerprint()
+    assert [(run["units"], run["seed"]) for run in DEPTH["folds"]] == depth.FOLDS
+    assert [(run["depth"], run["seed"]) for run in DEPTH["digits"]] == depth.DIGITS
+    assert all(run["cpu_seconds"] <= 60 for name in ("folds", "digits") for run in DEPTH[name])
+    assert depth.account(1.0, 0.0)[1] == pytest.approx(DEPTH["natural_floor"], abs=1e-3)
+
+
+def test_a_fold_and_a_vae_of_digits_give_the_stored_numbers_again(monkeypatch):
+    # Another CPU rounds differently: what is compared is far apart.
+    fold = depth.run_fold(1, seed=0)
+    assert fold["loss_plus_gap"] == pytest.approx(DEPTH["folds"][0]["loss_plus_gap"], abs=0.01)
+    monkeypatch.setattr(depth, "ROWS", 60)
+    found = depth.run_digits(2, seed=0)
+    for part in ("training", "held out"):
+        assert found[part]["floor"] < 0.05 * found[part]["gap"]
+        parts = found[part]["floor"] + found[part]["amortisation"]
+        assert parts == pytest.approx(found[part]["gap"], abs=2e-4)
+    assert found["held out"]["gap"] > found["training"]["gap"]
