@@ -44,7 +44,8 @@ IDENTIFIERS = {
         depth-no-cure warm-up-helps beta-direction monitor
     """,
     "08_depth_is_not_enough": """
-        depth: family full-covariance encoder-sweep richer-family collapse-persists
+        depth: family full-covariance encoder-sweep floors-add decoder-adapts amortisation
+        richer-family collapse-persists
     """,
     "09_hierarchical_vae": """
         hvae: factorisation marginal generation encoder elbo decomposition average kl-form

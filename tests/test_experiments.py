@@ -20,8 +20,10 @@ def script(name):
     return module
 
 
-tree, digits, collapse = script("tree"), script("digits"), script("collapse")
-STORED, DIGITS, COLLAPSE = (json.loads(one.RESULTS.read_text()) for one in (tree, digits, collapse))
+tree, digits, collapse, depth = map(script, ("tree", "digits", "collapse", "depth"))
+STORED, DIGITS, COLLAPSE, DEPTH = (
+    json.loads(one.RESULTS.read_text()) for one in (tree, digits, collapse, depth)
+)
 
 
 def test_the_stored_numbers_are_of_this_script():
@@ -128,3 +130,24 @@ def test_chapter_7_shows_the_stored_numbers():
         name, *rows = block.splitlines()
         shown = torch.tensor([[float(number) for number in row.split()] for row in rows])
         torch.testing.assert_close(shown, collapses(*name.split(", ")), rtol=0, atol=0.0051)
+
+
+def test_the_stored_folds_and_digits_of_chapter_8_are_of_this_script():
+    assert DEPTH["script_sha256"] == depth.fingerprint()
+    assert [(run["units"], run["seed"]) for run in DEPTH["folds"]] == depth.FOLDS
+    assert [(run["depth"], run["seed"]) for run in DEPTH["digits"]] == depth.DIGITS
+    assert all(run["cpu_seconds"] <= 60 for name in ("folds", "digits") for run in DEPTH[name])
+    assert depth.account(1.0, 0.0)[1] == pytest.approx(DEPTH["natural_floor"], abs=1e-3)
+
+
+def test_a_fold_and_a_vae_of_digits_give_the_stored_numbers_again(monkeypatch):
+    # Another CPU rounds differently: what is compared is far apart.
+    fold = depth.run_fold(1, seed=0)
+    assert fold["loss_plus_gap"] == pytest.approx(DEPTH["folds"][0]["loss_plus_gap"], abs=0.01)
+    monkeypatch.setattr(depth, "ROWS", 60)
+    found = depth.run_digits(2, seed=0)
+    for part in ("training", "held out"):
+        assert found[part]["floor"] < 0.05 * found[part]["gap"]
+        parts = found[part]["floor"] + found[part]["amortisation"]
+        assert parts == pytest.approx(found[part]["gap"], abs=2e-4)
+    assert found["held out"]["gap"] > found["training"]["gap"]

@@ -8,11 +8,89 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
-from companion.exact import kl_on_grid
+from companion.exact import gaussian_floor, kl_on_grid
 from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
 
-# --- Exercise 1: the gap on a grid ----------------------------------------------------------------
+# --- Exercise 1: the reversed divergence ----------------------------------------------------------
+
+reversed_kl = Prediction(
+    answer="both",
+    because=(
+        "KL(p ‖ q) averages over p, so wherever p has mass q must have some: the best q has the "
+        "mean and the variance of p, 0 and 10."
+    ),
+    mistakes={
+        "one": "that is the answer for KL(q ‖ p). Here the average is over p: what does a point of "
+        "the peak that q leaves out contribute?",
+    },
+)
+
+# --- Exercise 2: when floors add up ---------------------------------------------------------------
+
+total_correlation = Prediction(
+    answer=-0.5 * math.log(1 - 0.8**2),
+    because="It is −½ log det Σ, for the units of q have variance 1, and det Σ = 1 − ρ².",
+    mistakes={
+        0.0: "the units of q are correlated, and that is what this divergence measures.",
+        -0.5 * math.log(1 - 0.8): "the determinant of Σ is 1 − ρ², not 1 − ρ.",
+    },
+    tolerance=0.005,
+    unit="nats",
+)
+
+divergence_from_a_product = Prediction(
+    answer=math.log(4) - 0.75 - 0.5 * math.log(1 - 0.8**2),
+    because=(
+        "Twice KL(N(0, 1) ‖ N(0, 4)) = 0.318, and the total correlation, 0.511. Independent units "
+        "with the same marginals would save the second."
+    ),
+    mistakes={
+        math.log(4) - 0.75: "the total correlation is left out: q is no product.",
+        0.5 * (math.log(4) - 0.75): "that is the divergence of one unit.",
+        0.5 * (math.log(4) - 0.75 - math.log(1 - 0.8**2)): "both units count, not one.",
+        math.log(4)
+        - 0.75
+        + 0.5 * math.log(1 - 0.8**2): "the total correlation is added: a q whose "
+        "units hang together is farther from a product.",
+        2 * math.log(4) - 0.9375 - 0.5 * math.log(1 - 0.8**2): "4 is the variance of p, not its "
+        "scale.",
+    },
+    tolerance=0.005,
+    unit="nats",
+)
+
+floor_of_four_peaks = Prediction(
+    answer=2 * math.log(2),
+    because=(
+        "The four peaks are the product of two marginals with two peaks each, so the floors add "
+        "up; or: q sits on one peak of weight ¼, and pays −log ¼."
+    ),
+    mistakes={
+        math.log(2): "how much of p does the peak hold on which q sits?",
+        4 * math.log(2): "a peak has the weight ¼, and −log ¼ is 2 log 2.",
+        0.0: "a Gaussian has one peak, whatever its covariance.",
+    },
+    tolerance=0.005,
+    unit="nats",
+)
+
+floor_of_two_peaks = Prediction(
+    answer=math.log(2),
+    because=(
+        "The posterior is no product: which peak it is in one unit says which it is in the other. "
+        "There is one choice, so log 2."
+    ),
+    mistakes={
+        2 * math.log(2): "the floors add up for a product. Is this posterior one?",
+        0.0: "a Gaussian along the diagonal would have half of its mass in the valley.",
+    },
+    tolerance=0.005,
+    unit="nats",
+)
+
+# --- Exercise 3: the gap on a grid ----------------------------------------------------------------
 
 
 def _gap(log_q: Tensor, log_joint: Tensor, cell: float) -> Tensor:
@@ -141,7 +219,7 @@ def _reversed(log_q: Tensor, log_joint: Tensor, cell: float) -> Tensor:
     return (log_target.exp() * (log_target - log_q)).sum() * cell
 
 
-# --- Exercise 2: the floor by search --------------------------------------------------------------
+# --- Exercise 4: the floor by search --------------------------------------------------------------
 
 
 def _candidates(z: Tensor, means: Tensor, scales: Tensor) -> Tensor:
@@ -306,117 +384,7 @@ floor_by_search = Exercise(
     ),
 )
 
-# --- Exercise 3: the reversed divergence ----------------------------------------------------------
-
-reversed_kl = Prediction(
-    answer="both",
-    because=(
-        "KL(p ‖ q) averages over p, so wherever p has mass q must have some: the best q has the "
-        "mean and the variance of p, 0 and 10."
-    ),
-    mistakes={
-        "one": "that is the answer for KL(q ‖ p). Here the average is over p: what does a point of "
-        "the peak that q leaves out contribute?",
-    },
-)
-
-# --- Exercise 4: what one peak costs --------------------------------------------------------------
-
-
-def _one_peak(weights: Tensor) -> Tensor:
-    return -weights.max(-1).values.log()
-
-
-def _weights_cases() -> Iterable[Any]:
-    """Weights of 3 peaks in 5 rows, and of 4 peaks in 2 rows; then one row."""
-    for shape in ((5, 3), (2, 4), (1, 6)):
-        weights = torch.randn(*shape, dtype=torch.float64).softmax(-1)
-        yield extreme("one row" if len(weights) == 1 else "", weights)
-
-
-def _bound_on_each_peak(weights):
-    costs = -weights.log()
-    return costs.min(dim=1).values
-
-
-def _bound_row_by_row(weights):
-    return [-math.log(max(row)) for row in weights.tolist()]
-
-
-one_peak_bound = Exercise(
-    solution=_one_peak,
-    cases=_weights_cases,
-    right=(
-        _bound_on_each_peak,
-        _bound_row_by_row,
-    ),
-    mistakes=(
-        Mistake(
-            "the peaks' weights forgotten",
-            "log C is the cost where all peaks weigh the same; these do not.",
-            lambda weights: torch.full(
-                weights.shape[:1], math.log(weights.shape[1]), dtype=weights.dtype
-            ),
-        ),
-        Mistake(
-            "the lightest peak",
-            "q may choose: on which peak does it pay least?",
-            lambda weights: -weights.min(-1).values.log(),
-        ),
-        Mistake(
-            "an average of −log π over the peaks",
-            "q sits on one peak, and may choose the one on which it pays least.",
-            lambda weights: -weights.log().mean(-1),
-        ),
-        Mistake(
-            "one maximum for all rows",
-            "Each row is a density of its own: take the maximum along one axis.",
-            lambda weights: -weights.max().log().expand(len(weights)),
-        ),
-        Mistake(
-            "the entropy of the weights",
-            "That is an average of −log π over all peaks; q sits on one.",
-            lambda weights: -torch.xlogy(weights, weights).sum(-1),
-        ),
-        Mistake(
-            "the sign turned around",
-            "A divergence is not negative, and the logarithm of a weight is.",
-            lambda weights: weights.max(-1).values.log(),
-        ),
-        Mistake(
-            "the weight itself, without a logarithm",
-            "p ≥ π q gives log(q / p) ≤ −log π.",
-            lambda weights: weights.max(-1).values,
-        ),
-        Mistake(
-            "the mass that q leaves out",
-            "KL counts where q has mass, and there the ratio q / p is 1 / π.",
-            lambda weights: 1 - weights.max(-1).values,
-        ),
-        Mistake(
-            "the logarithm of the mass that q leaves out",
-            "In p ≥ π q stands the weight of the peak that q sits on.",
-            lambda weights: -torch.log1p(-weights.max(-1).values),
-        ),
-        Mistake(
-            "two equal peaks",
-            "log 2 is the bound for weights of one half; here each row has its own.",
-            lambda weights: torch.full_like(weights[:, 0], math.log(2)),
-        ),
-        Mistake(
-            "a logarithm to base 2",
-            "Nats take the natural logarithm.",
-            lambda weights: -weights.max(-1).values.log2(),
-        ),
-        Mistake(
-            "the largest weight of each peak instead of each row",
-            "Each row is a density of its own: over which axis does its q choose?",
-            lambda weights: -weights.max(0).values.log(),
-        ),
-    ),
-)
-
-# --- Exercise 5: the density of a mixture ---------------------------------------------------------
+# --- Exercise 5: a posterior that passes the floor ------------------------------------------------
 
 
 def _peak_densities(z: Tensor, means: Tensor, scales: Tensor) -> Tensor:
@@ -427,223 +395,241 @@ def _mixture(z: Tensor, weights: Tensor, means: Tensor, scales: Tensor) -> Tenso
     return (weights.log() + _peak_densities(z, means, scales)).logsumexp(-1)
 
 
-def _mixture_cases() -> Iterable[Any]:
-    """7 points and 3 peaks, then 5 and 4; one point; points near and far, peaks far apart."""
-    for points, peaks, what in ((7, 3, ""), (5, 4, ""), (1, 3, "one point")):
-        z = 3 * torch.randn(points, dtype=torch.float64)
+def _on_grid(log_q: Tensor, log_p: Tensor, cell: float) -> Tensor:
+    return (log_q.exp() * (log_q - log_p)).sum() * cell
+
+
+def _mixture_gap(
+    z: Tensor, log_p: Tensor, cell: float, weights: Tensor, means: Tensor, scales: Tensor
+) -> Tensor:
+    return _on_grid(_mixture(z, weights, means, scales), log_p, cell)
+
+
+def _mixture_gap_cases() -> Iterable[Any]:
+    """Mixtures of 3 and of 4 peaks on grids of two steps; then peaks that are far apart."""
+    for points, peaks in ((401, 3), (301, 4)):
+        z = torch.linspace(-14, 14, points, dtype=torch.float64)
         weights = torch.randn(peaks, dtype=torch.float64).softmax(0)
-        means = 2 * torch.randn(peaks, dtype=torch.float64)
-        scales = 0.5 + torch.rand(peaks, dtype=torch.float64)
-        yield extreme(what, z, weights, means, scales)
-    what = "points of which some lie so far out that every density there is 0 in floating point"
-    far = torch.tensor([0.3, 160.0, -91.0, 68.0], dtype=torch.float64)
-    yield extreme(what, far, weights[:2] / weights[:2].sum(), 70 * far.sign()[1:3], scales[:2])
+        means = 1.5 * torch.randn(peaks, dtype=torch.float64)
+        scales = 0.6 + torch.rand(peaks, dtype=torch.float64)
+        yield z, _peaks(z, (-1.4, 1.6), (0.4, 0.6)), 28 / (points - 1), weights, means, scales
+    what = "peaks so far apart that every density between them is 0 in floating point"
+    z = torch.linspace(-70, 70, 1401, dtype=torch.float64)
+    weights, means = torch.tensor([[0.3, 0.7], [-55, 50]], dtype=torch.float64)
+    yield extreme(what, z, _peaks(z, (-54, 51), (0.4, 0.6)), 0.1, weights, means, scales[:2])
 
 
-def _mixture_by_torch(z, weights, means, scales):
-    return MixtureSameFamily(Categorical(weights), Normal(means, scales)).log_prob(z)
+def _mixture_gap_by_torch(z, log_p, cell, weights, means, scales):
+    q = MixtureSameFamily(Categorical(weights), Normal(means, scales))
+    log_q = q.log_prob(z)
+    return torch.sum(log_q.exp() * (log_q - log_p)) * cell
 
 
-def _mixture_spelled_out(z, weights, means, scales):
-    error = (z[:, None] - means) / scales
-    log_peaks = -0.5 * error**2 - scales.log() - 0.5 * math.log(2 * math.pi)
-    return torch.logsumexp(weights.log() + log_peaks, 1)
-
-
-def _mixture_by_hand(z, weights, means, scales):
+def _mixture_gap_spelled_out(z, log_p, cell, weights, means, scales):
     exponent = -0.5 * ((z[:, None] - means) / scales) ** 2
     height = weights / (scales * math.sqrt(2 * math.pi))
-    return torch.logsumexp(exponent + height.log(), 1)
+    log_q = torch.logsumexp(exponent + height.log(), 1)
+    return (torch.exp(log_q) * log_q - torch.exp(log_q) * log_p).sum() * cell
 
 
-mixture_density = Exercise(
-    solution=_mixture,
-    cases=_mixture_cases,
+def _mixture_gap_by_the_package(z, log_p, cell, weights, means, scales):
+    return kl_on_grid(_mixture(z, weights, means, scales), log_p, math.log(cell))
+
+
+def _peak_by_peak(
+    z: Tensor, log_p: Tensor, cell: float, weights: Tensor, means: Tensor, scales: Tensor
+) -> Tensor:
+    log_q = _peak_densities(z, means, scales)
+    return weights @ ((log_q.exp() * (log_q - log_p[:, None])).sum(0) * cell)
+
+
+def _stratified_without_the_mixture(
+    z: Tensor, log_p: Tensor, cell: float, weights: Tensor, means: Tensor, scales: Tensor
+) -> Tensor:
+    log_q = weights.log() + _peak_densities(z, means, scales)
+    return (log_q.exp() * (log_q - log_p[:, None])).sum() * cell
+
+
+mixture_gap = Exercise(
+    solution=_mixture_gap,
+    cases=_mixture_gap_cases,
     right=(
-        _mixture_spelled_out,
-        _mixture_by_hand,
-        _mixture_by_torch,
+        _mixture_gap_by_torch,
+        _mixture_gap_spelled_out,
+        _mixture_gap_by_the_package,
     ),
     mistakes=(
         Mistake(
+            "an average of the peaks' own divergences",
+            "Each peak alone pays for the others: log q is the logarithm of the whole mixture.",
+            _peak_by_peak,
+        ),
+        Mistake(
+            "the density of one peak where the mixture's belongs",
+            "In (8.5) the sum over the peaks stands inside the logarithm.",
+            _stratified_without_the_mixture,
+        ),
+        Mistake(
             "the peaks' weights forgotten",
             "Without them the density integrates to C.",
-            lambda z, w, m, s: _peak_densities(z, m, s).logsumexp(-1),
+            lambda z, log_p, cell, w, m, s: _on_grid(
+                _peak_densities(z, m, s).logsumexp(-1), log_p, cell
+            ),
         ),
         Mistake(
             "equal weights",
             "The weights are given; they need not be 1 / C.",
-            lambda z, w, m, s: _peak_densities(z, m, s).logsumexp(-1) - math.log(len(w)),
+            lambda z, log_p, cell, w, m, s: _on_grid(
+                _peak_densities(z, m, s).logsumexp(-1) - math.log(len(w)), log_p, cell
+            ),
         ),
         Mistake(
             "an average of logarithms",
             "The logarithm is of the sum: log Σ π N, not Σ π log N.",
-            lambda z, w, m, s: (w * _peak_densities(z, m, s)).sum(-1),
+            lambda z, log_p, cell, w, m, s: _on_grid(
+                (w * _peak_densities(z, m, s)).sum(-1), log_p, cell
+            ),
         ),
         Mistake(
             "weights added to the logarithms",
             "A factor π becomes log π there.",
-            lambda z, w, m, s: (w + _peak_densities(z, m, s)).logsumexp(-1),
-        ),
-        Mistake(
-            "log-densities multiplied by the weights inside the logsumexp",
-            "A factor π of a density is a summand log π of its logarithm.",
-            lambda z, w, m, s: (w * _peak_densities(z, m, s)).logsumexp(-1),
+            lambda z, log_p, cell, w, m, s: _on_grid(
+                (w + _peak_densities(z, m, s)).logsumexp(-1), log_p, cell
+            ),
         ),
         Mistake(
             "the weights put through a softmax",
             "They sum to one already: are they given to torch as logits?",
-            lambda z, w, m, s: _mixture(z, w.softmax(0), m, s),
-        ),
-        Mistake(
-            "the largest term alone",
-            "A mixture adds all peaks' shares, the small ones too.",
-            lambda z, w, m, s: (w.log() + _peak_densities(z, m, s)).max(-1).values,
+            lambda z, log_p, cell, w, m, s: _mixture_gap(z, log_p, cell, w.softmax(0), m, s),
         ),
         Mistake(
             "scales taken for variances",
             "`scales` are standard deviations already, which torch's Normal takes: no root.",
-            lambda z, w, m, s: _mixture(z, w, m, s.sqrt()),
+            lambda z, log_p, cell, w, m, s: _mixture_gap(z, log_p, cell, w, m, s.sqrt()),
         ),
         Mistake(
             "scales squared",
             "torch's Normal takes the scale σ itself, not the variance σ².",
-            lambda z, w, m, s: _mixture(z, w, m, s.square()),
+            lambda z, log_p, cell, w, m, s: _mixture_gap(z, log_p, cell, w, m, s.square()),
         ),
         Mistake(
             "one Gaussian with the mean and the variance of the mixture",
-            "A mixture keeps its peaks; these two moments alone describe another density.",
-            lambda z, w, m, s: Normal(
-                (w * m).sum(), ((w * (s**2 + m**2)).sum() - (w * m).sum() ** 2).sqrt()
-            ).log_prob(z),
+            "That is one peak again, and one peak has the floor.",
+            lambda z, log_p, cell, w, m, s: _on_grid(
+                Normal(
+                    (w * m).sum(), ((w * (s**2 + m**2)).sum() - (w * m).sum() ** 2).sqrt()
+                ).log_prob(z),
+                log_p,
+                cell,
+            ),
         ),
         Mistake(
-            "the density itself",
-            "Its logarithm is asked for, and far out the density underflows to zero.",
-            lambda z, w, m, s: _mixture(z, w, m, s).exp(),
+            "the reversed divergence",
+            "The gap averages over q: which density stands in front of the logarithm?",
+            lambda z, log_p, cell, w, m, s: _on_grid(log_p, _mixture(z, w, m, s), cell),
         ),
         Mistake(
-            "a product of the peaks",
-            "A mixture adds densities; adding log-densities multiplies them.",
-            lambda z, w, m, s: (w.log() + _peak_densities(z, m, s)).sum(-1),
+            "log q left out",
+            "A divergence averages log q − log p.",
+            lambda z, log_p, cell, w, m, s: -(_mixture(z, w, m, s).exp() * log_p).sum() * cell,
+        ),
+        Mistake(
+            "the volume of a cell left out",
+            "Does your number grow when the grid gets finer?",
+            lambda z, log_p, cell, w, m, s: _mixture_gap(z, log_p, 1.0, w, m, s),
+        ),
+        Mistake(
+            "the sign turned around",
+            "A KL divergence is never negative: which of the two logarithms comes first?",
+            lambda z, log_p, cell, w, m, s: -_mixture_gap(z, log_p, cell, w, m, s),
         ),
         Mistake(
             "densities that underflow",
             "Far out exp gives zero and its logarithm −∞: use logsumexp.",
-            lambda z, w, m, s: (w * _peak_densities(z, m, s).exp()).sum(-1).log(),
+            lambda z, log_p, cell, w, m, s: _on_grid(
+                (w * _peak_densities(z, m, s).exp()).sum(-1).log(), log_p, cell
+            ),
         ),
     ),
 )
 
-# --- Exercise 6: the gap of the K-sample bound ----------------------------------------------------
+# --- Exercise 6: a floor above log 2 --------------------------------------------------------------
 
 
-def _k_gap(log_w: Tensor, log_p: Tensor) -> Tensor:
-    return log_p - (log_w.logsumexp(1) - math.log(log_w.shape[1])).mean(0)
+def _density(z: Tensor, log_p: Tensor) -> Tensor:
+    """Return the density, normalised on the grid."""
+    return log_p.double().softmax(0) / (z[1] - z[0])
 
 
-def _pooled(log_w: Tensor, log_p: Tensor) -> Tensor:
-    pooled = log_w.flatten(0, 1)
-    return log_p - pooled.logsumexp(0) + math.log(len(pooled))
+def _is_even(z: Tensor, log_p: Tensor) -> bool:
+    steps = z.diff()
+    fits = z.dim() == 1 and z.shape == log_p.shape and len(z) >= 200
+    return fits and bool((steps > 0).all() and (steps - steps[0]).abs().max() < 1e-3 * steps[0])
 
 
-def _k_gap_cases() -> Iterable[Any]:
-    """R = 6 repetitions of K = 4 draws for B = 3 points, then 2, 7 and 5; then huge weights."""
-    for shape, size, spread, what in (
-        ((6, 4, 3), 0.0, 1.5, ""),
-        ((2, 7, 5), 0.0, 1.5, ""),
-        ((3, 5, 2), -1500.0, 1.5, "log-weights near −1500, where exp() gives 0"),
-        ((2, 4, 3), -3000.0, 900.0, "log-weights that lie more than 700 nats apart"),
-        ((1, 6, 2), 10_000.0, 1.5, "one repetition, with log-weights near 10,000"),
-    ):
-        log_w = spread * torch.randn(*shape, dtype=torch.float64) - 4 + size
-        log_p = torch.randn(shape[-1], dtype=torch.float64) - 3 + size
-        yield extreme(what, log_w, log_p)
+def _is_inside(z: Tensor, log_p: Tensor) -> bool:
+    density = _density(z, log_p)
+    return bool(density.isfinite().all() and density[[0, -1]].max() < 1e-3 * density.max())
 
 
-def _k_gap_spelled_out(log_w, log_p):
-    highest = log_w.max(1, keepdim=True).values
-    total = (log_w - highest).exp().sum(1).log() + highest[:, 0]
-    bound = total - math.log(log_w.shape[1])
-    return log_p - bound.sum(0) / log_w.shape[0]
+def _is_fine(z: Tensor, log_p: Tensor) -> bool:
+    """Whether the best Gaussian is far from the narrowest and the widest that the search tries."""
+    _, mean, scale = gaussian_floor(z.double()[:, None], log_p.double()[:, None])
+    middle, step = (z[0] + z[-1]) / 2, z[1] - z[0]
+    reach = (mean - middle).abs() + 7 * scale
+    return bool(scale > 4 * step and reach < 0.98 * (z[-1] - middle))
 
 
-def _k_gap_by_relative_weights(log_w, log_p):
-    return -torch.logsumexp(log_w - log_p - math.log(log_w.shape[1]), 1).mean(0)
+def _has_two_peaks(z: Tensor, log_p: Tensor) -> bool:
+    density = _density(z, log_p)
+    above = density[1:-1] > torch.maximum(density[:-2], density[2:])
+    return int(above.sum()) == 2
 
 
-k_sample_gap = Exercise(
-    solution=_k_gap,
-    cases=_k_gap_cases,
-    right=(
-        _k_gap_spelled_out,
-        _k_gap_by_relative_weights,
+def _is_mirrored(z: Tensor, log_p: Tensor) -> bool:
+    density = _density(z, log_p)
+    return bool((density - density.flip(0)).abs().max() < 1e-3 * density.max())
+
+
+def _floor_of(z: Tensor, log_p: Tensor) -> float:
+    return gaussian_floor(z.double()[:, None], log_p.double()[:, None])[0].item()
+
+
+above_log_two = Inspection(
+    conditions=(
+        Condition(
+            "The grid is not even, or log p has another shape",
+            "Give z in ascending, equal steps, and one number for each of its points.",
+            _is_even,
+        ),
+        Condition(
+            "The density is not nearly nothing at the edges of the grid, or is no number",
+            "Move the peaks in, or take a wider grid.",
+            _is_inside,
+        ),
+        Condition(
+            "There are not exactly two peaks",
+            "Count the points that are higher than both their neighbours. Is the middle a third?",
+            _has_two_peaks,
+        ),
+        Condition(
+            "The two halves are not mirror images",
+            "Reflected about the middle of the grid the density must stay: use z² or |z|.",
+            _is_mirrored,
+        ),
+        Condition(
+            "The best Gaussian is as narrow or as wide as the grid allows",
+            "Then its divergence says more about the grid than about the peaks: take another grid.",
+            _is_fine,
+        ),
+        Condition(
+            "The floor is not above log 2",
+            "One Gaussian leaves one peak out for log 2. What else could it have to pay for?",
+            lambda z, log_p: _floor_of(z, log_p) > math.log(2) + 0.002,
+        ),
     ),
-    mistakes=(
-        Mistake(
-            "log K left out",
-            "The bound is the logarithm of a mean of K weights, not of their sum.",
-            lambda log_w, log_p: log_p - log_w.logsumexp(1).mean(0),
-        ),
-        Mistake(
-            "repetitions and draws pooled into one logarithm",
-            "That is the bound of R · K draws. L_K is an average over the R repetitions.",
-            _pooled,
-        ),
-        Mistake(
-            "the ELBO in the place of the K-sample bound",
-            "The mean over the K draws stands inside the logarithm.",
-            lambda log_w, log_p: log_p - log_w.mean((0, 1)),
-        ),
-        Mistake(
-            "the largest weight of each repetition in the place of the mean",
-            "The bound averages all K weights before the logarithm.",
-            lambda log_w, log_p: log_p - log_w.max(1).values.mean(0),
-        ),
-        Mistake(
-            "the largest weight of each repetition, divided by K, in the place of the mean",
-            "The bound averages all K weights before the logarithm.",
-            lambda log_w, log_p: log_p - log_w.max(1).values.mean(0) + math.log(log_w.shape[1]),
-        ),
-        Mistake(
-            "the logarithm divided by K",
-            "The mean of K weights is divided by K inside the logarithm: subtract log K outside.",
-            lambda log_w, log_p: log_p - log_w.logsumexp(1).mean(0) / log_w.shape[1],
-        ),
-        Mistake(
-            "repetitions inside the logarithm, draws outside",
-            "log_w has shape (R, K, B): which axis holds the draws of one bound?",
-            lambda log_w, log_p: log_p - (log_w.logsumexp(0) - math.log(len(log_w))).mean(0),
-        ),
-        Mistake(
-            "the sign turned around",
-            "The gap is what the bound lacks: log p(x) less the bound.",
-            lambda log_w, log_p: -_k_gap(log_w, log_p),
-        ),
-        Mistake(
-            "the bound in the place of its gap",
-            "The gap is log p(x) less this number.",
-            lambda log_w, log_p: log_p - _k_gap(log_w, log_p),
-        ),
-        Mistake(
-            "the logarithm of R in the place of log K",
-            "The mean inside the logarithm is over the K draws, axis 1.",
-            lambda log_w, log_p: log_p - (log_w.logsumexp(1) - math.log(len(log_w))).mean(0),
-        ),
-        Mistake(
-            "log K added",
-            "A mean of K weights is their sum divided by K: subtract log K.",
-            lambda log_w, log_p: log_p - (log_w.logsumexp(1) + math.log(log_w.shape[1])).mean(0),
-        ),
-        Mistake(
-            "one repetition only",
-            "L_K is an expectation: average over all R repetitions.",
-            lambda log_w, log_p: log_p - log_w[0].logsumexp(0) + math.log(log_w.shape[1]),
-        ),
-        Mistake(
-            "a sum over the repetitions",
-            "An expectation is estimated by an average; does your number grow with R?",
-            lambda log_w, log_p: log_p - (log_w.logsumexp(1) - math.log(log_w.shape[1])).sum(0),
-        ),
+    finding=lambda z, log_p: (
+        f"The floor is {_floor_of(z, log_p):.3f} nats; log 2 is 0.693. "
+        "Is the rest what one of the peaks alone costs a Gaussian?"
     ),
 )

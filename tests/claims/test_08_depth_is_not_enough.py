@@ -4,9 +4,13 @@ Identities hold in float64 on grids; divergences are written out here, apart fro
 What is measured is measured on three starts.
 """
 
+import ast
 import functools
+import json
 import math
+from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 from torch import nn
@@ -18,6 +22,7 @@ from torch.distributions import (
     Normal,
 )
 
+from companion import data
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -172,6 +177,229 @@ def test_full_covariance_stays_above_the_floor_of_the_marginal():
         assert log_ratio.mean().item() > floor - 4 * error
         smallest = min(smallest, log_ratio.mean().item())
     assert smallest < 1.5  # some come near
+
+
+# --- many units -----------------------------------------------------------------------------------
+
+
+# Would catch a total correlation with a wrong sign or factor, and floors that do not add up.
+@pytest.mark.claim("depth.floors-add")
+@pytest.mark.parametrize("rho", [0.0, 0.6, -0.85])
+def test_divergence_from_a_product_is_that_of_the_marginals_and_the_total_correlation(rho):
+    step = 0.05
+    line = torch.arange(-12, 12 + step / 2, step, dtype=torch.float64)
+    flat = torch.cartesian_prod(line, line)
+    unit = [peaks_at(line, a, weight) for a, weight in ((2.0, 0.5), (1.5, 0.3))]
+    mean, scale = torch.tensor([[1.2, -0.4], [1.1, 0.8]], dtype=torch.float64)
+    cov = torch.outer(scale, scale) * torch.tensor([[1, rho], [rho, 1]], dtype=torch.float64)
+    log_q = MultivariateNormal(mean, cov).log_prob(flat)
+    log_p = (unit[0][:, None] + unit[1]).flatten()
+    left = (log_q.exp() * (log_q - log_p)).sum() * step**2
+    of_marginals = sum(
+        (q.log_prob(line).exp() * (q.log_prob(line) - p)).sum() * step
+        for q, p in zip((Normal(m, s) for m, s in zip(mean, scale, strict=True)), unit, strict=True)
+    )
+    correlation = -0.5 * math.log(1 - rho**2)
+    assert left.item() == pytest.approx(of_marginals.item() + correlation, abs=1e-8)
+    floors = [gaussian_floor(line[:, None], p[:, None])[0].item() for p in unit]
+    assert left >= sum(floors) - 1e-6
+
+
+def peaks_at(line, a, weight):
+    return torch.logaddexp(
+        Normal(-a, 1.0).log_prob(line) + math.log(weight),
+        Normal(a, 1.0).log_prob(line) + math.log(1 - weight),
+    )
+
+
+# Would catch a sum that independent units do not reach, and one that a full covariance passes:
+# a search by gradients over all Gaussians of two units, from peaks and from the middle.
+@pytest.mark.claim("depth.floors-add")
+def test_the_least_divergence_of_two_units_is_the_sum_of_the_floors():
+    step = 0.2
+    line = torch.arange(-15, 15 + step / 2, step, dtype=torch.float64)
+    flat = torch.cartesian_prod(line, line)
+    unit = [peaks_at(line, 1.5, 0.5), peaks_at(line, 2.5, 0.4)]
+    log_p = (unit[0][:, None] + unit[1]).flatten()
+    wide = torch.linspace(-20, 20, 2001, dtype=torch.float64)
+    total = sum(
+        gaussian_floor(wide[:, None], peaks_at(wide, a, w)[:, None])[0].item()
+        for a, w in ((1.5, 0.5), (2.5, 0.4))
+    )
+    least = math.inf
+    for start in ((0.0, 2.4), (1.4, 2.4), (0.0, -2.4), (0.1, 0.1)):
+        mean = torch.tensor(start).double().requires_grad_()
+        root = torch.tensor([[1.2, 0.0], [0.4, 1.1]]).double().requires_grad_()
+        optimizer = torch.optim.Adam([mean, root], lr=0.05)
+        for _ in range(250):
+            log_q = MultivariateNormal(mean, scale_tril=root.tril()).log_prob(flat)
+            kl_now = (log_q.exp() * (log_q - log_p)).sum() * step**2
+            optimizer.zero_grad()
+            kl_now.backward()
+            optimizer.step()
+            with torch.no_grad():
+                root.diagonal().clamp_(min=0.3)
+        assert kl_now.item() > total - 1e-4
+        least = min(least, kl_now.item())
+    assert least == pytest.approx(total, abs=2e-3)
+
+
+# Would catch log 2 taken for a bound of all peaks, and for what near or unequal peaks cost.
+@pytest.mark.claim("depth.floors-add")
+def test_floors_of_two_equal_gaussian_peaks_tend_to_log_two_and_others_exceed_it():
+    floors = [gaussian_floor(Z, peaks(a).double())[0].item() for a in (1.0, 2.0, 3.0, 4.0)]
+    assert floors == sorted(floors)
+    assert floors[-1] < math.log(2) < floors[-1] + 1e-3
+    near, mean, scale = gaussian_floor(Z, peaks(1.0).double())
+    assert abs(mean.item()) < 0.05
+    assert scale.item() == pytest.approx(math.sqrt(2), abs=0.03)
+    assert near.item() < 0.02
+    z = torch.linspace(-8, 8, 4001, dtype=torch.float64)[:, None]
+    log_square = -0.5 * z**2 - (1 - z**2) ** 2 / (2 * 0.4**2)
+    assert gaussian_floor(z, log_square)[0].item() == pytest.approx(0.752, abs=1e-3)
+
+
+# --- a decoder that learns ------------------------------------------------------------------------
+
+X_LINE = torch.linspace(-0.65, 4.5, 104, dtype=torch.float64)
+Z_LINE = torch.linspace(-8, 8, 1601, dtype=torch.float64)
+
+
+def account_of(mean, noise=0.15):
+    """log p(x) on X_LINE, and the average floor, of a decoder; the weights are those of |z|."""
+
+    def log_both(mean):
+        return (
+            Normal(mean[:, None], noise).log_prob(X_LINE)
+            + Normal(0.0, 1.0).log_prob(Z_LINE)[:, None]
+        )
+
+    best = log_both(Z_LINE.abs()).logsumexp(0) + math.log(0.01)
+    weight = best.exp() / best.exp().sum()
+    joint = log_both(mean)
+    log_p = joint.logsumexp(0) + math.log(0.01)
+    floor = gaussian_floor(Z_LINE[:, None], joint - log_p)[0]
+    return (weight @ (best - log_p)).item(), (weight @ floor).item()
+
+
+# Would catch an unfolded decoder with another law, and a natural floor that is not the claim's.
+@pytest.mark.claim("depth.decoder-adapts")
+def test_a_fold_can_be_unfolded_without_any_loss():
+    loss, floor = account_of(Z_LINE.abs())
+    assert loss == pytest.approx(0, abs=1e-12)
+    assert floor == pytest.approx(0.526, abs=2e-3)
+    flat = torch.special.ndtri((1 + torch.special.ndtr(Z_LINE)) / 2).clamp(max=9)
+    loss, floor = account_of(flat)
+    assert loss == pytest.approx(0, abs=1e-6)
+    assert floor == pytest.approx(0.020, abs=2e-3)
+
+
+# Would catch a rigid decoder that pays in one coin alone, or more than the natural floor.
+@pytest.mark.claim("depth.decoder-adapts")
+def test_a_rigid_decoder_pays_in_both():
+    stored = experiment()["rigid"]
+    assert [run["seed"] for run in stored] == [0, 1, 2]
+    for run in stored:
+        loss, floor = account_of(run["a"] * Z_LINE.abs() + run["b"] * Z_LINE)
+        assert loss == pytest.approx(run["loss"], abs=3e-3)
+        assert floor == pytest.approx(run["gap"], abs=3e-3)
+        assert min(loss, floor) > 0.05
+        assert loss + floor < 0.6 * experiment()["natural_floor"]
+        for da, db in ((0.1, 0), (-0.1, 0), (0, 0.1), (0, -0.1)):  # no better one beside it
+            beside = account_of((run["a"] + da) * Z_LINE.abs() + (run["b"] + db) * Z_LINE)
+            assert sum(beside) > loss + floor
+
+
+# Would catch a trained decoder that goes on folding: training from two other starts, on other data.
+@pytest.mark.claim("depth.decoder-adapts")
+@pytest.mark.parametrize("seed", [5, 6])
+def test_a_trained_decoder_unfolds(seed):
+    torch.manual_seed(seed)
+    x = torch.randn(2000, 1).abs() + 0.15 * torch.randn(2000, 1)
+    decoder = GaussianConditional(mlp(1, 32, 32, 1), scale=0.15)
+    vae = VAE(GaussianConditional(mlp(1, 32, 32, 2)), decoder, StandardNormal(1))
+    fit(vae, x, elbo, epochs=100, batch_size=200, lr=5e-3)
+    fit(vae, x, elbo, epochs=30, batch_size=200, lr=1e-3)
+    vae = vae.double().requires_grad_(False)
+    loss, floor = account_of(vae.decoder(Z_LINE[:, None]).mean[:, 0])
+    assert loss < 0.05
+    assert floor < 0.05
+    slopes = vae.decoder(torch.linspace(-2, 2, 41).double()[:, None]).mean[:, 0].diff()
+    assert (slopes.sign() == slopes.sign()[-1]).float().mean() > 0.85  # increasing or decreasing
+
+
+# --- experiments ----------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+
+
+@functools.cache
+def experiment():
+    return json.loads((ROOT / "benchmarks/experiments/depth.json").read_text())
+
+
+def in_the_chapter(name):
+    """A table of numbers that the chapter holds, as a literal."""
+    notebook = nbformat.read(ROOT / "book/08_depth_is_not_enough.ipynb", nbformat.NO_CONVERT)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and f"\n{name} = " in "\n" + cell.source:
+            for statement in ast.parse(cell.source).body:
+                if isinstance(statement, ast.Assign) and ast.unparse(statement.targets[0]) == name:
+                    return ast.literal_eval(statement.value)
+    raise AssertionError(name)
+
+
+# Would catch numbers in the chapter that the script did not measure.
+@pytest.mark.claim("depth.decoder-adapts")
+def test_folds_of_the_chapter_are_those_of_the_script():
+    found = {}
+    for run in experiment()["folds"]:
+        found.setdefault(run["units"], []).append(run["loss_plus_gap"])
+        # at most a tenth of the natural floors' sum
+        assert 0 < run["loss_plus_gap"] < 0.1 * run["units"] * experiment()["natural_floor"]
+        if run["units"] == 1:
+            assert run["loss"] + run["gap"] == pytest.approx(run["loss_plus_gap"], abs=5e-3)
+    assert in_the_chapter("loss_plus_gap") == found
+
+
+# Would catch an amortisation that is no difference, and parts that the script did not measure.
+@pytest.mark.claim("depth.amortisation")
+def test_the_gap_of_digits_is_nearly_all_amortisation():
+    found = {}
+    for run in experiment()["digits"]:
+        for part in ("training", "held out"):
+            parts = run[part]
+            assert parts["gap"] == pytest.approx(parts["floor"] + parts["amortisation"], abs=2e-4)
+            assert 0 < parts["floor"] < 0.05 * parts["gap"]
+            kept = found.setdefault(run["depth"], {}).setdefault(part, {})
+            for name in ("floor", "amortisation"):
+                kept.setdefault(name, []).append(parts[name])
+        assert run["held out"]["amortisation"] > run["training"]["amortisation"]
+    means = [sum(found[d]["training"]["amortisation"]) for d in (1, 2, 4)]
+    assert means == sorted(means, reverse=True)  # deeper encoders lose less, where they trained
+    assert in_the_chapter("digits") == found
+
+
+# Would catch a floor on a grid that is too coarse: one VAE of digits, on grids of two steps.
+@pytest.mark.claim("depth.amortisation")
+def test_floor_and_amortisation_of_a_small_vae_of_digits():
+    (x, _), (held_out, _) = data.split(*data.digits(), held_out=0.3)
+    torch.manual_seed(3)
+    decoder = GaussianConditional(mlp(1, 32, 64), scale=0.25)
+    vae = VAE(GaussianConditional(mlp(64, 32, 2)), decoder, StandardNormal(1))
+    fit(vae, x, elbo, epochs=60, batch_size=128, lr=5e-3)
+    vae = vae.double().requires_grad_(False)
+    for part in (x[:40].double(), held_out[:40].double()):
+        floors = []
+        for points in (1201, 2401):
+            z, log_p, _ = posterior_on_grid(vae, part, points, 7.0)
+            floors.append(gaussian_floor(z, log_p)[0])
+        gap = log_marginal_quadrature(vae, part, 2401, 7.0) - elbo_quadrature(
+            vae, part, vae.encoder(part), 401
+        )
+        assert torch.allclose(*floors, atol=2e-3)
+        assert (gap >= floors[1] - 1e-3).all()
+        assert 0 <= floors[1].mean() < 0.2 * gap.mean()
 
 
 # --- trained encoders -----------------------------------------------------------------------------

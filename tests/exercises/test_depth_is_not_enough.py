@@ -1,9 +1,10 @@
-"""Chapter 8's prediction is what the two divergences say."""
+"""Chapter 8's predictions are what integrals say, and its inspection knows what it looks at."""
 
 import math
 
+import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
 from companion.exact import kl_on_grid
 from companion.exercises import depth_is_not_enough as own
@@ -21,3 +22,74 @@ def test_the_reversed_divergence_lies_across_both_peaks():
     best = min(reversed_divergence, key=reversed_divergence.__getitem__)
     assert own.reversed_kl.verdict(best).startswith("✓")
     assert own.reversed_kl.verdict("one").startswith("✗ Not quite")
+
+
+# Would catch numbers of the pencil exercise that integrals do not give.
+def test_the_numbers_on_paper_are_those_of_integrals():
+    step = 0.05
+    line = torch.arange(-9, 9 + step / 2, step, dtype=torch.float64)
+    flat = torch.cartesian_prod(line, line)
+    cov = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
+    log_q = MultivariateNormal(torch.zeros(2).double(), cov).log_prob(flat)
+    for task, scale in ((own.total_correlation, 1.0), (own.divergence_from_a_product, 2.0)):
+        log_p = Normal(0.0, scale).log_prob(flat).sum(1)
+        found = kl_on_grid(log_q, log_p, 2 * math.log(step)).item()
+        assert task.answer == pytest.approx(found, abs=1e-6)
+        assert task.verdict(round(found, 2)).startswith("✓")
+
+
+# Would catch floors that a Gaussian with a full covariance passes: on one peak, on both of the
+# diagonal, or across all.
+def test_the_floors_of_four_and_of_two_peaks_are_the_least_of_what_gaussians_pay():
+    torch.manual_seed(0)
+    eye = torch.eye(2).double()
+    corners = 8 * torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]]).double()
+    across = MultivariateNormal(torch.zeros(2).double(), eye + 64 * torch.ones(2, 2).double())
+    for task, number in ((own.floor_of_four_peaks, 4), (own.floor_of_two_peaks, 2)):
+        p = MixtureSameFamily(
+            Categorical(torch.ones(number).double()), MultivariateNormal(corners[:number], eye)
+        )
+        paid = []
+        for q in (MultivariateNormal(corners[0], eye), across):
+            z = q.sample((20_000,))
+            paid.append((q.log_prob(z) - p.log_prob(z)).mean().item())
+        assert min(paid) == pytest.approx(task.answer, abs=1e-3)
+        assert paid[1] > paid[0] + 1
+        assert task.verdict(2 * math.log(2) if number == 2 else math.log(2)).startswith(
+            "✗ Not quite"
+        )
+
+
+GRID = torch.linspace(-16, 16, 1601, dtype=torch.float64)
+
+
+def twice(log_peak):
+    """Two mirror images of a peak."""
+    return torch.logaddexp(log_peak(GRID), log_peak(-GRID))
+
+
+# Would catch an inspection that a floor of exactly log 2 passes, or that asks for one solution.
+@pytest.mark.parametrize(
+    ("log_p", "said"),
+    [
+        (-0.5 * GRID**2 - (1 - GRID**2) ** 2 / (2 * 0.4**2), "✓ The floor is 0.752"),
+        (twice(lambda z: -1.5 * (1 + (z - 5) ** 2 / 0.08).log()), "✓ The floor is 0.76"),
+        (twice(lambda z: -0.5 * (z - 6) ** 2), "✗ The floor is not above log 2"),
+        (twice(lambda z: -0.5 * (z - 1.5) ** 2), "✗ The floor is not above log 2"),
+        (-0.5 * GRID**2, "✗ There are not exactly two peaks"),
+        (-((GRID - 0.1) ** 2 - 9).square() / 8, "✗ The two halves are not mirror images"),
+        (-((GRID / 14) ** 2 - 0.9).square(), "✗ The density is not nearly nothing"),
+        (-((GRID**2 - 9) / 0.15).square(), "✗ The best Gaussian is as narrow or as wide"),
+        (GRID[1:], "✗ The grid is not even"),
+        (None, "○"),
+    ],
+)
+def test_floors_above_log_two_are_known(log_p, said):
+    assert own.above_log_two.verdict(GRID, log_p).startswith(said)
+
+
+def test_a_finer_grid_and_32_bits_are_no_mistakes():
+    for points, dtype in ((2401, torch.float64), (1801, torch.float32)):
+        z = torch.linspace(-12, 12, points, dtype=dtype)
+        log_p = -0.5 * z**2 - (1 - z**2) ** 2 / (2 * 0.4**2)
+        assert own.above_log_two.verdict(z, log_p).startswith("✓ The floor is 0.752")
