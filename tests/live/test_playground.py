@@ -84,9 +84,7 @@ def test_the_numbers_of_the_line_add_up(tab):
 def test_a_q_of_the_readers_moves_the_gap_and_not_the_sum(tab):
     trained(tab, 300)
     handle = tab.locator('[aria-label^="A point x"]')
-    handle.focus()
-    for _ in range(3):
-        handle.press("Shift+ArrowLeft")
+    handle.press("Shift+ArrowLeft")
     tab.wait_for_function("() => window.seen.chosen")
     before = tab.evaluate("() => window.seen.chosen")
     tab.locator('[aria-label^="The mean of q"]').press("Shift+ArrowUp")
@@ -104,8 +102,11 @@ def test_where_reaches_overlap_the_nearest_ring_is_taken(tab):
     trained(tab, 1500)
     handle = tab.locator('[aria-label^="A point x"]')
     for _ in range(3):
+        last = tab.evaluate("() => window.seen.chosen?.x[0] ?? null")
         handle.press("Shift+ArrowLeft")
-    tab.wait_for_function("() => window.seen.chosen")
+        tab.wait_for_function(
+            "last => window.seen.chosen && window.seen.chosen.x[0] !== last", arg=last
+        )
     tab.locator(".live-panels").scroll_into_view_if_needed()
     units = "() => { const { q } = window.seen.chosen; return Array.from(q); }"
     for name, moved in (("mean", slice(0, 2)), ("scale", slice(2, 4))):
