@@ -283,6 +283,38 @@ def test_columns_that_fall_hold_less_than_4_7_nats():
     assert nats[1] == pytest.approx(limit, abs=0.01)
 
 
+# Would catch "the nats set the price": the same ten nats, shared by more units, cost more.
+@pytest.mark.claim("setup.information-cost")
+def test_weak_units_cost_up_to_twice_the_nats():
+    ratios = []
+    for d in (7, 20, 100, 400):
+        length = 0.5 * math.sqrt(math.expm1(20 / d))  # 10/d nats a unit, on average
+        model = weighted(torch.full((d,), length).double(), extra=0)
+        torch.manual_seed(0)
+        x = model.marginal().sample((300,))
+        prior = MultivariateNormal(torch.zeros(d).double(), torch.eye(d).double())
+        nats = kl_divergence(model.posterior(x), prior)
+        assert within(nats, 10.0)
+        assert (log_rho_of(model, x) <= 2 * nats).all()
+        ratios.append((log_rho_of(model, x).mean() / nats.mean()).item())
+    assert ratios == sorted(ratios)
+    assert ratios[0] < 1.2
+    assert ratios[-1] > 1.85
+    for model in (linear(), isotropic(16), falling(64)):  # columns that are not orthogonal, too
+        x = model.marginal().sample((300,))
+        d = model.weight.shape[1]
+        prior = MultivariateNormal(torch.zeros(d).double(), torch.eye(d).double())
+        assert (log_rho_of(model, x) <= 2 * kl_divergence(model.posterior(x), prior)).all()
+
+
+# Would catch "the average is what an x costs": 10^79 on average, 10^44 for a typical x.
+@pytest.mark.claim("setup.information-cost")
+def test_a_few_rare_x_carry_the_average_of_rho():
+    typical = log10_draws(isotropic(64)) - 2
+    assert typical == pytest.approx(43.6, abs=0.5)
+    assert 64 * math.log10(17) - typical > 34
+
+
 # Would catch "ρ draws are needed": a rare code can make ρ large and hardly matter.
 @pytest.mark.claim("setup.information-cost")
 def test_rho_can_overstate():
@@ -550,3 +582,35 @@ def test_a_latent_brings_the_factorised_decoder_most_of_the_way():
     assert alone > 0.9
     assert max(results) < 0.3 * alone
     assert min(results) > 0  # the tables of the test above reach zero, this one does not
+
+
+# Would catch "with fewer numbers": regressions on the pixels before, 45 numbers, lie on the curve.
+@pytest.mark.claim("setup.pixel-by-pixel")
+def test_a_latent_has_no_advantage_in_numbers():
+    share, states = tiny_digits()
+    weights = torch.zeros(9, 10, dtype=torch.float64)
+    inputs = torch.cat([states, torch.ones(512, 1).double()], 1)
+    for j in range(9):  # Newton's method for each logistic regression
+        used = [*range(j), 9]
+        design = inputs[:, used]
+        for _ in range(30):
+            chance = (design @ weights[j, used]).sigmoid()
+            gradient = design.mT @ (share * (states[:, j] - chance))
+            curvature = (design * (share * chance * (1 - chance))[:, None]).mT @ design
+            weights[j, used] += torch.linalg.solve(curvature, gradient)
+    log_p = Bernoulli(logits=inputs @ weights.mT).log_prob(states).sum(-1)
+    assert (weights != 0).sum() == 45
+    regression = kl(share, log_p.exp())
+    assert regression == pytest.approx(0.376, abs=2e-3)
+    found = {}
+    for values in (4, 8):
+        torch.manual_seed(0)
+        prior = torch.full((values,), 1 / values, dtype=torch.float64)
+        on = 0.25 + 0.5 * torch.rand(values, 9, dtype=torch.float64)
+        for _ in range(150):
+            model = DiscreteModel(prior, Bernoulli(on[:, None]).log_prob(states).sum(-1).exp())
+            joint = share[:, None] * model.posterior()
+            prior = joint.sum(0)
+            on = (joint.mT @ states / prior[:, None]).clamp(1e-6, 1 - 1e-6)
+        found[values] = kl(share, model.log_marginal().exp())
+    assert found[8] < regression < found[4]  # 79, 45 and 39 numbers
