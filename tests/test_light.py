@@ -22,7 +22,7 @@ from claims import toc_pages  # noqa: E402
 from light import ICON, Templates, is_used, preload_fonts  # noqa: E402
 
 PAGES = toc_pages(ROOT)
-CHAPTERS = {p for p in PAGES if re.match(r"book/(0\d|1[013])_", p) or p == PAGES[0]}
+CHAPTERS = {p for p in PAGES if re.match(r"book/(0\d|1[013]|a\d)_", p) or p == PAGES[0]}
 # Bytes on the way, text compressed.
 OF_TEXT, OF_PLAYGROUND, OF_CHAPTER = 300_000, 350_000, 1_200_000
 
