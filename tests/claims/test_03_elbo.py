@@ -423,7 +423,7 @@ def test_reconstruction_alone_memorises(trained, images):
         seen = rate_and_distortion(bound, train)[1] - rate_and_distortion(without, train)[1]
         unseen = rate_and_distortion(bound, others)[1] - rate_and_distortion(without, others)[1]
         assert seen > 5
-        assert unseen < 0.5 * seen
+        assert unseen < 0  # images that it has not seen it reconstructs worse
         far, near = (distance_of_prior_samples(m, others) for m in (without, bound))
         assert far > 3 * near
 
