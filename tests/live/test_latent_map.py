@@ -181,3 +181,19 @@ def test_a_shift_by_a_pixel_costs_what_the_chapter_says():
     vae = live.digit_models()[1]
     cost = elbo_analytic(vae, x, 50).mean() - elbo_analytic(vae, shifted, 50).mean()
     assert 60 < cost < 75
+
+
+@pytest.mark.browser
+def test_the_next_test_digit_is_another_after_a_shift(browser):
+    tab = shown(browser, live.figure("latent_map", alt="", **live.latent_map()))
+    try:
+        tab.evaluate("addEventListener('live-frame', e => { window.last = e.detail; })")
+        digits = []
+        for name in ("Next test digit", "Shift by a pixel", "Next test digit"):
+            tab.evaluate("delete window.last")
+            tab.get_by_role("button", name=name).click()
+            tab.wait_for_function("window.last")
+            digits.append(tab.evaluate("last.state.digit"))
+    finally:
+        tab.close()
+    assert digits == [3, -1, 4]

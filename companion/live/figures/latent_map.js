@@ -184,11 +184,19 @@ export default figure({
     z: [0.9, -0.1],
     pixels: new Array(64).fill(0),
     digit: 2,
+    next: 3,
     pen: [0, 0],
     sample: 0,
     ground: "digits",
   },
-  limits: { z: [-LIMIT, LIMIT], pixels: [0, 1], digit: [-1, 39], pen: [-10, 20], sample: [0, 1e4] },
+  limits: {
+    z: [-LIMIT, LIMIT],
+    pixels: [0, 1],
+    digit: [-1, 39],
+    next: [0, 39],
+    pen: [-10, 20],
+    sample: [0, 1e4],
+  },
 
   prepare(raw) {
     const decode = (/** @type {[number, number]} */ z) => forward(raw.decoder, z);
@@ -312,7 +320,8 @@ export default figure({
     {
       kind: "button",
       label: "Next test digit",
-      press: ({ digit }) => ({ digit: (digit + 1) % 40 }),
+      // Goes on where it was, whatever was drawn in between.
+      press: ({ next }) => ({ digit: next, next: (next + 1) % 40 }),
     },
     {
       kind: "button",

@@ -191,7 +191,7 @@ export default figure({
   says({ mean: m, spread, kind }, { pathwise, exact, farthest: { eps, way } }) {
     const q = `q = N(${shown(m)}, ${shown(spread)}²)`;
     if (Math.abs(way) < 0.005)
-      return `${q}: the mean slope at twelve draws is ${shown(mean(pathwise.mean))}, at all that there can be ${shown(exact.mean)}`;
+      return `${q}: the mean slope at twelve draws is ${shown(mean(pathwise.mean))}, over all draws, ${shown(exact.mean)}`;
     const side = way < 0 ? "left" : "right";
     if (kind === 1) return `${q}: every draw went to the ${side}, by ${shown(Math.abs(way))}`;
     return `${q}: the draw with ε = ${shown(eps)} went farthest, to the ${side} by ${shown(Math.abs(way))}`;
