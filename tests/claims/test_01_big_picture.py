@@ -5,64 +5,13 @@ import math
 
 import pytest
 import torch
+from pairs import autoencoder, variational
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from companion import data
-from companion.conditionals import GaussianConditional, StandardNormal, mlp
+from companion.conditionals import GaussianConditional
 from companion.diagnostics import nearest_distance
-from companion.models import VAE, Autoencoder
-from companion.objectives import elbo, log_reconstruction
-from companion.train import fit
-
-SEEDS = (0, 1, 2)
-SCALE = 0.2
-
-
-def autoencoder(size, d, hidden=96, scale=SCALE):
-    decoder = GaussianConditional(mlp(d, hidden, hidden, size), scale=scale)
-    return Autoencoder(mlp(size, hidden, hidden, d), decoder)
-
-
-def variational(size, d, hidden=96):
-    encoder = GaussianConditional(mlp(size, hidden, hidden, 2 * d))
-    decoder = GaussianConditional(mlp(d, hidden, hidden, size), scale=SCALE)
-    return VAE(encoder, decoder, StandardNormal(d))
-
-
-def fitted_pair(x, d, seed, **options):
-    torch.manual_seed(seed)
-    ae, vae = autoencoder(x.shape[1], d), variational(x.shape[1], d)
-    fit(ae, x, log_reconstruction, **options)
-    fit(vae, x, elbo, **options)
-    return ae.requires_grad_(False), vae.requires_grad_(False)
-
-
-def generate(ae, vae, x):
-    """Decoder means, as many as x has rows."""
-    codes, z = ae.encode(x), vae.prior().sample((len(x),))
-    fitted = MultivariateNormal(codes.mean(0), codes.T.cov()).sample((len(x),))
-    return {
-        "plain": ae.decode(z),
-        "fitted": ae.decode(fitted),
-        "vae": vae.decoder(z).mean,
-    }
-
-
-@pytest.fixture(scope="module")
-def digits():
-    (train,), (held_out,) = data.split(data.digits()[0], held_out=0.3)
-    return train, held_out
-
-
-@pytest.fixture(scope="module")
-def digit_pairs(digits):
-    return [fitted_pair(digits[0], 8, seed, epochs=40, lr=4e-3) for seed in SEEDS]
-
-
-@pytest.fixture(scope="module")
-def digit_samples(digits, digit_pairs):
-    torch.manual_seed(1)
-    return [generate(*pair, digits[0]) for pair in digit_pairs]
+from companion.models import Autoencoder
+from companion.objectives import log_reconstruction
 
 
 def distances(pictures, train, held_out):
