@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 # Before the package is imported for the first time, by a test or by pytest's doctests.
 install_import_hook("companion", "typecheck.check")
 
+from pairs import SEEDS, fitted_pair, generate  # noqa: E402
+
+from companion import data  # noqa: E402
+
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,3 +95,23 @@ def browser() -> "Iterator[Browser]":
         )
         yield chromium
         chromium.close()
+
+
+# Pairs of models on digits, for the claims of chapter 1 and of appendix A1.
+
+
+@pytest.fixture(scope="module")
+def digits():
+    (train,), (held_out,) = data.split(data.digits()[0], held_out=0.3)
+    return train, held_out
+
+
+@pytest.fixture(scope="module")
+def digit_pairs(digits):
+    return [fitted_pair(digits[0], 8, seed, epochs=40, lr=4e-3) for seed in SEEDS]
+
+
+@pytest.fixture(scope="module")
+def digit_samples(digits, digit_pairs):
+    torch.manual_seed(1)
+    return [generate(*pair, digits[0]) for pair in digit_pairs]
