@@ -34,9 +34,10 @@ VIOLATIONS = """async rules =>
 )"""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tab(browser: "Browser") -> "Iterator[Page]":
-    # What moves by itself would be measured halfway.
+    # A tab for each page: one that has seen fifty pages runs out of memory. And what moves by
+    # itself would be measured halfway.
     context = browser.new_context(reduced_motion="reduce")
     page = context.new_page()
     page.set_default_timeout(PATIENCE)

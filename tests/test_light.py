@@ -58,8 +58,8 @@ def test_an_unknown_icon_fails_the_build() -> None:
 
 def test_what_a_page_has_no_use_for_is_left_out() -> None:
     assert not is_used("../_static/scripts/fontawesome.js", "<pre>")
-    assert not is_used("../_static/copybutton.js", "<p>")
-    assert is_used("../_static/copybutton.js", "<pre>")
+    assert not is_used("../_static/copybutton.js", "<pre>")
+    assert is_used("../_static/copybutton.js", '<div class="highlight"><pre>')
     assert is_used("searchindex.js", '<div id="search-results"></div>')
     assert is_used("../_static/book.css", "")
 

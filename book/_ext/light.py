@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pydata_sphinx_theme  # type: ignore[import-untyped]
+import rcssmin  # type: ignore[import-untyped]
 import sphinx_book_theme  # type: ignore[import-untyped]
 from PIL import Image
 from sphinx.application import Sphinx
@@ -34,9 +35,9 @@ FOR = {
     "searchtools.js": '<div id="search-results">',
     "language_data.js": '<div id="search-results">',
     "searchindex.js": '<div id="search-results">',
-    "clipboard.min.js": "<pre",
-    "copybutton.js": "<pre",
-    "copybutton.css": "<pre",
+    "clipboard.min.js": 'class="highlight',
+    "copybutton.js": 'class="highlight',
+    "copybutton.css": 'class="highlight',
     "mystnb": 'class="cell',
     "sphinx-design.min.css": 'class="sd-',
     "design-tabs.js": 'class="sd-tab-set',
@@ -199,7 +200,8 @@ def shrink_theme(app: Sphinx, failure: Exception | None) -> None:
     """Take the icons out of the theme's style, but for those that it shows as characters.
 
     And let its scripts do their work without a word in the console, and leave to ``boxes.js``
-    which boxes are tab stops: they measure all folded code, for a tenth of a second.
+    which boxes are tab stops: they measure all folded code, for a tenth of a second. And send no
+    style sheet with comments.
     """
     if failure or app.builder.format != "html":
         return
@@ -224,6 +226,8 @@ def shrink_theme(app: Sphinx, failure: Exception | None) -> None:
     font = inline(THEME / "vendor/fontawesome/webfonts/fa-solid-900.ttf", shown)
     css += STYLE.format(font=font)
     (static / style).write_text(css, "utf-8")
+    for sheet in static.rglob("*.css"):
+        sheet.write_text(rcssmin.cssmin(sheet.read_text("utf-8")), "utf-8")
 
 
 def use_templates(app: Sphinx, config: Config) -> None:

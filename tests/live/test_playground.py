@@ -194,10 +194,9 @@ def test_a_drawing_is_learned(tab):
 
 
 def test_a_reset_is_as_if_nothing_had_been(tab):
-    tab.locator("[data-reset]").click()
     # With all that is known at rest.
-    tab.locator(".live-says", has_text="step 0 · log p(x)").wait_for()
-    first = tab.locator(".live-says").inner_text()
+    line = tab.locator(".live-says", has_text="step 0 · log p(x)")
+    first = line.inner_text()
     choose(tab, "data", "rings")
     trained(tab, 100)
     tab.locator("[data-reset]").click()
