@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from answers import (  # noqa: E402
     RunHere,
     checked,
+    lettered,
     predictions,
     questions,
     rows,
@@ -284,6 +285,11 @@ def test_every_exercise_answers_or_says_where(site: Path, chapter: int) -> None:
     # The tables are such that nobody reads them by accident.
     assert not any("✓" in str(form) for form in page.select("form.prediction"))
     assert len(page.select("script[src*='answers.js'][defer]")) == 1
+
+
+def test_questions_of_one_exercise_have_letters() -> None:
+    assert lettered(["7.1", "7.2", "7.2", "7.3"]) == ["7.1", "7.2a", "7.2b", "7.3"]
+    assert lettered([]) == []
 
 
 @pytest.mark.site

@@ -267,6 +267,14 @@ def prediction_form(question: str, task: Prediction) -> Tag:
     return form(question, field, data_answers=encoded(task))
 
 
+def lettered(numbers: list[str]) -> list[str]:
+    """Tell apart the questions of one exercise: 7.1, 7.2a, 7.2b."""
+    return [
+        number + chr(ord("a") + numbers[:place].count(number)) * (numbers.count(number) > 1)
+        for place, number in enumerate(numbers)
+    ]
+
+
 def progress_map(asked: dict[str, tuple[list[Question], list[Question]]]) -> Tag:
     """Return what the pages ask, with links, and marks for what is solved.
 
@@ -276,7 +284,10 @@ def progress_map(asked: dict[str, tuple[list[Question], list[Question]]]) -> Tag
 
     def links(kind: str, some: list[Question]) -> Iterator[Tag]:
         if some:
-            places = (tag("a", q.number, href=q.address, data_question=q.name) for q in some)
+            places = (
+                tag("a", label, href=q.address, data_question=q.name)
+                for q, label in zip(some, lettered([q.number for q in some]), strict=True)
+            )
             yield tag("span", tag("span", kind, classes="progress-kind"), *places)
 
     items = (
