@@ -40,7 +40,7 @@ function lengths({ prior, likelihood }, share) {
 }
 
 export default figure({
-  start: { step: 0, die: "A", q: 0.5 },
+  start: { step: 2, die: "A", q: 0.5 },
   limits: { step: [0, LAST], q: [0.04, 0.96] },
 
   compute: ({ q }, data) => lengths(data, q),
@@ -92,15 +92,15 @@ export default figure({
       xlabel: "how often q picks the die",
       ylabel: "net length, in bits",
       ticks: [2, 4],
-      alt: "Two columns, as wide as q picks each die and as high as its net length; a dashed line at their average, minus the ELBO.",
+      alt: "Two columns, as wide as q picks each die and as high as its length so far or net; a dashed line at their average, minus the ELBO.",
     });
-    for (const [z, { share, net }] of dice.entries()) {
+    for (const [z, { share, die, face, net }] of dice.entries()) {
       const sides = /** @type {[number, number]} */ (z ? [1 - share, 1] : [0, share]);
-      const done = step >= LAST && z === at;
-      if (guessing && !done) continue; // what is not sent yet is still a question
-      stacked(columns, sides, [[net, "ink"]], { opacity: done ? 0.6 : 0.22 })
+      if (guessing && z !== at) continue; // what is not sent yet is still a question
+      const high = z === at ? [0, 0, die, die + face, net][Math.round(step)] : net;
+      stacked(columns, sides, [[high ?? net, "ink"]], { opacity: z === at ? 0.6 : 0.22 })
         .text((sides[0] + sides[1]) / 2, 0, `die ${NAMES[z]}`, { anchor: "middle", dy: -22 })
-        .text((sides[0] + sides[1]) / 2, 0, shown(net), { anchor: "middle", dy: -7 });
+        .text((sides[0] + sides[1]) / 2, 0, shown(high ?? net), { anchor: "middle", dy: -7 });
     }
     columns.line([q, q], [0, MOST], "q", { width: 1.5 });
     if (!guessing) {
