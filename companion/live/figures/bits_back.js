@@ -90,7 +90,7 @@ export default figure({
       height: 290,
       title: " ",
       xlabel: "how often q picks the die",
-      ylabel: "net length, in bits",
+      ylabel: "length, in bits",
       ticks: [2, 4],
       alt: "Two columns, as wide as q picks each die and as high as its length so far or net; a dashed line at their average, minus the ELBO.",
     });
@@ -98,7 +98,7 @@ export default figure({
       const sides = /** @type {[number, number]} */ (z ? [1 - share, 1] : [0, share]);
       if (guessing && z !== at) continue; // what is not sent yet is still a question
       const high = z === at ? [0, 0, die, die + face, net][Math.round(step)] : net;
-      stacked(columns, sides, [[high ?? net, "ink"]], { opacity: z === at ? 0.6 : 0.22 })
+      stacked(columns, sides, [[high ?? net, "ink"]], { opacity: z === at ? 0.4 : 0.18 })
         .text((sides[0] + sides[1]) / 2, 0, `die ${NAMES[z]}`, { anchor: "middle", dy: -22 })
         .text((sides[0] + sides[1]) / 2, 0, shown(high ?? net), { anchor: "middle", dy: -7 });
     }

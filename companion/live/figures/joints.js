@@ -134,8 +134,8 @@ export default figure({
   says: ({ a, s, w, sigma }, { modelling, inference, joint }) =>
     `a = ${shown(a)}, s = ${shown(s)}, w = ${shown(w)}, σ = ${shown(sigma)}: ` +
     (joint < 0.01
-      ? "Both errors are gone: the two joints are one."
-      : `KL of the joints ${shown(joint)} nats = modelling ${shown(modelling)} + inference ${shown(inference)}`),
+      ? "both errors are gone, the two joints are one"
+      : `modelling ${shown(modelling)} + inference ${shown(inference)} = ${shown(joint)} nats`),
 
   handles: [
     {
