@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from companion.conditionals import LinearGaussianConditional
 from companion.exact import gaussian_joint
@@ -265,94 +265,79 @@ one_bit = Inspection(
 )
 
 
-# Exercise 4: the chain rule in the other order.
+# Exercise 4: the best model for an encoder that stays as it is.
 
 
-def _decoder_mismatch(q_joint: Tensor, p_joint: Tensor) -> Tensor:
-    q_x, p_x = q_joint / q_joint.sum(0), p_joint / p_joint.sum(0)
-    return q_joint.sum(0) @ _kl(q_x.mT, p_x.mT)
+def _best_model(p_data: Tensor, q: Tensor) -> tuple[Tensor, Tensor]:
+    joint = p_data[:, None] * q
+    prior = joint.sum(0)
+    return prior, (joint / prior).mT
 
 
-def _decoder_mismatch_prior(q_joint: Tensor, p_joint: Tensor) -> Tensor:
-    q_x, p_x = q_joint / q_joint.sum(0), p_joint / p_joint.sum(0)
-    return p_joint.sum(0) @ _kl(q_x.mT, p_x.mT)
+def _encoders() -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield p_data (X,) and q (X, Z)."""
+    for p_data, q, _, _ in _tables():
+        yield p_data, q
 
 
-def _decoder_mismatch_mean(q_joint: Tensor, p_joint: Tensor) -> Tensor:
-    q_x, p_x = q_joint / q_joint.sum(0), p_joint / p_joint.sum(0)
-    return _kl(q_x.mT, p_x.mT).mean()
+def _best_model_by_bayes(p_data, q):
+    prior = torch.einsum("x,xz->z", p_data, q)
+    return prior, torch.einsum("x,xz,z->zx", p_data, q, 1 / prior)
 
 
-def _mismatch_in_one_sum(q_joint, p_joint):
-    q_z, p_z = q_joint.sum(0), p_joint.sum(0)
-    log_ratio = q_joint.log() - q_z.log() - p_joint.log() + p_z.log()
-    return (q_joint * log_ratio).sum()
+def _best_model_by_logs(p_data, q):
+    log_joint = p_data.log()[:, None] + q.log()
+    log_prior = log_joint.logsumexp(0)
+    return log_prior.exp(), (log_joint - log_prior).exp().T
 
 
-def _mismatch_by_subtraction(q_joint, p_joint):
-    q_z, p_z = q_joint.sum(0), p_joint.sum(0)
-    return (q_joint * (q_joint / p_joint).log()).sum() - (q_z * (q_z / p_z).log()).sum()
+def _best_model_by_loops(p_data, q):
+    prior = torch.stack([p_data @ column for column in q.mT])
+    rows = [p_data * column / (p_data @ column) for column in q.mT]
+    return prior, torch.stack(rows)
 
 
-def _mismatch_by_loops(q_joint, p_joint):
-    total = 0.0
-    for q_column, p_column in zip(q_joint.mT, p_joint.mT, strict=True):
-        weight = q_column.sum()
-        inner = kl_divergence(Categorical(q_column / weight), Categorical(p_column))
-        total = total + weight * inner
-    return total
-
-
-decoder_mismatch = Exercise(
-    solution=_decoder_mismatch,
-    cases=lambda: [_joints(*tables) for tables in _tables()],
+best_model = Exercise(
+    solution=_best_model,
+    cases=_encoders,
     right=(
-        _mismatch_in_one_sum,
-        _mismatch_by_subtraction,
-        _mismatch_by_loops,
+        _best_model_by_bayes,
+        _best_model_by_logs,
+        _best_model_by_loops,
     ),
     mistakes=(
         Mistake(
-            "the prior as the weight",
-            "The expectation is under the inference joint: which distribution of z has that one?",
-            _decoder_mismatch_prior,
+            "faces without their weights in p(x | z)",
+            "The second term of (4.10) vanishes at p(x | z) = q(x | z), which holds p_data.",
+            lambda p, q: (p @ q, (q / q.sum(0)).mT),
         ),
         Mistake(
-            "an average over z without weights",
-            "Values of z that the encoder often uses count more.",
-            _decoder_mismatch_mean,
+            "the encoder itself as the decoder",
+            "q(z | x) sums to one over z; a decoder's row sums to one over x.",
+            lambda p, q: (p @ q, q.mT),
         ),
         Mistake(
-            "a sum over z without weights",
-            "Values of z that the encoder often uses count more.",
-            lambda q_joint, p_joint: len(q_joint.mT) * _decoder_mismatch_mean(q_joint, p_joint),
+            "the joint itself as the decoder",
+            "Divide each row by its sum: p(x | z) is a distribution of x for each z.",
+            lambda p, q: (p @ q, (p[:, None] * q).mT),
         ),
         Mistake(
-            "the KL in the other direction",
-            "In (4.10) the conditional of the inference joint stands first.",
-            ("_kl(q_x.mT, p_x.mT)", "_kl(p_x.mT, q_x.mT)"),
+            "the data as the decoder's rows",
+            "That ignores z: it makes the modelling error zero, but not the inference error.",
+            lambda p, q: (p @ q, p.expand(len(q.mT), -1).clone()),
         ),
         Mistake(
-            "the KL of the x-marginals",
-            "x is compared for each z: divide each table by its sum over x first.",
-            lambda q_joint, p_joint: _kl(q_joint.sum(1), p_joint.sum(1)),
+            "a prior that weighs all x alike",
+            "The first term of (4.10) vanishes at p(z) = q(z), the average of q under the data.",
+            lambda p, q: (q.mean(0), _best_model(p, q)[1]),
         ),
         Mistake(
-            "the inference error: z given x in place of x given z",
-            "Divide each table by its sum over x (axis 0), not over z (axis 1).",
-            lambda q_joint, p_joint: _decoder_mismatch(q_joint.mT, p_joint.mT),
-        ),
-        Mistake(
-            "the KL of the joints themselves",
-            "Conditionals are joints divided by a marginal; this is the left-hand side of (4.10).",
-            lambda q_joint, p_joint: _kl(q_joint.flatten(), p_joint.flatten()),
-        ),
-        Mistake(
-            "the KL of the z-marginals",
-            "That is the other term of (4.10), KL(q(z) ‖ p(z)).",
-            lambda q_joint, p_joint: _kl(q_joint.sum(0), p_joint.sum(0)),
+            "a uniform prior",
+            "The first term of (4.10) vanishes at p(z) = q(z).",
+            lambda p, q: (torch.full_like(q[0], 1 / len(q[0])), _best_model(p, q)[1]),
         ),
     ),
+    results=("The prior", "The likelihood"),
 )
 
 

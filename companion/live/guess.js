@@ -136,12 +136,15 @@ export function move(guess, own, [x, y]) {
 export function draw(guess, own, plot) {
   if (guess.kind === "curve" && !own.over)
     plot.line(guess.xs, own.value, "other", { width: 2.5, dash: "6 4" });
-  if (guess.kind === "point" && own.done) {
+  if (guess.kind === "point") {
     const [x, y] = place(guess, own);
-    plot.points([x], [y], "other", { size: 9 }).text(x, y, "your guess", {
+    const right = plot.across(x) > (plot.left + plot.right) / 2;
+    const beside = own.done ? 8 : 13; // of the mark, or of the ring
+    if (own.done) plot.points([x], [y], "other", { size: 9 });
+    plot.text(x, y, "your guess", {
       role: "other",
-      anchor: plot.across(x) > (plot.left + plot.right) / 2 ? "end" : "start",
-      dx: plot.across(x) > (plot.left + plot.right) / 2 ? -8 : 8,
+      anchor: right ? "end" : "start",
+      dx: right ? -beside : beside,
       dy: 4,
     });
   }

@@ -359,6 +359,37 @@ def test_maximum_likelihood_covers_and_the_encoder_seeks(seed):
     assert at[1].exp().item() < 0.3, "the distance of the peaks is 4"
 
 
+# Would catch the directions exchanged: between the arch's legs one keeps a leg, one takes both.
+@pytest.mark.claim("info.kl-direction")
+def test_the_best_gaussians_between_the_legs_of_the_arch():
+    source, x = arch(scale=0.4), torch.tensor([[0.1, -0.2]], **DOUBLE)
+    z = torch.linspace(-7, 7, 1401, **DOUBLE)[:, None]
+    with torch.no_grad():
+        log_p = (source.decoder(z).log_prob(x) + source.prior().log_prob(z))[:, None]
+    log_p = log_p - log_p.logsumexp(0) - math.log(0.01)
+    p = log_p.exp()[:, 0]
+    peaks = z[1:-1, 0][(p[1:-1] > p[:-2]) & (p[1:-1] > p[2:])].tolist()
+    assert peaks == pytest.approx([-1.4, 1.45], abs=0.1)
+
+    def both(mean, scale):
+        log_q = Normal(mean, scale).log_prob(z[:, 0])
+        ratio = (log_p[:, 0] - log_q) * 0.01
+        return (p * ratio).sum().item(), -(log_q.exp() * ratio).sum().item()
+
+    gap, (mean,), (scale,) = gaussian_floor(z, log_p)
+    assert gap.item() == pytest.approx(0.26, abs=0.005)
+    assert mean.item() == pytest.approx(1.46, abs=0.02), "one leg"
+    centre = (p * z[:, 0]).sum() * 0.01
+    width = ((p * (z[:, 0] - centre) ** 2).sum() * 0.01).sqrt()
+    assert p[(z[:, 0] - centre).abs().argmin()] < 0.2 * p.max(), "its peak is at neither leg"
+    covering, seeking = both(centre, width), both(mean, scale)
+    assert covering[0] < seeking[0]
+    assert seeking[1] < covering[1]
+    for m, s in [(0.05, 1), (-0.05, 1), (0, 1.05), (0, 0.95)]:
+        assert covering[0] < both(centre + m, width * s)[0]
+        assert seeking[1] < both(mean + m, scale * s)[1]
+
+
 @pytest.mark.claim("info.kl-direction")
 def test_a_value_left_out():
     p = torch.tensor([0.5, 0.25, 0.25], **DOUBLE)
@@ -373,6 +404,20 @@ def test_a_value_left_out():
 
 
 # --- the length of a message ----------------------------------------------------------------------
+
+
+# Would catch the example in bits and nats: one bit picks the die, and comes back.
+@pytest.mark.claim("info.code-length")
+def test_face_two_of_the_dice():
+    dice = torch.tensor([[0.5, 0.3, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]], **DOUBLE)
+    model = DiscreteModel(torch.tensor([0.5, 0.5], **DOUBLE), dice)
+    half = torch.full((4, 2), 0.5, **DOUBLE)
+    die, back = -math.log2(0.5), -math.log2(0.5)
+    nets = [die - math.log2(share) - back for share in (0.3, 0.2)]
+    assert [round(net, 2) for net in nets] == [1.74, 2.32]
+    assert round(sum(nets) / 2, 2) == 2.03
+    assert round(sum(nets) / 2 * math.log(2), 3) == 1.407
+    assert -model.elbo(half)[1].item() == pytest.approx(sum(nets) / 2 * math.log(2))
 
 
 # Would catch bits that do not come back, a gap measured against the data's best code, or bits.
@@ -678,3 +723,34 @@ def test_what_remains_is_amortisation():
         assert (gap > floor - 1e-6).all()
         assert floor.mean() < own < 0.02
         assert gap.mean() - floor.mean() > 3 * own
+
+
+# Would catch a frozen decoder that moves, or an ELBO gained by anything but the inference error.
+@pytest.mark.claim("info.decomposition")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_with_a_frozen_decoder_the_elbo_gains_what_the_inference_error_loses(seed):
+    torch.manual_seed(0)
+    source = arch(scale=0.4)
+    x, held_out = source.sample(1000), source.sample(150)
+    torch.manual_seed(seed)
+    vae = VAE(
+        GaussianConditional(mlp(2, 32, 2)),
+        GaussianConditional(mlp(1, 32, 2), scale=0.4),
+        StandardNormal(1),
+    ).double()
+
+    def measured():
+        with torch.no_grad():
+            log_p = log_marginal_quadrature(vae, held_out, num_points=401, bound=7.0)
+            bound = elbo_quadrature(vae, held_out, vae.encoder(held_out))
+        return log_p.mean(), bound.mean()
+
+    fit(vae, x, elbo_analytic, epochs=5, batch_size=50, lr=1e-2)
+    log_p, before = measured()
+    vae.decoder.requires_grad_(False)
+    fit(vae, x, elbo_analytic, epochs=15, batch_size=50, lr=1e-2)
+    same, after = measured()
+    close(log_p, same)
+    close(after - before, (log_p - before) - (same - after))
+    assert after - before > 0.1 * (log_p - before), "the encoder was behind"
+    assert after < log_p

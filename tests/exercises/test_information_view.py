@@ -3,7 +3,7 @@
 import torch
 from torch.distributions import Normal
 
-from companion.exact import LinearGaussian
+from companion.exact import DiscreteModel, LinearGaussian
 from companion.exercises import information_view as own
 
 CORRECT = "✓ Correct."
@@ -22,3 +22,19 @@ def test_the_change_of_units_is_what_the_elbo_does():
     assert own.change_of_units.verdict(round(change, 2)).startswith(CORRECT)
     assert "three" in own.change_of_units.verdict(change / 3)
     assert "sign" in own.change_of_units.verdict(-change)
+
+
+# Would catch a model that is only as good as the encoder: the joints must be equal for any of them.
+def test_every_encoder_has_a_model_without_error():
+    torch.manual_seed(0)
+    p_data, q = torch.rand(5, dtype=torch.float64), torch.rand(5, 3, dtype=torch.float64)
+    p_data, q = p_data / p_data.sum(), q / q.sum(-1, keepdim=True)
+    blind = q[:1].expand(5, -1)
+    for encoder in (q, blind):
+        model = DiscreteModel(*own.best_model.solution(p_data, encoder))
+        torch.testing.assert_close(model.log_marginal().exp(), p_data)
+        torch.testing.assert_close(model.posterior(), encoder)
+        entropy = -(p_data * p_data.log()).sum()
+        torch.testing.assert_close((p_data * model.elbo(encoder)).sum(), -entropy)
+    rows = own.best_model.solution(p_data, blind)[1]
+    torch.testing.assert_close(rows, p_data.expand(3, -1))

@@ -68,5 +68,5 @@ def test_keys_make_both_errors_vanish_one_handle_after_the_other(browser):
             least = now
         tab.keyboard.press({"Left": "ArrowRight", "Up": "ArrowDown", "Down": "ArrowUp"}[key[5:]])
     tab.wait_for_function("window.values.joint < 1e-9")
-    tab.get_by_text("Both errors are gone").first.wait_for()
+    tab.get_by_text("both errors are gone").first.wait_for()
     tab.close()

@@ -87,10 +87,10 @@ export default figure({
     // Beside each ring, what it moves.
     const tip = 2 * Math.sqrt(v);
     plane
-      .text(tip, a * tip, "slope ↕", { role: "q", dx: 13, dy: 4 })
-      .text(0, 2 * s, "width ↕", { role: "q", dx: 13, dy: -6 })
-      .text(-2 * w, -2, "weight ↔", { role: "model", anchor: "middle", dy: 25 })
-      .text(2 * sigma, 0, "noise ↔", { role: "model", dx: 13, dy: sigma > 0.8 ? 22 : 4 });
+      .text(tip, a * tip, "slope a ↕", { role: "q", dx: 13, dy: 4 })
+      .text(0, 2 * s, "width s ↕", { role: "q", dx: 13, dy: -6 })
+      .text(-2 * w, -2, "weight w ↔", { role: "model", anchor: "middle", dy: 25 })
+      .text(2 * sigma, 0, "noise σ ↔", { role: "model", dx: 13, dy: sigma > 0.8 ? 22 : 4 });
 
     const top = 2;
     const bars = new Plot({
@@ -131,10 +131,11 @@ export default figure({
     return [plane, bars];
   },
 
-  says: (_, { modelling, inference, joint }) =>
-    joint < 0.01
-      ? "Both errors are gone: the two joints are one."
-      : `KL of the joints ${shown(joint)} nats = modelling ${shown(modelling)} + inference ${shown(inference)}`,
+  says: ({ a, s, w, sigma }, { modelling, inference, joint }) =>
+    `a = ${shown(a)}, s = ${shown(s)}, w = ${shown(w)}, σ = ${shown(sigma)}: ` +
+    (joint < 0.01
+      ? "both errors are gone, the two joints are one"
+      : `modelling ${shown(modelling)} + inference ${shown(inference)} = ${shown(joint)} nats`),
 
   handles: [
     {

@@ -1,0 +1,64 @@
+"""What a throw costs when the bits that pick the die come back, against the package's ELBO."""
+
+import math
+
+import pytest
+import torch
+from living import computed, shown
+
+from companion import live
+from companion.exact import DiscreteModel
+
+PRIOR = [0.4, 0.6]
+DICE = torch.tensor([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], dtype=torch.float64)
+FACE = 1
+
+
+def figure(prior=PRIOR):
+    return live.figure("bits_back", alt="", prior=prior, likelihood=DICE[:, FACE].tolist())
+
+
+# Would catch bits that do not come back, nats for bits, or an average that is not over q.
+@pytest.mark.browser
+def test_the_average_is_minus_the_elbo(browser):
+    model = DiscreteModel(torch.tensor(PRIOR, dtype=torch.float64), DICE)
+    best = model.posterior()[FACE, 0].item()
+    shares = [0.04, 0.5, best, 0.9]
+    found = computed(browser, figure(), [{"q": share} for share in shares])
+    for share, values in zip(shares, found, strict=True):
+        q = torch.tensor([[share, 1 - share]], dtype=torch.float64).expand(3, -1)
+        minus_elbo = -model.elbo(q)[FACE].item() / math.log(2)
+        assert values["average"] == pytest.approx(minus_elbo, abs=1e-12)
+        minus_log = -model.log_marginal()[FACE].item() / math.log(2)
+        assert values["least"] == pytest.approx(minus_log, abs=1e-12)
+        assert values["average"] >= values["least"] - 1e-12
+        for z, die in enumerate(values["dice"]):
+            net = q[0, z] / (PRIOR[z] * DICE[z, FACE])
+            assert die["net"] == pytest.approx(math.log2(net), abs=1e-12)
+    assert found[2]["average"] == pytest.approx(found[2]["least"], abs=1e-12)
+
+
+@pytest.mark.browser
+def test_steps_send_a_throw(browser):
+    tab = shown(browser, figure([0.5, 0.5]))
+    try:
+        said = tab.locator(".live-says")
+        said.get_by_text("prior's code: 1.00").wait_for()  # it begins half done
+        for words in ("code of die A: 1.74", "Net 1.74 bits"):
+            tab.get_by_role("button", name="One step").click()
+            said.get_by_text(words).wait_for()
+        tab.get_by_text("B", exact=True).click()
+        said.get_by_text("Net 2.32 bits").wait_for()
+        tab.get_by_role("button", name="Compare").click()
+        said.get_by_text("on average 2.03 bits, or 1.407 nats").wait_for()
+        tab.get_by_role("slider", name="q: how often").focus()
+        for _ in range(100):
+            if "the least of any q" in said.inner_text():
+                break
+            tab.keyboard.press("ArrowRight")
+            tab.evaluate(
+                "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+            )
+        said.get_by_text("on average 2.00 bits, or 1.386 nats = −ELBO, the least").wait_for()
+    finally:
+        tab.close()
