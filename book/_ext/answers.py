@@ -276,7 +276,10 @@ def progress_map(asked: dict[str, tuple[list[Question], list[Question]]]) -> Tag
 
     def links(kind: str, some: list[Question]) -> Iterator[Tag]:
         if some:
-            places = (tag("a", q.number, href=q.address, data_question=q.name) for q in some)
+            places = (
+                tag("a", label, href=q.address, data_question=q.name)
+                for q, label in zip(some, lettered([q.number for q in some]), strict=True)
+            )
             yield tag("span", tag("span", kind, classes="progress-kind"), *places)
 
     items = (
@@ -296,6 +299,14 @@ def progress_map(asked: dict[str, tuple[list[Question], list[Question]]]) -> Tag
     total = sum(len(some) for pair in asked.values() for some in pair)
     count = tag("p", f"{total} questions are answered in the page", classes="progress-count")
     return tag("div", count, *inside, classes="progress-map")
+
+
+def lettered(numbers: list[str]) -> list[str]:
+    """Return the numbers; where an exercise asks more than once, with a letter."""
+    return [
+        number + "abcdefgh"[numbers[:i].count(number)] if numbers.count(number) > 1 else number
+        for i, number in enumerate(numbers)
+    ]
 
 
 # --- chapters ------------------------------------------------------------------------------------
