@@ -1,7 +1,7 @@
 /**
- * One code in two planes: what an autoencoder's decoder makes of it, and a VAE's.
+ * One code and its picture: a point of the plane, and what a decoder makes of it.
  *
- * Each plane is a window that holds all of the model's digits. An autoencoder does not care how its codes are
+ * The plane is a window that holds all of the model's digits. An autoencoder does not care how its codes are
  * moved and stretched as long as its decoder undoes it; so they can be given mean 0 and covariance
  * I, z ↦ m + L z before the decoder, and then random codes go where codes are.
  */
@@ -9,14 +9,12 @@
 import { nearest, picked, scattered } from "../digits.js";
 import { figure } from "../figure.js";
 import { forward } from "../net.js";
-import { along, clamp, sum } from "../numbers.js";
+import { along, clamp } from "../numbers.js";
 import { Plot, shown } from "../plot.js";
 
 /** Half the side of a window on its panel. */
 const LIMIT = 4;
 const RANDOM = 400;
-/** A kind of digit comes up often if this share of the random codes turn into it. */
-const OFTEN = 0.05;
 
 /**
  * @typedef {"ae" | "fitted" | "vae"} Space
@@ -50,16 +48,6 @@ function around(space, codes) {
 }
 
 /**
- * How many kinds of digit come up often.
- *
- * @param {number[]} counts
- */
-function often(counts) {
-  const least = Math.max(OFTEN * sum(counts), 1);
-  return counts.filter((count) => count >= least).length;
-}
-
-/**
  * How often each kind of digit came up among the first random codes.
  *
  * @param {ArrayLike<number>} kinds
@@ -74,48 +62,43 @@ function counted(kinds, number) {
 const inside = (/** @type {number} */ place) => Math.abs(place) <= LIMIT;
 
 /**
- * @param {string} title
- * @param {Space} space
+ * The plane: training digits at their codes, random codes, and the code that is dragged.
+ *
  * @param {any} state
  * @param {any} values
  * @param {any} data
- * @param {boolean} hidden  whether the counts are still a question
  */
-function panel(title, space, state, { planes }, data, hidden) {
-  const { decoded, index, distance, counts } = planes[space === "vae" ? 1 : 0];
+function codes({ z, drawn, model }, { index, drawnFar }, data) {
   const plot = new Plot({
-    x: [-4.15, 9.05],
-    y: [-6.95, 4.15],
+    x: [-4.15, 4.15],
+    y: [-4.15, 4.15],
     width: 335,
-    height: 304,
-    title,
+    height: 335,
+    title: "code",
     bare: true,
     equal: true,
-    alt:
-      `${title}: the plane of codes with digits at their codes; beside it the decoded picture ` +
-      "and the nearest training digit, below it how often each kind of digit came up.",
+    alt: "The plane of codes, with training digits at their codes and a dashed circle.",
   });
-  const { on, half } = data.windows[space];
+  const { on, half } = data.windows[model];
   /** @type {import("../plot.js").Range} */
   const side = [-LIMIT, LIMIT];
-  plot.pixels(data.ground[space], data.columns, { x: side, y: side, smooth: true });
+  plot.pixels(data.ground[model], data.columns, { x: side, y: side, smooth: true });
   plot.rim(side, side);
   const radius = (2 * LIMIT) / half;
   plot.ellipse(on([0, 0]), [radius, 0], [0, radius], "prior", { width: 2, dash: "5 3" });
   /** @type {[number, number][]} */
-  const drawn = data.draws.slice(0, state.drawn).map(on);
-  const far = drawn.map((_, i) => Boolean(data.nothing[space][i]));
-  for (const nothing of [false, true]) {
-    const some = drawn.filter(([x, y], i) => far[i] === nothing && inside(x) && inside(y));
+  const points = data.draws.slice(0, drawn).map(on);
+  for (const far of [false, true]) {
+    const some = points.filter(([x, y], i) => drawnFar[i] === far && inside(x) && inside(y));
     plot.points(
       some.map(([x]) => x),
       some.map(([, y]) => y),
-      nothing ? "gap" : "prior",
-      { size: nothing ? 6 : half > 8 ? 2 : 3.5, opacity: nothing ? 1 : 0.55 },
+      far ? "gap" : "prior",
+      { size: far ? 6 : half > 8 ? 2 : 3.5, opacity: far ? 1 : 0.55 },
     );
   }
-  const [x, y] = on(state.z);
-  const [near, high] = on(data.code(space, index));
+  const [x, y] = on(z);
+  const [near, high] = on(data.code(model, index));
   if (inside(near) && inside(high) && inside(x) && inside(y)) {
     plot.line([x, near], [y, high], "other", { width: 1.5 });
     plot.points([near], [high], "other", { size: 7 });
@@ -123,40 +106,53 @@ function panel(title, space, state, { planes }, data, hidden) {
   if (!(inside(x) && inside(y))) {
     plot.text(0, -3.7, "the code is farther out", { anchor: "middle", role: "gap" });
   }
+  return plot;
+}
 
-  plot.text(4.6, 3.65, "decoded");
-  plot.pixels(decoded, 8, { x: [4.6, 9], y: [-1, 3.4] });
-  plot.rim([4.6, 9], [-1, 3.4]);
-  const lost = distance > data.far;
-  plot.text(4.6, -1.62, lost ? "far from all" : "nearest digit", {
-    role: lost ? "gap" : "ink",
-    bold: lost,
+/**
+ * The picture, the training digit nearest to it, and which kinds of digit random codes became.
+ *
+ * @param {any} state
+ * @param {any} values
+ * @param {any} data
+ */
+function picture({ drawn }, { decoded, index, distance, counts, drawnFar }, data) {
+  const plot = new Plot({
+    x: [-0.15, 8.15],
+    y: [-0.15, 8.15],
+    width: 335,
+    height: 335,
+    title: "picture",
+    bare: true,
+    equal: true,
+    alt: "The decoded picture, the nearest training digit, and counts of kinds of digit.",
   });
-  plot.pixels(picked(data.pictures, index), 8, { x: [4.6, 6.75], y: [-4, -1.85], role: "other" });
-  plot.rim([4.6, 6.75], [-4, -1.85]);
-  plot.text(7, -2.4, `a ${data.labels[index]}`);
+  plot.pixels(decoded, 8, { x: [0, 4.9], y: [3.1, 8] });
+  plot.rim([0, 4.9], [3.1, 8]);
+  const lost = distance > data.far;
+  plot.text(5.3, 7.6, "nearest digit,");
+  plot.text(5.3, 7.05, `a ${data.labels[index]}`);
+  plot.pixels(picked(data.pictures, index), 8, { x: [5.3, 8], y: [4.1, 6.8], role: "other" });
+  plot.rim([5.3, 8], [4.1, 6.8]);
+  if (lost) plot.text(5.3, 3.4, "far from all", { role: "gap", bold: true });
 
   const most = Math.max(...counts, 1);
   for (let kind = 0; kind < 10; kind++) {
-    const x = -3.6 + 0.8 * kind;
-    plot.text(x, -6.85, kind, { anchor: "middle" });
-    if (!hidden) plot.box([x - 0.3, x + 0.3], [-6.2, -6.2 + (1.6 * counts[kind]) / most], "model");
+    const x = 0.4 + 0.8 * kind;
+    plot.text(x, 0.02, kind, { anchor: "middle" });
+    plot.box([x - 0.3, x + 0.3], [0.55, 0.55 + (1.45 * counts[kind]) / most], "model");
   }
-  plot.line([-4, 4], [-6.2, -6.2], "ink", { width: 1, opacity: 0.5 });
-  plot.text(4.6, -5.2, `${state.drawn} random codes`);
-  if (hidden) return plot.text(0, -5.6, "guess first", { anchor: "middle" });
-  if (state.drawn) {
-    const level = -6.2 + (1.6 * OFTEN * state.drawn) / most;
-    plot.line([-4, 4], [level, level], "ink", { width: 1.5, dash: "4 3" });
+  plot.line([0, 8], [0.55, 0.55], "ink", { width: 1, opacity: 0.5 });
+  plot.text(0, 2.35, drawn ? `digits from ${drawn} random codes` : "no random code yet");
+  const lostOnes = drawnFar.filter(Boolean).length;
+  if (lostOnes) {
+    plot.text(8, 2.35, `${lostOnes} far from all`, { role: "gap", bold: true, anchor: "end" });
   }
-  plot.text(4.6, -5.9, `${often(counts)} kinds ≥ 5 %`, { bold: true });
-  const lostOnes = far.filter(Boolean).length;
-  if (lostOnes) plot.text(4.6, -6.6, `${lostOnes} far from all`, { role: "gap", bold: true });
   return plot;
 }
 
 export default figure({
-  start: { z: [1.7, -0.8], drawn: 60, plane: "ae" },
+  start: { z: [1.7, -0.8], drawn: 0, model: "ae" },
   limits: { z: [-30, 30], drawn: [0, RANDOM] },
 
   prepare(raw) {
@@ -192,55 +188,44 @@ export default figure({
     return { ...raw, code, columns, ground, windows, draws };
   },
 
-  compute({ z, drawn, plane }, data) {
-    const planes = [plane, "vae"].map((space) => {
-      const decoded = decoder(data, space)(z);
-      const found = nearest(data.pictures, decoded);
-      return {
-        decoded,
-        ...found,
-        label: data.labels[found.index],
-        counts: counted(data.kinds[space], drawn),
-      };
-    });
-    return { planes };
-  },
-
-  draw: (state, values, data, { guessing }) => [
-    panel("autoencoder", state.plane, state, values, data, guessing),
-    panel("VAE", "vae", state, values, data, false),
-  ],
-
-  says(_, { planes }) {
-    const [own, other] = planes.map(
-      (/** @type {any} */ { label, distance }) => `a ${label} at distance ${shown(distance)}`,
-    );
-    return `Nearest digit: ${own} (autoencoder), ${other} (VAE)`;
-  },
-
-  handles: [0, 1].map((at) => {
-    const window = (/** @type {any} */ { plane }, /** @type {any} */ { windows }) =>
-      windows[at ? "vae" : plane];
+  compute({ z, drawn, model }, data) {
+    const decoded = decoder(data, model)(z);
+    const found = nearest(data.pictures, decoded);
     return {
-      label: at ? "The code, in the VAE's plane" : "The code, in the autoencoder's plane",
-      panel: at,
-      role: /** @type {const} */ ("q"),
-      at: (state, _, data) => {
-        const [x, y] = window(state, data).on(state["z"]);
+      decoded,
+      ...found,
+      label: data.labels[found.index],
+      counts: counted(data.kinds[model], drawn),
+      drawnFar: Array.from(data.nothing[model].subarray(0, drawn), Boolean),
+    };
+  },
+
+  draw: (state, values, data) => [codes(state, values, data), picture(state, values, data)],
+
+  says: (_, { label, distance }) => `Nearest digit: a ${label}, at distance ${shown(distance)}`,
+
+  handles: [
+    {
+      label: "The code",
+      panel: 0,
+      role: "q",
+      at: ({ z, model }, _, { windows }) => {
+        const [x, y] = windows[model].on(z);
         return [clamp(x, [-LIMIT, LIMIT]), clamp(y, [-LIMIT, LIMIT])];
       },
-      move: (state, to, data) => ({ z: window(state, data).off(to) }),
-    };
-  }),
+      move: ({ model }, to, { windows }) => ({ z: windows[model].off(to) }),
+    },
+  ],
 
   controls: [
     {
       kind: "choice",
-      name: "plane",
-      label: "Autoencoder",
+      name: "model",
+      label: "Network",
       options: [
-        ["ae", "as trained"],
-        ["fitted", "stretched"],
+        ["ae", "autoencoder"],
+        ["fitted", "autoencoder, stretched"],
+        ["vae", "VAE"],
       ],
     },
   ],
@@ -250,18 +235,5 @@ export default figure({
     step: ({ drawn }, { random }) =>
       drawn < RANDOM ? { drawn: drawn + 1, z: [random[2 * drawn], random[2 * drawn + 1]] } : null,
     again: () => ({ drawn: 0 }),
-  },
-
-  guess: {
-    kind: "number",
-    question:
-      `Of ${RANDOM} random codes, the VAE turns at least 5 % into each of the ten kinds of digit. ` +
-      "How many of the ten kinds reach 5 % with the autoencoder?",
-    label: "Kinds of digit",
-    min: 0,
-    max: 10,
-    start: 7,
-    digits: 0,
-    truth: ({ plane }, _, data) => often(counted(data.kinds[plane], RANDOM)),
   },
 });
