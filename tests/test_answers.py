@@ -229,10 +229,6 @@ def test_a_question_without_one_answer_or_a_reason_fails(
 
 
 # Would catch two places of the map with one name, as exercise 1.2 has two questions.
-def test_an_exercise_that_asks_twice_has_letters_in_the_map() -> None:
-    assert lettered(["1.1", "1.2", "1.3", "1.2"]) == ["1.1", "1.2a", "1.3", "1.2b"]
-
-
 def test_a_button_opens_the_chapter_where_the_book_is_published() -> None:
     def line(options: dict[str, Any]) -> str:
         writer: Any = SimpleNamespace(

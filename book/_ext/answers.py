@@ -309,14 +309,6 @@ def progress_map(asked: dict[str, tuple[list[Question], list[Question]]]) -> Tag
     return tag("div", count, *inside, classes="progress-map")
 
 
-def lettered(numbers: list[str]) -> list[str]:
-    """Return the numbers; where an exercise asks more than once, with a letter."""
-    return [
-        number + "abcdefgh"[numbers[:i].count(number)] if numbers.count(number) > 1 else number
-        for i, number in enumerate(numbers)
-    ]
-
-
 # --- chapters ------------------------------------------------------------------------------------
 
 
