@@ -18,23 +18,38 @@ from companion.exercises.predicting import Prediction
 constant_weights = Prediction(
     answer=math.log(4),
     because=(
-        "Every weight is p(x) · 0.25, so the ELBO is log p(x) − log 4: constant weights show a "
-        "tight bound only where q misses nothing."
+        "Signs do not show in x: the posterior has four equal peaks, q covers one, and every "
+        "weight is about p(x) / 4. Constant weights show a tight bound only where q misses nothing."
     ),
     mistakes={
         0.0: "constant weights make Jensen lose nothing, but log E_q[w] is then log p(x) of the "
-        "part that q covers. What does the first line of the proof integrate over?",
+        "part that q covers. Which other z explain this x?",
         -math.log(4): "a gap below zero would put the ELBO above log p(x).",
         2.0: "that is the gap in bits; the book counts in nats.",
         0.25: "that is the covered probability itself; where does the logarithm go?",
         0.75: "that is the missing probability; the gap is E_q[log q / posterior].",
         -math.log(0.75): "weigh the ratio q / posterior where q is, not where it is not.",
+        0.05: "that is the scatter, which tells of the codes that q can draw. Which other z "
+        "explain this x?",
     },
     tolerance=0.006,
     unit="nats",
 )
 
 # --- Exercise 2: the width of the best q ----------------------------------------------------------
+
+posterior_deviation = Prediction(
+    answer=1.0,
+    because=(
+        "About three quarters of the probability lie under the right peak, and the peaks' means "
+        "are 2.1 apart: ¾ · ¼ · 2.1² and 0.15 within the peaks are about 1."
+    ),
+    mistakes={
+        0.4: "that is the spread within one peak; the distance between the peaks is missing.",
+        2.1: "that is the distance between the peaks' means; weigh it with their shares.",
+    },
+    tolerance=0.2,
+)
 
 best_width = Prediction(
     answer="narrower",

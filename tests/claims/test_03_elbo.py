@@ -139,6 +139,18 @@ def test_the_loss_sits_where_weights_differ_from_their_mean(seed):
     loss = r - 1 - r.log()
     assert (loss >= 0).all()
     close((q * loss).sum(-1), model.log_marginal() - model.elbo(q))
+    # A q that misses z = 2: the posterior probability of z = 2 is lost besides.
+    cut = q * torch.tensor([1.0, 1.0, 0.0])
+    cut = cut / cut.sum(-1, keepdim=True)
+    r = (
+        torch.where(cut > 0, model.log_joint().exp() / cut, 1.0)
+        / model.log_marginal().exp()[:, None]
+    )
+    distance = (cut * (r - 1 - r.log())).sum(-1)
+    missed = 1 - (cut * r).sum(-1)
+    close(missed, model.posterior()[:, 2])
+    assert missed.max() > 0.02
+    close(distance + missed, model.log_marginal() - model.elbo(cut))
 
 
 # Would catch a reversed KL, a missing prior, or a half that belongs elsewhere.
@@ -426,6 +438,8 @@ def test_reconstruction_alone_memorises(trained, images):
         assert unseen < 0  # images that it has not seen it reconstructs worse
         far, near = (distance_of_prior_samples(m, others) for m in (without, bound))
         assert far > 3 * near
+        (low, loss), (high, less) = (rate_and_distortion(m, others) for m in (without, bound))
+        assert low + loss > 30 + high + less  # minus the ELBO of held-out images
 
 
 @pytest.mark.claim("elbo.kl-smooths")
@@ -446,6 +460,8 @@ def test_the_kl_makes_paths_even_and_their_middle_plausible(trained, images):
     for without, bound in zip(trained[0.0], trained[1.0], strict=True):
         (uneven, *far), (even, *near) = judge(without), judge(bound)
         assert even < uneven - 0.02
+        rise, fall = (middle - ends for ends, middle in (far, near))
+        assert abs(rise - fall) < 0.3 * rise  # the middle is no better than the ends
         assert all(n < f for n, f in zip(near, far, strict=True))  # at the start, and halfway
 
 
@@ -722,3 +738,27 @@ def test_more_samples_blur_the_gradient_of_the_encoder_alone():
     # 16 times the samples: a factor of about 1/4, and of about 4.
     assert encoder_later / encoder == pytest.approx(0.25, abs=0.1)
     assert decoder_later / decoder == pytest.approx(4, abs=0.6)
+
+
+# Would catch a remedy with another mean, or with a signal that fades as well.
+@pytest.mark.claim("elbo.importance-weighted")
+def test_doubly_reparameterised_gradient_keeps_the_mean_and_its_signal():
+    torch.manual_seed(0)
+    ratios = {}
+    for samples in (1, 8, 128):
+        mean = torch.zeros(1, 20_000, dtype=torch.float64, requires_grad=True)
+        z = mean + normal(samples, 20_000)
+        log_joint = Normal(z, 0.8).log_prob(torch.tensor(1.6)) + Normal(0.0, 1.0).log_prob(z)
+        log_w = log_joint - Normal(mean, 1.0).log_prob(z)
+        bound = (log_w.logsumexp(0) - math.log(samples)).sum()
+        (usual,) = torch.autograd.grad(bound, mean, retain_graph=True)
+        # Along the path alone, and each draw with the square of its share.
+        along = log_joint - Normal(mean.detach(), 1.0).log_prob(z)
+        shares = log_w.detach().softmax(0)
+        (doubly,) = torch.autograd.grad((shares.square() * along).sum(), mean)
+        error = (usual.std() ** 2 + doubly.std() ** 2).sqrt() / math.sqrt(20_000)
+        assert (usual.mean() - doubly.mean()).abs() < 4 * error
+        ratios[samples] = [(g.mean() / g.std()).abs().item() for g in (usual, doubly)]
+    usual, doubly = zip(*ratios.values(), strict=True)
+    assert usual[0] > 2 * usual[1] > 4 * usual[2]
+    assert doubly == pytest.approx([1.61, 1.16, 5.2], rel=0.05)

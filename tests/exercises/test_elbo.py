@@ -5,23 +5,40 @@ from torch.distributions import Categorical, kl_divergence
 
 from companion.exercises import elbo as own
 
-PREDICTIONS = [own.constant_weights, own.best_width, own.em_by_pencil]
+PREDICTIONS = [
+    own.constant_weights,
+    own.posterior_deviation,
+    own.best_width,
+    own.em_by_pencil,
+]
 
 
 # --- predictions ----------------------------------------------------------------------------------
 
 
-# Would catch a right number that does not belong to the question's model.
+# Would catch a right number that does not belong to the question's model: x | z ~ N(z², 0.05²) in
+# each of two units, x = 1. The units are independent, so the gap is twice that of one.
 def test_constant_weights():
-    posterior = torch.tensor([0.25, 0.45, 0.3], dtype=torch.float64)
-    q = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
-    gap = kl_divergence(Categorical(q), Categorical(posterior)).item()
+    z = torch.linspace(-2, 2, 160_001).double()
+    log_posterior = (-0.5 * z.square() - 0.5 * ((1 - z.square()) / 0.05).square()).log_softmax(0)
+
+    def gap_and_scatter(mean, scale):
+        log_q = (-0.5 * ((z - mean) / scale).square()).log_softmax(0)
+        log_w, q = log_posterior - log_q, log_q.exp()
+        bound = (q * log_w).sum()
+        return -2 * bound.item(), (2 * (q * (log_w - bound).square()).sum()).sqrt().item()
+
+    tries = [(0.99 + m / 1000, s / 1000) for m in range(21) for s in range(22, 29)]
+    gap, scatter = min(gap_and_scatter(*q) for q in tries)
+    assert round(gap, 2) == 1.39
+    assert abs(scatter - 0.045) < 0.01
     assert own.constant_weights.verdict(round(gap, 2)).startswith("✓")
     assert own.constant_weights.verdict(gap).startswith("✓")
     assert "log p(x) of the part" in own.constant_weights.verdict(0)
     assert "above log p(x)" in own.constant_weights.verdict(-1.39)
     assert "in bits" in own.constant_weights.verdict(2)
     assert "where does the logarithm go" in own.constant_weights.verdict(0.25)
+    assert "the scatter" in own.constant_weights.verdict(0.05)
     assert "Not 17" in own.constant_weights.verdict(17)
 
 
@@ -39,6 +56,16 @@ def test_the_best_gaussian_is_narrower_than_the_posterior():
 
     gaps = {(m / 20, s / 20): gap(m / 20, s / 20) for m in range(-50, 31) for s in range(3, 31)}
     assert min(gaps, key=gaps.__getitem__)[1] < 0.6 * deviation
+    assert own.posterior_deviation.verdict(deviation.item()).startswith("✓")
+    assert abs(deviation - 1.0) < 0.01
+    right, left = z > -0.5, z <= -0.5  # the two peaks, as the reason names them
+    share = posterior[right].sum()
+    apart = (posterior * z)[right].sum() / share - (posterior * z)[left].sum() / (1 - share)
+    assert abs(share - 0.75) < 0.01
+    assert abs(apart - 2.1) < 0.03
+    assert abs(deviation**2 - share * (1 - share) * apart**2 - 0.15) < 0.005
+    assert "within one peak" in own.posterior_deviation.verdict(0.38)
+    assert "weigh it" in own.posterior_deviation.verdict(2.1)
     assert own.best_width.verdict("Narrower").startswith("✓")
     assert "nearly zero" in own.best_width.verdict("wider")
     assert "moments" in own.best_width.verdict("equal")
