@@ -26,6 +26,24 @@ def _normal(*shape: int) -> Tensor:
 
 # --- predictions ---------------------------------------------------------------------------------
 
+right_curve = Prediction(
+    answer="B",
+    because="Its loss ends lowest among the sums over pixels, and its code says nine nats about x.",
+    mistakes={
+        "A": "its loss is below 1: a mean over pixels. Its KL is 0: the code says nothing.",
+        "C": "its loss stops at 59, and its KL is 0: the decoder draws one mean digit.",
+    },
+)
+
+curve_of_sample = Prediction(
+    answer="C",
+    because="Its error is a sum over pixels, and only the KL reaches the encoder.",
+    mistakes={
+        "A": "look at the size of its loss: 0.07 is the mean squared error of one pixel.",
+        "B": "with sample() only the KL's gradient reaches the encoder. Does the KL then rise?",
+    },
+)
+
 implied_scale = Prediction(
     answer=math.sqrt(32),
     because="1/64 = 1/2σ² gives σ² = 32: noise far wider than the pixels' range.",
@@ -34,6 +52,7 @@ implied_scale = Prediction(
         8.0: "set 1/64 equal to 1/(2σ²), not to 1/σ².",
         64.0: "set 1/64 equal to 1/(2σ²), and solve for σ.",
         1.0: "σ = 1 belongs to half the sum of squares. Here the squares are averaged over pixels.",
+        math.sqrt(1 / 128): "this has 64 in place of 1/64: compare (5.4). An average divides by D.",
         math.sqrt(0.5): "this belongs to the plain sum of squares. Here they are averaged.",
     },
     tolerance=0.02,
@@ -201,6 +220,11 @@ mean_elbo = Exercise(
             "the posterior's mean in place of a sample",
             "The bound is an expectation over q. A decoded mean scores better and is no bound.",
             ("mu + torch.exp(0.5 * logvar) * eps", "mu"),
+        ),
+        Mistake(
+            "exp(logvar) taken for the standard deviation",
+            "It is the variance. The standard deviation is exp(logvar/2).",
+            ("torch.exp(0.5 * logvar)", "torch.exp(logvar)"),
         ),
         Mistake(
             "squares averaged over pixels",
@@ -468,6 +492,11 @@ leave_one_out = Exercise(
             "the mean of all draws, the draw's own among them",
             "A draw's own f makes the baseline depend on it: too small by a factor (K − 1)/K.",
             lambda values, score: ((values - values.mean(0))[..., None] * score).mean(0),
+        ),
+        Mistake(
+            "the mean over draws and data points together",
+            "Each data point has its own f and needs its own baseline, without the draw itself.",
+            lambda values, score: ((values - values.mean())[..., None] * score).mean(0),
         ),
         Mistake(
             "the others' sum divided by K",

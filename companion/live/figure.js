@@ -259,6 +259,11 @@ export function figure(spec) {
       const more = { guessing: Boolean(own && !own.done && !printing) };
       plots = spec.draw(state, values, data, more);
       if (guess && own) {
+        // What was said of a point holds as long as the point is where it was.
+        if (guess.kind === "point" && own.done) {
+          own.over = String(guess.truth(state, values, data)) !== own.of;
+          if (verdict) verdict.textContent = own.over ? "" : own.says;
+        }
         const plot = plots[guess.panel ?? 0];
         if (plot) ask.draw(guess, own, plot);
       }
@@ -369,7 +374,9 @@ export function figure(spec) {
           own.done = true;
           for (const input of el.querySelectorAll(".live-guess input"))
             input.toggleAttribute("disabled", true);
-          own.says = ask.verdict(guess, own, guess.truth(state, values, data));
+          const truth = guess.truth(state, values, data);
+          own.says = ask.verdict(guess, own, truth);
+          own.of = String(truth);
           button.textContent = "Guess again";
           if (verdict) verdict.textContent = own.says;
         }

@@ -25,8 +25,9 @@ import { escaped, shown } from "./plot.js";
  * }} CurveGuess  the truth at each of xs; at: what one of them is called
  * @typedef {NumberGuess | PointGuess | CurveGuess} Guess
  *
- * @typedef {{value: number[], pen: number, done: boolean, over: boolean, says: string}} Own
- *   what the reader said; over: whether the figure has moved on since it was compared
+ * @typedef {{value: number[], pen: number, done: boolean, over: boolean, says: string, of: string}} Own
+ *   what the reader said; over: whether the figure has moved on since it was compared; of: the truth
+ *   that it was compared with
  */
 
 /**
@@ -40,7 +41,7 @@ export function fresh(guess) {
       : guess.kind === "point"
         ? [...guess.start]
         : guess.xs.map(() => guess.start);
-  return { value, pen: 0, done: false, over: false, says: "" };
+  return { value, pen: 0, done: false, over: false, says: "", of: "" };
 }
 
 /**
@@ -136,7 +137,7 @@ export function move(guess, own, [x, y]) {
 export function draw(guess, own, plot) {
   if (guess.kind === "curve" && !own.over)
     plot.line(guess.xs, own.value, "other", { width: 2.5, dash: "6 4" });
-  if (guess.kind === "point") {
+  if (guess.kind === "point" && !own.over) {
     const [x, y] = place(guess, own);
     const right = plot.across(x) > (plot.left + plot.right) / 2;
     const beside = own.done ? 8 : 13; // of the mark, or of the ring

@@ -4,6 +4,7 @@ Identities hold to rounding in float64, on random networks of pairwise-distinct 
 statements are in standard errors.
 """
 
+import ast
 import copy
 import math
 from pathlib import Path
@@ -13,6 +14,7 @@ import nbformat
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 from torch.distributions import (
     Bernoulli,
     Categorical,
@@ -24,7 +26,10 @@ from torch.distributions import (
 from torch.nn import functional as F
 from toys import discrete, gaussian_vae, normal
 
+import companion
+from companion import data
 from companion.conditionals import BernoulliConditional, mlp
+from companion.diagnostics import energy_distance
 from companion.distributions import gaussian_kl
 from companion.exact import LinearGaussian
 from companion.objectives import beta_elbo, elbo, elbo_analytic, pathwise, score_function
@@ -364,6 +369,103 @@ def test_with_plain_gradient_descent_the_sum_over_the_batch_is_a_larger_step():
     summed = summed - 0.5 * (1 + logvar - mu.square() - logvar.exp()).sum()
     for p, start, g in zip(vae.parameters(), before, gradients(summed, fresh), strict=True):
         close((start - p) * POINTS, 1e-3 * g, 1e-10)
+
+
+def chapters_functions(**names):
+    """Functions of the chapter, without the cells around them, by name."""
+    cells = nbformat.read(CHAPTER, nbformat.NO_CONVERT).cells
+    trees = [ast.parse(c.source) for c in cells if c.cell_type == "code" and "%pip" not in c.source]
+    found = {node.name: node for t in trees for node in t.body if isinstance(node, ast.FunctionDef)}
+    scope = {"math": math, "nn": nn, "torch": torch, "F": F, "Normal": Normal, **names}
+    scope |= {name: getattr(companion, name) for name in companion.__all__}
+    for name in ("vae_loss", *found):  # the one that is a default comes first
+        exec(compile(ast.Module([found[name]], []), str(CHAPTER), "exec"), scope)
+    return scope
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    pixels, label = data.digits()
+    (train, _), (test, _) = data.split(pixels, label)
+    return chapters_functions(train=train, test=test, energy_distance=energy_distance)
+
+
+def trained(chapter, seed, loss, epochs=60):
+    """The networks and the losses of the chapter's VAE, and the KL of held-out digits."""
+    torch.manual_seed(seed)
+    encoder, decoder, losses = chapter["train_vae"](8, 0.2, epochs, chapter[loss])
+    return encoder, decoder, losses, chapter["held_out_kl"](encoder).item()
+
+
+# Would catch a z that still leads back to the encoder, and a text that calls both failures silent.
+@pytest.mark.claim("gauss.no-gradient-through-sampling")
+@pytest.mark.parametrize("seed", [2, 3])
+def test_a_vae_that_trains_with_sample_fails_as_the_chapter_says(chapter, seed):
+    *_, losses, kl = trained(chapter, seed, "vae_loss")
+    assert losses[-1] < 30
+    assert 8 < kl < 11
+    # Silent: the loss falls, for the decoder learns the mean digit; no code is left.
+    encoder, decoder, losses, kl = trained(chapter, seed, "loss_of_sample")
+    assert 57 < losses[-1] < 61 < losses[0] / 2
+    assert kl < 0.05
+    drawn = decoder(torch.randn(50, 8))
+    assert (drawn - chapter["train"].mean(0)).abs().max() < 0.2
+    assert chapter["scores"](encoder, decoder)[0].mean() < -13
+    # Not silent: nothing holds the encoder, and the loss turns.
+    *_, losses, kl = trained(chapter, seed, "loss_of_sampled_kl")
+    assert losses[-1] > 1.3 * min(losses)
+    assert kl > 20
+
+
+# Would catch curves that do not answer the questions of the exercise.
+def test_the_averaged_loss_of_the_exercise_ends_at_the_variance_of_a_pixel(chapter):
+    *_, losses, kl = trained(chapter, 4, "averaged_loss", epochs=30)
+    variance = chapter["train"].var(0).mean()
+    assert abs(losses[-1] / variance - 1) < 0.05
+    assert variance.item() == pytest.approx(0.07, abs=0.01)
+    assert kl < 0.05
+
+
+def linear_vae(train, test, units):
+    """Held-out log p(x) of probabilistic PCA, as a Gaussian in pixels."""
+    covariance = torch.cov(train.double().mT, correction=0)
+    eigenvalue, vector = torch.linalg.eigh(covariance)
+    left = eigenvalue[:-units]
+    wide = torch.cat([left.mean().expand_as(left), eigenvalue[-units:]])
+    model = MultivariateNormal(train.double().mean(0), vector * wide @ vector.mT)
+    return model.log_prob(test.double()).mean().item()
+
+
+# Would catch a yardstick of another split, or a σ that is not the best one.
+def test_the_linear_vaes_that_the_chapters_vae_is_measured_by(chapter):
+    train, test = chapter["train"], chapter["test"]
+    linear = {units: linear_vae(train, test, units) for units in (8, 16, 20)}
+    assert linear == pytest.approx({8: 14.1, 16: 23.0, 20: 26.0}, abs=0.05)
+    of_starts = []
+    for seed in (2, 3):
+        encoder, decoder, *_ = trained(chapter, seed, "vae_loss")
+        of_starts.append(chapter["scores"](encoder, decoder)[1])
+        assert linear[8] + 2 < of_starts[-1].mean() < linear[16] - 2
+    assert (of_starts[0] - of_starts[1]).std() < 0.5 * of_starts[0].std()
+    learned, watched = chapter["train_learned"](3)
+    found = chapter["judged"](learned, watched[-1, 0])
+    assert abs(found[0] - linear[20]) < 1
+
+
+# Would catch a σ that stays where it starts, and samples that owe nothing to the way.
+@pytest.mark.parametrize("seed", [3, 4])
+def test_samples_are_nearer_where_sigma_came_down_to_its_value(chapter, seed):
+    distance = {}
+    for first in (0.13, 1.0):
+        if first == 1:
+            model = chapter["train_lowered"](seed)
+        else:
+            torch.manual_seed(seed)
+            model = chapter["digit_vae"](8, first)
+            fit(model, chapter["train"], elbo_analytic, epochs=50, lr=3e-3)
+        assert model.decoder.scale == pytest.approx(0.13)
+        distance[first] = chapter["judged"](model, 0.13)[1]
+    assert distance[1.0] < 0.7 * distance[0.13]
 
 
 # --- the weight β ---------------------------------------------------------------------------------

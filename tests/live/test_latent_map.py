@@ -167,7 +167,7 @@ def test_the_sum_that_is_shown_is_a_sum(browser):
     for svg, said, elbo in texts:
         gain, cost, bound = (
             float(re.search(words + number, svg)[1].replace("−", "-"))
-            for words in ("reconstruction term ", "− rate ", "= ELBO ")
+            for words in ("reconstruction term ", "− KL ", "= ELBO ")
         )
         assert gain - cost == pytest.approx(bound, abs=1e-6)
         assert bound == pytest.approx(elbo, abs=0.1)
@@ -196,4 +196,33 @@ def test_the_next_test_digit_is_another_after_a_shift(browser):
             digits.append(tab.evaluate("last.state.digit"))
     finally:
         tab.close()
-    assert digits == [3, -1, 4]
+    assert digits == [2, -1, 3]
+
+
+@pytest.mark.browser
+def test_it_opens_with_a_digit_from_the_middle(browser):
+    (values,) = computed(browser, live.figure("latent_map", alt="", **live.latent_map()), [{}])
+    assert 0.4 < values["below"] < 0.6
+
+
+# Would catch a verdict, or the ring's place, that stays when another digit lies on the board.
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["Next test digit", "Clear the board", "Shift by a pixel"])
+def test_a_guess_goes_with_its_digit(browser, name):
+    tab = shown(browser, live.figure("latent_map", alt="", **live.latent_map()))
+    try:
+        verdict = tab.locator(".live-verdict")
+        mine = tab.locator(".live-drawn text", has_text="your guess")
+        tab.get_by_role("button", name="Compare").click()
+        mine.wait_for()
+        said = verdict.inner_text()
+        # A code to decode is another matter.
+        tab.get_by_role("slider", name="A code on the map, to decode").press("ArrowLeft")
+        tab.get_by_role("button", name="Sample the prior").click()
+        assert mine.count() == 1
+        assert verdict.inner_text() == said != ""
+        tab.get_by_role("button", name=name).click()
+        mine.wait_for(state="detached")
+        assert verdict.inner_text() == ""
+    finally:
+        tab.close()

@@ -128,7 +128,7 @@ function board(data, { pixels }, values, guessing) {
   const { bounds } = data;
   const nats = rounded(values);
   plot.text(0, 114, `reconstruction term ${nats.gain} nats`);
-  plot.text(336, 114, `− rate ${nats.cost}`, { role: "other", anchor: "end" });
+  plot.text(336, 114, `− KL ${nats.cost}`, { role: "other", anchor: "end" });
   plot.text(0, 92, `= ELBO ${nats.elbo} nats`, { role: "elbo", bold: true });
   plot.box([0, at(elbo)], [64, 84], "elbo").box([at(elbo), at(reconstruction)], [64, 84], "other");
   if (elbo < -60) plot.text(8, 69, "← far below");
@@ -183,8 +183,8 @@ export default figure({
   start: {
     z: [0.9, -0.1],
     pixels: new Array(64).fill(0),
-    digit: 2,
-    next: 3,
+    digit: 7,
+    next: 2,
     pen: [0, 0],
     sample: 0,
     ground: "digits",
@@ -244,9 +244,11 @@ export default figure({
     map.pixels(atZ, 8, { x: [low, high], y: [low, high] });
     map.line([low, high, high], [high, high, low], "posterior", { width: 1.5 });
     map.text(low, high, "decoded at z", { role: "posterior", dx: 3, dy: -5 });
-    map.text(state.z[0], state.z[1], "z", {
+    const right = state.z[0] > 2.5;
+    map.text(state.z[0], state.z[1], "drag z", {
       role: "posterior",
-      dx: state.z[0] > 3 ? -20 : 12,
+      anchor: right ? "end" : "start",
+      dx: right ? -12 : 12,
       dy: -6,
       bold: true,
     });

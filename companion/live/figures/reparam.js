@@ -209,6 +209,6 @@ export default figure({
       label: "New noise",
       press: ({ noise, mean: m, spread }) => ({ noise: noise + 1, kind: 0, from: [m, spread] }),
     },
-    { kind: "toggle", name: "both", label: "Add the score function’s estimates" },
+    { kind: "toggle", name: "both", label: "Add the score function’s estimates (A closer look)" },
   ],
 });
