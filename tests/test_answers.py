@@ -28,6 +28,7 @@ from answers import (  # noqa: E402
     checked,
     lettered,
     predictions,
+    progress_map,
     questions,
     rows,
     visit_run_here,
@@ -291,6 +292,10 @@ def test_every_exercise_answers_or_says_where(site: Path, chapter: int) -> None:
 def test_questions_of_one_exercise_have_letters() -> None:
     assert lettered(["7.1", "7.2", "7.2", "7.3"]) == ["7.1", "7.2a", "7.2b", "7.3"]
     assert lettered([]) == []
+
+
+def test_the_map_says_what_it_does_not_count() -> None:
+    assert "ask for code" in progress_map({"In this chapter": ([], [])}).astext()
 
 
 @pytest.mark.site

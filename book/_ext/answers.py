@@ -306,7 +306,8 @@ def progress_map(asked: dict[str, tuple[list[Question], list[Question]]]) -> Tag
         ]
     total = sum(len(some) for pair in asked.values() for some in pair)
     count = tag("p", f"{total} questions are answered in the page", classes="progress-count")
-    return tag("div", count, *inside, classes="progress-map")
+    rest = tag("p", "Exercises that ask for code are checked in a notebook, and not counted here.")
+    return tag("div", count, *inside, rest, classes="progress-map")
 
 
 # --- chapters ------------------------------------------------------------------------------------

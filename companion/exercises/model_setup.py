@@ -10,6 +10,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from companion.exact import LinearGaussian
 from companion.exercises.checking import Exercise, Function, Mistake, extreme
+from companion.exercises.comparing import Unreadable
 from companion.exercises.predicting import Prediction
 
 # --- predictions ---------------------------------------------------------------------------------
@@ -25,10 +26,11 @@ peaks = Prediction(
 
 cut_prior = Prediction(
     answer=20.0,
+    tolerance=0.01,
     because="The ratio is 20 on the whole set. Where it is constant, its average and its average "
     "logarithm are those of one number: ρ = exp KL.",
     mistakes={
-        3.0: "that is the KL, log 20, rounded: ρ is an average of the ratio, not of its logarithm.",
+        math.log(20): "that is the KL, log 20: ρ is an average of the ratio, not of its logarithm.",
         19.0: "that is ρ − 1, which sets the number of draws; ρ itself is asked for.",
         0.05: "that is the mass of the set: how many times as dense as the prior is the posterior "
         "there?",
@@ -107,6 +109,11 @@ kl_and_log_rho = Exercise(
                 (1 + mean**2) / scale**2 / 2 - 0.5 + scale.log(),
                 _kl_and_log_rho(mean, scale)[1],
             ),
+        ),
+        Mistake(
+            "log ρ equal to the KL",
+            "By Jensen's inequality it is larger: ρ averages the ratio, the KL its logarithm.",
+            lambda mean, scale: (_kl_and_log_rho(mean, scale)[0],) * 2,
         ),
         Mistake(
             "the two results exchanged",
@@ -363,7 +370,11 @@ posterior_on_grid = Exercise(
 
 def _far_apart(target: float) -> tuple[Tensor, Tensor]:
     share = 0.5 / math.log(2 * target)
-    rare = share**2 / (2 * target)
+    return _two_codes(share, share**2 / (2 * target))
+
+
+def _two_codes(share: float, rare: float) -> tuple[Tensor, Tensor]:
+    """Return a table whose second code has this posterior and this prior."""
     prior = torch.tensor([1 - rare, rare], dtype=torch.float64)
     likelihood = torch.tensor([1 - share, share], dtype=torch.float64) / prior
     return prior, likelihood / likelihood.max()
@@ -390,8 +401,13 @@ def _guides(function: Function, target: float) -> list[bool]:
         )
     posterior = prior * likelihood / (prior * likelihood).sum()
     ratio = torch.where(posterior > 0, posterior / prior, 1.0)
-    kl = (posterior * ratio.log()).sum()
-    return [bool((posterior * ratio).sum() > target), bool(kl < math.log(2))]
+    rho, guide = (posterior * ratio).sum(), (posterior * ratio.log()).sum().exp()
+    if rho <= target and guide >= 2:  # which of the two to mend first, only the numbers tell
+        raise Unreadable(
+            f"Your table has ρ = {rho:.4g}, not above the target {target:g}, and exp KL = "
+            f"{guide:.4g}, not below 2. How small can a code's posterior be, and ρ still large?"
+        )
+    return [bool(rho > target), bool(guide < 2)]
 
 
 def _far_with_many_codes(target):
@@ -434,6 +450,12 @@ far_apart = Exercise(
             "a table that reaches 100 and not every target",
             "How must the prior of the rare code shrink as the target grows?",
             lambda target: _far_apart(100.0),
+        ),
+        Mistake(
+            "a table whose exp KL passes 2 when the target is large",
+            "The KL is about the rare code's posterior times log(1/prior). If the prior falls with "
+            "the target, what must the posterior do?",
+            lambda target: _two_codes(0.08, 0.0032 / target),
         ),
         Mistake(
             "a table in which x tells little by either guide",

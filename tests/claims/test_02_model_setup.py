@@ -15,7 +15,7 @@ from torch.distributions import (
 )
 
 from companion import data
-from companion.conditionals import GaussianConditional, mlp
+from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.exact import (
     DiscreteModel,
     LinearGaussian,
@@ -23,7 +23,9 @@ from companion.exact import (
     elbo_quadrature,
     latent_grid,
     log_marginal_quadrature,
+    posterior_on_grid,
 )
+from companion.models import VAE
 from companion.objectives import elbo
 from companion.train import fit
 
@@ -328,6 +330,51 @@ def test_rho_can_overstate():
     assert error.median() < 0.06
 
 
+# What the chapter says of digits: about five nats, and ten thousand draws for half of them. Draws
+# from the encoder do better for most, and for a few much worse.
+@pytest.mark.claim("setup.information-cost")
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_a_digit_tells_the_vae_of_chapter_1(seed):
+    digits, label = data.digits()
+    (seen, _), (unseen, _) = data.split(digits, label, held_out=0.3)
+    unseen = unseen[:30]
+    torch.manual_seed(seed)
+    model = VAE(
+        encoder=GaussianConditional(mlp(64, 128, 128, 4)),
+        decoder=GaussianConditional(mlp(2, 128, 128, 64), scale=0.2),
+        prior=StandardNormal(2),
+    )
+    fit(model, seen, elbo, epochs=100, lr=2e-3)
+    model.requires_grad_(False)
+    nats, log_rho, log_p_x = [], [], []
+    for x in unseen.split(10):
+        z, log_posterior, log_cell = posterior_on_grid(model, x, 251, 4.5)
+        ratio = log_posterior - model.prior().log_prob(z)[:, None]
+        mass = (log_posterior + log_cell).exp()
+        assert (mass.sum(0) - 1).abs().max() < 1e-4
+        nats.append((mass * ratio).sum(0))
+        log_rho.append((log_posterior + log_cell + ratio).logsumexp(0))
+        log_p_x.append(model.decoder(z[:1]).log_prob(x) - ratio[0])
+    nats, log_rho, log_p_x = map(torch.cat, (nats, log_rho, log_p_x))
+    assert (log_rho > nats).all()
+    assert 4 < nats.mean() < 5.5
+    assert 5000 < (100 * log_rho.expm1()).median() < 30_000
+
+    def error(log_terms):
+        return (log_terms.logsumexp(0) - math.log(len(log_terms)) - log_p_x).abs()
+
+    def from_prior(number):
+        p = model.decoder(model.prior().sample((number,)))
+        return error(torch.stack([p.log_prob(x) for x in unseen], 1))
+
+    q = model.encoder(unseen)
+    z = q.sample((100,))
+    log_weight = model.decoder(z).log_prob(unseen) + model.prior().log_prob(z) - q.log_prob(z)
+    assert error(log_weight).median() < 0.7 * from_prior(100).median()
+    assert error(log_weight).max() > 5
+    assert from_prior(10_000).max() < 2
+
+
 # --- setup.ancestral -----------------------------------------------------------------------------
 
 
@@ -451,6 +498,28 @@ def test_the_cost_of_amortisation():
     assert approximation < 0.05
     assert extra[2, 2].min() > 5 * extra[2, 48, 48, 2].max()
     assert extra[2, 48, 48, 2].max() < 0.1 * prior_gap
+
+
+# Would catch "as x crosses the middle line the best q jumps": that is so deep under the arch alone.
+@pytest.mark.claim("setup.amortised")
+@pytest.mark.parametrize(("x_2", "jumps"), [(-0.5, True), (0.0, True), (0.1, False), (0.3, False)])
+def test_the_best_gaussian_jumps_deep_under_the_arch_and_straddles_higher_up(x_2, jumps):
+    means = torch.linspace(-2, 2, 81).double()
+    scales = torch.linspace(0.2, 1.6, 36).double()
+    mean, scale = (one.reshape(-1, 1, 1) for one in torch.meshgrid(means, scales, indexing="ij"))
+    q = Independent(Normal(mean, scale), 1)
+    best = []
+    for x_1 in (-0.02, 0.02):
+        score = elbo_quadrature(curved(), double([x_1, x_2]), q, num_points=121, bound=6.0)
+        best.append((mean.flatten()[score.argmax()], scale.flatten()[score.argmax()]))
+    (left, width), (right, _) = best
+    if jumps:
+        assert left < -1.1
+        assert right > 1.1
+        assert width < 0.45
+    else:
+        assert abs(right - left) < 0.4
+        assert width > 0.8
 
 
 def few_samples(model, x):

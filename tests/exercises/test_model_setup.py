@@ -107,6 +107,27 @@ def test_one_table_does_not_reach_every_target():
     assert own.far_apart.verdict(lambda target: table).startswith("✗")
 
 
+# The verdict says how far off the table is, not what yes and no differ by.
+def test_a_table_that_meets_neither_condition_is_told_its_numbers():
+    table = torch.tensor([0.99, 0.01]), torch.tensor([0.01, 1.0])
+    said = own.far_apart.verdict(lambda target: table)
+    posterior = [0.0099 / 0.0199, 0.01 / 0.0199]
+    rho = posterior[0] ** 2 / 0.99 + posterior[1] ** 2 / 0.01
+    assert f"✗ Your table has ρ = {rho:.4g}, not above the target 100" in said
+
+
+def test_a_posterior_that_does_not_shrink_is_named():
+    said = own.far_apart.verdict(lambda target: own._two_codes(0.09, 0.00405 / target))
+    assert "passes 2 when the target is large" in said
+
+
+def test_the_kl_returned_twice_is_named():
+    said = own.kl_and_log_rho.verdict(
+        lambda mean, scale: (own._kl_and_log_rho(mean, scale)[0],) * 2
+    )
+    assert "log ρ equal to the KL" in said
+
+
 # --- predictions --------------------------------------------------------------------------------
 
 
@@ -114,7 +135,8 @@ def test_predictions():
     assert own.peaks.verdict(2).startswith("✓")
     assert "stretches" in own.peaks.verdict(1)
     assert own.cut_prior.verdict(20).startswith("✓")
-    assert "not of its logarithm" in own.cut_prior.verdict(3.0)
+    for answer in (3, 2.996, math.log(20)):
+        assert "not of its logarithm" in own.cut_prior.verdict(answer)
     assert "ρ itself" in own.cut_prior.verdict(19)
     assert own.edge_of_rho.verdict(1.41).startswith("✓")
     assert own.edge_of_rho.verdict("1.414").startswith("✓")

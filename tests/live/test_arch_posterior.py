@@ -125,3 +125,34 @@ def test_play_begins_a_new_rain_where_the_last_one_ended(browser):
         assert [state["drawn"] for state in tab.evaluate("window.seen")][:2] == [2, 4]
     finally:
         tab.close()
+
+
+# Would catch a point that the arrow keys carry past the places that exercise 2.1 names.
+@pytest.mark.browser
+def test_arrows_meet_round_places_and_the_figure_says_where_x_is(browser):
+    tab = shown(browser, live.figure("arch_posterior", alt="", decoder=arch().decoder.net))
+    try:
+        assert tab.locator(".live-says").inner_text().startswith("x = (−0.75, 0.30). One peak")
+        tab.get_by_role("slider", name="The data point x").focus()
+        for _ in range(15):
+            tab.keyboard.press("ArrowRight")
+        for _ in range(26):
+            tab.keyboard.press("ArrowDown")
+        tab.wait_for_function(
+            "document.querySelector('.live-says').textContent.startsWith('x = (0.00, −1.00). Two')"
+        )
+    finally:
+        tab.close()
+
+
+# The answer of exercise 2.1, by the figure's own count of peaks, at its own σ.
+@pytest.mark.browser
+def test_where_the_peaks_become_one(browser):
+    figure = live.figure("arch_posterior", alt="", decoder=arch().decoder.net)
+    x_2 = [-1.0, 0.4, 0.45, 0.5, 0.55, 1.0]  # the point stands on multiples of 0.05
+    states = [{"x": [0.0, one], "scale": 0.4} for one in x_2]
+    found = [len(values["peaks"]) for values in computed(browser, figure, states)]
+    assert found == [2, 2, 2, 3, 1, 1]
+    larger = [{"x": [0.0, one], "scale": 0.6} for one in (0.3, 0.35, 0.4, 0.45)]
+    found = [len(values["peaks"]) for values in computed(browser, figure, larger)]
+    assert found == [2, 3, 1, 1]

@@ -23,6 +23,8 @@ const LEAST_PEAK = 0.05;
 const REACH = /** @type {const} */ ({ x1: [-2, 2], x2: [-1.7, 2.3] });
 const PLANE = /** @type {const} */ ({ x: [-2.6, 2.6], y: [-2.05, 2.75] });
 const CELLS = 60;
+/** x stands on multiples of this, so that (0, −1) can be met. */
+const GRAIN = 0.05;
 
 /** A grid of z on which every sum is taken, and the part of it that is drawn. */
 const STEP = 0.02;
@@ -53,6 +55,9 @@ function logLikelihood([x1 = 0, x2 = 0], means, scale) {
   const norm = -2 * Math.log(scale) - Math.log(2 * Math.PI);
   return means.map(([m1, m2]) => norm - ((x1 - m1) ** 2 + (x2 - m2) ** 2) / (2 * scale ** 2));
 }
+
+/** @param {number} number */
+const onGrain = (number) => Math.round(number / GRAIN) * GRAIN;
 
 /**
  * The heaviest weights, as few as make up this share of the sum: their places.
@@ -134,7 +139,7 @@ function shading(curve, scale) {
 }
 
 export default figure({
-  start: { x: [-0.75, 0.3], scale: 0.3, drawn: DRAWS, seed: 0 },
+  start: { x: [-0.75, 0.3], scale: 0.4, drawn: DRAWS, seed: 0 },
   limits: { x: [-2, 2.3], drawn: [0, DRAWS], seed: [0, 9999] },
 
   prepare({ decoder }) {
@@ -183,14 +188,15 @@ export default figure({
     ];
   },
 
-  says({ drawn }, /** @type {Values} */ { logMarginal, peaks, estimates, heavy }, { guessing }) {
+  says({ x, drawn }, /** @type {Values} */ { logMarginal, peaks, estimates, heavy }, { guessing }) {
     const at = peaks.map(({ z }) => shown(z));
     const several = `${at.length === 2 ? "Two" : "Three"} codes explain x: `;
     const which =
       at.length > 1
         ? `${several}${at.slice(0, -1).join(", ")} and ${at.at(-1)}`
         : `One peak, at z = ${at[0]}`;
-    const truth = `${which}; log p(x) = ${shown(logMarginal)}`;
+    const place = `x = (${x.map((/** @type {number} */ one) => shown(one)).join(", ")}). `;
+    const truth = `${place}${which}; log p(x) = ${shown(logMarginal)}`;
     const last = estimates.at(-1);
     if (guessing || last === undefined) return truth;
     return `${truth}, from ${Math.round(drawn)} draws ${shown(last)} (${carried(heavy.length)})`;
@@ -203,7 +209,7 @@ export default figure({
       role: "ink",
       at: ({ x }) => x,
       move: (_, [x1, x2]) => ({
-        x: [clamp(x1, REACH.x1), clamp(x2, REACH.x2)],
+        x: [onGrain(clamp(x1, REACH.x1)), onGrain(clamp(x2, REACH.x2))],
       }),
     },
   ],
@@ -215,8 +221,8 @@ export default figure({
   guess: {
     kind: "number",
     question:
-      "The average of p(x | z) over 300 draws of z from the prior estimates p(x). How many of " +
-      "the draws make up 90 % of that sum, for the x you see?",
+      "Add up p(x | z) over 300 draws of z from the prior: divided by 300, the sum estimates p(x). " +
+      "How many of the draws make up 90 % of it, for the x you see?",
     label: "draws",
     min: 1,
     max: 300,
