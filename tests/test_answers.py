@@ -170,11 +170,11 @@ def test_script_reads_numbers_as_people_write_them(text: str) -> None:
 def test_a_sum_is_shown_with_its_value() -> None:
     task = PREDICTIONS["3.constant_weights"]
     (said,) = asked_of_the_script([(rows(task), "3*log(100)")])
-    assert said.startswith("✗ Not 3*log(100) = 13.8155. Run")
+    assert said.startswith("✗ Not 3*log(100) = 13.8155. Work")
     asked = [(rows(task), text) for text in ("log(1)", "−3·2", "-log(1/4)")]
     mistake, small, right = asked_of_the_script(asked)
     assert mistake == f"{task.verdict(0)} (log(1) = 0)"
-    assert small.startswith("✗ Not −3·2 = −6. Run")
+    assert small.startswith("✗ Not −3·2 = −6. Work")
     assert right == task.verdict(task.answer)
 
 

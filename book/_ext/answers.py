@@ -68,7 +68,7 @@ def rows(task: Prediction) -> list[tuple[float | str, float, str]]:
         (
             0.0,
             sys.float_info.max,
-            "✗ Not {}. Run the code above and compare, or work it out once more.",
+            "✗ Not {}. Work it out once more, or let a few lines of code do it.",
         ),
         ("", 0.0, "✗ A number is asked for; this is '{}'."),
     ]

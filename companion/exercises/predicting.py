@@ -91,7 +91,7 @@ class Prediction:
                 return f"✗ Not quite: {says}{'' if says.endswith('?') else '.'}"
         if abs(number - right) <= min(5 * reach, 0.1 * abs(right)):
             return f"✗ {short(answer)} is close, but not there: rounded too early, or a small slip?"
-        return f"✗ Not {short(answer)}. Run the code above and compare, or work it out once more."
+        return f"✗ Not {short(answer)}. Work it out once more, or let a few lines of code do it."
 
 
 def _number(answer: object) -> float | None:

@@ -20,6 +20,7 @@ from companion.diagnostics import log_aggregate, sharpness
 from companion.diffusion import DataDenoiser
 from companion.exact import elbo_quadrature, optimal_decoder
 from companion.models import VAE
+from companion.objectives import elbo_analytic
 from companion.train import fit
 
 POINTS, PIXELS = 5, 7
@@ -71,6 +72,20 @@ def test_with_a_fixed_encoder_the_elbo_is_a_squared_error(scale):
     change = averaged_elbo(first) - averaged_elbo(second)
     expected = -(squared_error(first) - squared_error(second)) / (2 * scale**2)
     torch.testing.assert_close(change, expected, rtol=1e-9, atol=1e-9)
+
+
+# Would catch a best mean that holds for squares alone: cross-entropy has the same one.
+@pytest.mark.claim("blur.conditional-mean")
+def test_cross_entropy_has_the_same_best_mean():
+    grey = X.sigmoid()  # levels in (0, 1)
+    z = torch.tensor([[-1.2], [0.4]], dtype=torch.float64)
+    m = optimal_decoder(Q, grey, z).requires_grad_()
+    weights = Q.log_prob(z[:, None]).softmax(1)
+    each = torch.nn.functional.binary_cross_entropy(
+        m[:, None].expand(2, *grey.shape), grey.expand(2, *grey.shape), reduction="none"
+    ).sum(-1)
+    (slope,) = torch.autograd.grad((weights * each).sum(), m)
+    assert slope.abs().max() < 1e-12
 
 
 # Would catch weights that are not normalised or taken over the wrong axis: any other mean is worse.
@@ -247,6 +262,42 @@ def test_for_a_narrow_encoder_the_network_is_softer_than_the_optimum(seed):
         drawn = decoder(z)
     assert (drawn - optimum).square().sum(1).mean() > 0.4
     assert sharpness(drawn).mean() < 0.9 * sharpness(optimum).mean()
+
+
+# Would catch an encoder that does not answer to σ.
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_smaller_sigma_averages_fewer_pictures(seed):
+    x, _ = data.digits()
+    x = x[:600]
+    worth = []
+    for scale in (0.2, 0.4):
+        torch.manual_seed(seed)
+        vae = VAE(
+            GaussianConditional(mlp(64, 64, 16)),
+            GaussianConditional(mlp(8, 64, 64), scale=scale),
+            StandardNormal(8),
+        )
+        fit(vae, x, elbo_analytic, epochs=60, lr=4e-3)
+        with torch.no_grad():
+            q = vae.encoder(x)
+            shares = q.log_prob(q.sample()[:, None]).softmax(1)
+        worth.append((1 / shares.square().sum(1)).mean())
+    assert worth[1] > 4 * worth[0]
+
+
+def test_a_sampler_with_the_ideal_denoiser_ends_at_training_pictures():
+    # Would catch weights that do not narrow down to one picture.
+    x, _ = data.digits()
+    x = x[:500].double()
+    torch.manual_seed(0)
+    z, levels = 30 * torch.randn(100, 64).double(), np.geomspace(30, 0.03, 40)
+    for s, less in pairwise([*levels, 0.0]):
+        q = Independent(Normal(x, torch.full_like(x, float(s))), 1)
+        guess = optimal_decoder(q, x, z)
+        z = guess + less / s * (z - guess)
+    nearest = torch.cdist(z, x, compute_mode="donot_use_mm_for_euclid_dist")
+    assert nearest.amin(1).max() < 0.01
+    assert len(nearest.argmin(1).unique()) > 50
 
 
 # Would catch the width σ_t, and a picture that is not divided by α_t.

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Normal
@@ -40,13 +41,44 @@ def test_two_widths_by_hand():
     alike = own.crossing_right.verdict(-1 / 3)
     assert alike.startswith("✗ Not quite: there the exponents alone are equal")
     assert own.crossing_left.verdict(z[1]).startswith("✗ Not quite: that is the larger one")
+    # Variances for widths: 3 z² + 10 z + 3 = 8 log 4.
+    for field, root in zip(
+        (own.crossing_left, own.crossing_right), roots(math.log(4)), strict=True
+    ):
+        assert field.verdict(root).startswith("✗ Not quite: that has log 4")
+    assert "is close" in own.crossing_left.verdict(-3.6)
 
 
-def share_of_copies(places, start, scale):
+def roots(log_factor):
+    return np.sort(np.roots([3, 10, 3 - 8 * log_factor]))
+
+
+def test_other_losses_by_hand():
+    # Would catch the mean and the median exchanged.
+    weights = torch.tensor([0.2, 0.35, 0.45], dtype=torch.float64)
+    levels = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
+    m = torch.linspace(0.0005, 0.9995, 1999, dtype=torch.float64)[:, None]
+    cross = -(levels * m.log() + (1 - levels) * (1 - m).log()) @ weights
+    absolute = (levels - m).abs() @ weights
+    assert abs(m[cross.argmin()] - own.best_by_cross_entropy.answer) < 1e-3
+    assert abs(m[absolute.argmin()] - own.best_by_absolute_error.answer) < 1e-3
+    assert own.best_by_cross_entropy.verdict(0.4).startswith("✗ Not quite: that is the median")
+    assert own.best_by_absolute_error.verdict(0.59).startswith("✗ Not quite: that is the mean")
+
+
+def test_frequencies_are_weights_where_the_codes_tell_nothing():
+    # Would catch frequencies that are ignored or enter without a logarithm.
+    p = torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64)
+    codes, scales = torch.zeros(3, 2).double(), torch.ones(3, 2).double()
+    drawn = own.best_decoder.solution(codes, scales, p, torch.eye(3).double(), codes[:1])
+    torch.testing.assert_close(drawn[0], p)
+
+
+def share_of_copies(places, start, scale, *, factor=2):
     torch.manual_seed(0)
     z = start[torch.randint(len(start), (6000,))]
     z = z + scale * torch.randn_like(z)
-    weights = (-torch.cdist(z, places).square() / (2 * scale**2)).softmax(1)
+    weights = (-torch.cdist(z, places).square() / (factor * scale**2)).softmax(1)
     return (weights.amax(1) > 0.9).double().mean().item()
 
 
@@ -55,7 +87,13 @@ def test_half_of_the_draws_are_copies_at_the_stated_width():
     answer, reach = own.copying_width.answer, own.copying_width.tolerance
     assert share_of_copies(digits, digits, answer - reach) > 0.52
     assert share_of_copies(digits, digits, answer + reach) < 0.48
-    # The two mistakes: the plane of codes, and new digits.
+    # The mistakes: no 2 in the exponent, other widths, the plane of codes, and new digits.
+    hints = own.copying_width.mistakes.items()
+    (forgotten,) = (width for width, hint in hints if "forgotten 2" in hint)
+    assert abs(share_of_copies(digits, digits, forgotten, factor=1) - 0.5) < 0.03
+    assert share_of_copies(digits, digits, 0.1) > 0.99
+    assert abs(share_of_copies(digits, digits, 0.5) - 1 / 26) < 0.01
+    assert share_of_copies(digits, digits, 1.0) < 0.001
     centred = digits - digits.mean(0)
     axes = torch.linalg.eigh(torch.cov(centred.mT)).eigenvectors[:, -2:]
     codes = centred @ axes / (centred @ axes).std(0)

@@ -10,21 +10,19 @@ import { Plot, shown } from "../plot.js";
 
 const HEAVIEST = 9;
 const REACH = 2.4;
-const NAMES = {
-  digits: [
-    "zeros",
-    "ones",
-    "twos",
-    "threes",
-    "fours",
-    "fives",
-    "sixes",
-    "sevens",
-    "eights",
-    "nines",
-  ],
-  sprites: ["discs", "squares", "triangles"],
-};
+const KINDS = { digits: 10, sprites: 3 };
+const DIGITS = [
+  "zeros",
+  "ones",
+  "twos",
+  "threes",
+  "fours",
+  "fives",
+  "sixes",
+  "sevens",
+  "eights",
+  "nines",
+];
 
 /**
  * Sprites of 16 × 16 pixels from their factors, as the package's `draw_sprites` draws them.
@@ -96,7 +94,7 @@ export default figure({
     const weights = logs.map((log) => Math.exp(log - top));
     const total = sum(weights);
     const best = new Float64Array(pixels);
-    const shares = new Float64Array(NAMES[/** @type {"digits" | "sprites"} */ (name)].length);
+    const shares = new Float64Array(KINDS[/** @type {"digits" | "sprites"} */ (name)]);
     let squares = 0;
     for (let n = 0; n < count; n++) {
       const weight = (weights[n] ?? 0) / total;
@@ -158,7 +156,7 @@ export default figure({
       width: 192,
       height: 250,
       bare: true,
-      title: guessing ? "its heaviest pictures" : `worth ${count(averaged)} pictures`,
+      title: guessing ? "its nine heaviest" : `worth ${count(averaged)} pictures`,
       alt: `The ${HEAVIEST} pictures with the largest weights, with their share in the average.`,
     });
     heaviest.forEach((/** @type {number} */ n, /** @type {number} */ k) => {
@@ -186,9 +184,11 @@ export default figure({
     const whose =
       averaged < 1.05 && !guessing
         ? "the decoder looks up the nearest"
-        : most < 0.5
-          ? `no ${name === "digits" ? "digit" : "shape"} has half of the weight: none is left`
-          : `${shown(100 * most, 0)} % of the weight belongs to ${NAMES[/** @type {"digits" | "sprites"} */ (name)][majority]}`;
+        : name === "sprites"
+          ? "the code tells where a shape stands, neither which nor how large it is"
+          : most < 0.5
+            ? "no digit has half of the weight: none is left"
+            : `${shown(100 * most, 0)} % of the weight belongs to ${DIGITS[majority]}`;
     return `Width ${shown(width)}: ${worth}${whose}.`;
   },
 
@@ -226,7 +226,7 @@ export default figure({
 
   guess: {
     kind: "number",
-    question: "How many pictures, in equal shares, is this average worth?",
+    question: "How many pictures, in equal shares, is the average shown now worth?",
     label: "pictures",
     min: 1,
     max: 100,
