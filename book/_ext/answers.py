@@ -65,11 +65,7 @@ def rows(task: Prediction) -> list[tuple[float | str, float, str]]:
             min(5 * reach, 0.1 * abs(right)),
             "✗ {} is close, but not there: rounded too early, or a small slip?",
         ),
-        (
-            0.0,
-            sys.float_info.max,
-            "✗ Not {}. Work it out once more, or let a few lines of code do it.",
-        ),
+        (0.0, sys.float_info.max, f"✗ Not {{}}. {task.advice}"),
         ("", 0.0, "✗ A number is asked for; this is '{}'."),
     ]
 

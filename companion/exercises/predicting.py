@@ -41,6 +41,7 @@ class Prediction:
         mistakes: Wrong answers and what each one overlooks.
         tolerance: How far a number may be from the answer, in its units.
         unit: "nats" or "share", where its usual confusion is to be named.
+        advice: What to do about a wrong answer that nobody knows, one sentence.
     """
 
     answer: float | str
@@ -48,6 +49,7 @@ class Prediction:
     mistakes: Mapping[float | str, str]
     tolerance: float = 0.0
     unit: str = ""
+    advice: str = "Work it out once more, or let a few lines of code do it."
 
     def __call__(self, answer: object) -> None:
         """Print one line on the reader's answer; never raise."""
@@ -91,7 +93,7 @@ class Prediction:
                 return f"✗ Not quite: {says}{'' if says.endswith('?') else '.'}"
         if abs(number - right) <= min(5 * reach, 0.1 * abs(right)):
             return f"✗ {short(answer)} is close, but not there: rounded too early, or a small slip?"
-        return f"✗ Not {short(answer)}. Work it out once more, or let a few lines of code do it."
+        return f"✗ Not {short(answer)}. {self.advice}"
 
 
 def _number(answer: object) -> float | None:

@@ -56,13 +56,36 @@ def test_the_rates_by_hand_are_those_of_the_best_linear_vae():
     assert "w = 1" in own.rate_at_best.verdict(0.6)
 
 
+def test_slips_of_the_pencil_are_named():
+    for number, word in (
+        ("0.82", "s = ½"),
+        ("0.94", "log s"),
+        ("0.80", "noise"),
+        ("3", "s² and a"),
+    ):
+        assert word in own.rate_at_one.verdict(number), number
+    assert "two decimals" in own.best_weight.verdict("1.7")
+    assert own.best_weight.verdict("1.73").startswith(CORRECT)
+    for number, word in (("0.19", "one row's"), ("1.16", "first row"), ("0.64", "across rows")):
+        assert word in own.cost_of_silence.verdict(number), number
+
+
+def test_what_silence_costs_is_a_kl_of_the_row_starts():
+    # Six starts, all 64 of them: the truth is a chain, a decoder of single rows an even guess.
+    starts = torch.cartesian_prod(*[torch.arange(2)] * 6)
+    same = (starts[:, 1:] == starts[:, :-1]).double()
+    log_p = math.log(0.5) + (0.8 * same + 0.2 * (1 - same)).log().sum(1)
+    cost = (log_p.exp() * (log_p - 6 * math.log(0.5))).sum().item()
+    assert own.cost_of_silence.answer == pytest.approx(cost, abs=1e-12)
+
+
 def unit_rates_of(q):
     prior = MultivariateNormal(torch.zeros(1).double(), torch.eye(1).double())
     return kl_divergence(q, prior).mean().item()
 
 
-def untrained(context=None, encoder_scale=None):
-    torch.manual_seed(0)
+def untrained(context=None, encoder_scale=None, seed=0):
+    torch.manual_seed(seed)
     units = 2 if encoder_scale is None else 1
     return VAE(
         GaussianConditional(mlp(36, 8, units * 4), scale=encoder_scale),
@@ -81,26 +104,41 @@ def striped(num):
 def test_what_was_trained_from_scratch_is_looked_at():
     torch.manual_seed(1)
     x = striped(2000)
-    assert own.kept.verdict(None, x).startswith("○")
-    assert "takes a VAE" in own.kept.verdict(x, untrained())
-    assert "no stripes" in own.kept.verdict(untrained(), x - 0.5)
-    assert "cannot do without" in own.kept.verdict(untrained(context=0), x)
-    assert "below the ceiling" in own.kept.verdict(untrained(), x)
+    one, other = untrained(), untrained(seed=1)
+    assert own.kept.verdict(None, other, x).startswith("○")
+    assert "two VAEs" in own.kept.verdict(one, x)
+    assert "two VAEs" in own.kept.verdict(x, one, other)
+    assert "no stripes" in own.kept.verdict(one, other, x - 0.5)
+    assert "cannot do without" in own.kept.verdict(one, untrained(context=1), x)
+    assert "the same" in own.kept.verdict(one, untrained(), x)
+    assert "below the ceiling" in own.kept.verdict(one, other, x)
     # A decoder that was fitted alone, with an encoder that is silent.
-    model = untrained()
     for lr in (1e-2, 1e-3):
         fit(
-            model,
+            one,
             x.repeat(4, 1),
             lambda model, x: model.decoder(model.prior().sample((len(x),))).log_prob(x),
             epochs=6,
             lr=lr,
         )
-    assert "tells less than" in own.kept.verdict(model, x)
+    assert "below the ceiling" in own.kept.verdict(one, other, x)
     # And one that kept its code: the width of its encoder is fixed.
-    model = untrained(encoder_scale=0.6)
-    fit(model, striped(16_000), elbo_analytic, epochs=12, lr=3e-3)
-    assert own.kept.verdict(model, striped(1000)).startswith("✓ The code tells")
+    first, second = untrained(encoder_scale=0.6), untrained(encoder_scale=0.6, seed=1)
+    many = striped(16_000)
+    fit(first, many, elbo_analytic, epochs=8, lr=3e-3)
+    fit(second, many, elbo_analytic, epochs=16, lr=3e-3)
+    assert "tells less than" in own.kept.verdict(first, one, x)
+    assert own.kept.verdict(first, second, striped(1000)).startswith("✓ The code tells")
+
+
+def test_a_code_that_is_on_its_way_out_does_not_pass(monkeypatch):
+    # Plain training passes after a thousand steps, and not after twice as many.
+    early, longer, x = untrained(), untrained(seed=1), striped(500)
+    for told, verdict in ((1.75, "✗ After twice"), (1.4, "✗ The code tells less"), (1.9, "✓")):
+        nats = {id(early): 2.0, id(longer): told}
+        monkeypatch.setattr(own, "_told", lambda model, x, nats=nats: nats[id(model)])
+        monkeypatch.setattr(own, "_behind", lambda model, x: 0.3)
+        assert own.kept.verdict(early, longer, x).startswith(verdict)
 
 
 def test_the_ceiling_is_the_law_of_the_stripes():

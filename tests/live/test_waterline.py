@@ -55,6 +55,14 @@ def test_each_level_is_the_best_linear_vae_of_its_beta(browser):
 
 
 @pytest.mark.browser
+def test_the_nine_goes_first_and_then_the_eight(browser):
+    _, _, figure = drawn()
+    states = [{"level": beta * NOISE} for beta in (1.0, 1.25, 1.3, 1.7, 1.8)]
+    gone = [values["gone"] for values in computed(browser, figure, states)]
+    assert gone == [[], [], [9], [9], [8, 9]]
+
+
+@pytest.mark.browser
 def test_the_verdict_speaks_of_the_water_and_not_of_its_logarithm(browser):
     _, variances, figure = drawn()
     tab = shown(browser, figure)

@@ -231,7 +231,8 @@ export default figure({
 
   play: {
     label: "Let it rise",
-    step: ({ level }, { variances }) => (level > variances[0] ? null : { level: level * 1.012 }),
+    step: ({ level }, { variances }) => (level > variances[0] ? null : { level: level * 1.1 }),
+    every: 120,
     again: () => ({ level: LOW }),
   },
 
