@@ -135,15 +135,18 @@ def test_chapter_7_shows_the_stored_numbers():
 
 def test_the_stored_folds_and_digits_of_chapter_8_are_of_this_script():
     assert DEPTH["script_sha256"] == depth.fingerprint()
-    assert [(run["units"], run["seed"]) for run in DEPTH["folds"]] == depth.FOLDS
+    assert [(run["units"], run["steps"], run["seed"]) for run in DEPTH["folds"]] == depth.FOLDS
     assert [(run["depth"], run["seed"]) for run in DEPTH["digits"]] == depth.DIGITS
     assert all(run["cpu_seconds"] <= 60 for name in ("folds", "digits") for run in DEPTH[name])
+    encoders = [(run["widths"], run["epochs"], run["bias"]) for run in DEPTH["encoders"]]
+    assert encoders == depth.ENCODERS
+    assert [run["epochs"] for run in DEPTH["auxiliaries"]] == depth.AUXILIARIES
     assert depth.account(1.0, 0.0)[1] == pytest.approx(DEPTH["natural_floor"], abs=1e-3)
 
 
 def test_a_fold_and_a_vae_of_digits_give_the_stored_numbers_again(monkeypatch):
     # Another CPU rounds differently: what is compared is far apart.
-    fold = depth.run_fold(1, seed=0)
+    fold = depth.run_fold(1, depth.STEPS, seed=0)
     assert fold["loss_plus_gap"] == pytest.approx(DEPTH["folds"][0]["loss_plus_gap"], abs=0.01)
     monkeypatch.setattr(depth, "ROWS", 60)
     found = depth.run_digits(2, seed=0)
@@ -152,3 +155,22 @@ def test_a_fold_and_a_vae_of_digits_give_the_stored_numbers_again(monkeypatch):
         parts = found[part]["floor"] + found[part]["amortisation"]
         assert parts == pytest.approx(found[part]["gap"], abs=2e-4)
     assert found["held out"]["gap"] > found["training"]["gap"]
+
+
+def test_an_encoder_of_chapter_8_gives_the_stored_numbers_again():
+    found, stored = depth.run_encoder(*depth.ENCODERS[0]), DEPTH["encoders"][0]
+    assert found["gaps"] == pytest.approx(stored["gaps"], abs=0.02)
+    for name in ("weights", "floor"):
+        assert found[name] == pytest.approx(stored[name], abs=1e-3)
+
+
+def test_the_encoder_alone_is_trained_further_and_the_decoder_stays(monkeypatch):
+    monkeypatch.setattr(depth, "ROWS", 40)
+    monkeypatch.setattr(depth, "EPOCHS", 20)
+    monkeypatch.setattr(depth, "MORE", 40)
+    found = depth.run_digits(1, seed=0)
+    longer = found["encoder alone"]
+    for part in ("training", "held out"):
+        for same in ("log_p", "floor"):
+            assert longer[part][same] == pytest.approx(found[part][same], abs=1e-4)
+    assert longer["training"]["amortisation"] < found["training"]["amortisation"]

@@ -1,4 +1,4 @@
-"""Exercises of chapter 8: gaps on a grid, the floor of a family, and what goes below it."""
+"""Exercises of chapter 8: gaps on a grid, refining q for each x, and what passes the floor."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from companion.exact import gaussian_floor, kl_on_grid
-from companion.exercises.checking import Exercise, Mistake, extreme
+from companion.exercises.checking import Exercise, Function, Mistake, extreme
 from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
 
@@ -35,6 +35,7 @@ total_correlation = Prediction(
     mistakes={
         0.0: "the units of q are correlated, and that is what this divergence measures.",
         -0.5 * math.log(1 - 0.8): "the determinant of Σ is 1 − ρ², not 1 − ρ.",
+        -0.5 * math.log10(1 - 0.8**2): "that is a logarithm to the base 10.",
     },
     tolerance=0.005,
     unit="nats",
@@ -48,6 +49,7 @@ divergence_from_a_product = Prediction(
     ),
     mistakes={
         math.log(4) - 0.75: "the total correlation is left out: q is no product.",
+        -0.5 * math.log(1 - 0.8**2): "that is the total correlation alone.",
         0.5 * (math.log(4) - 0.75): "that is the divergence of one unit.",
         0.5 * (math.log(4) - 0.75 - math.log(1 - 0.8**2)): "both units count, not one.",
         math.log(4)
@@ -88,6 +90,18 @@ floor_of_two_peaks = Prediction(
     },
     tolerance=0.005,
     unit="nats",
+)
+
+auxiliary_without_r = Prediction(
+    answer="no",
+    because=(
+        "q(u) cancels, and what is left is an average over u of ELBOs of single Gaussians, "
+        "q(z | u, x): each has a gap of at least the floor."
+    ),
+    mistakes={
+        "yes": "q(z | x) may have two peaks, but does this bound know it? What is left of the "
+        "fraction once q(u) has cancelled?",
+    },
 )
 
 # --- Exercise 3: the gap on a grid ----------------------------------------------------------------
@@ -219,167 +233,184 @@ def _reversed(log_q: Tensor, log_joint: Tensor, cell: float) -> Tensor:
     return (log_target.exp() * (log_target - log_q)).sum() * cell
 
 
-# --- Exercise 4: the floor by search --------------------------------------------------------------
+# --- Exercise 4: q refined for each x -------------------------------------------------------------
 
 
-def _candidates(z: Tensor, means: Tensor, scales: Tensor) -> Tensor:
-    """Return log N(z; m, s²) for all pairs, (M, S, N)."""
-    return Normal(means[:, None, None], scales[:, None]).log_prob(z)
+def _refined(
+    z: Tensor,
+    log_p: Tensor,
+    cell: float,
+    mean: Tensor,
+    log_scale: Tensor,
+    lr: float,
+    steps: int,
+) -> tuple[Tensor, Tensor]:
+    for _ in range(steps):
+        mean, log_scale = (v.detach().requires_grad_() for v in (mean, log_scale))
+        log_q = Normal(mean, log_scale.exp()).log_prob(z[:, None])
+        gap = (log_q.exp() * (log_q - log_p)).sum() * cell
+        down = torch.autograd.grad(gap, (mean, log_scale))
+        mean, log_scale = mean - lr * down[0], log_scale - lr * down[1]
+    return mean.detach(), log_scale.detach()
 
 
-def _all_kl(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    log_q = _candidates(z, means, scales)
-    return (log_q.exp() * (log_q - log_p)).sum(-1) * cell
+def _refinement_cases() -> Iterable[Any]:
+    """Posteriors with two peaks of unequal weight; grids of two steps."""
+    for points, batch, lr, steps in ((401, 5, 0.15, 3), (301, 3, 0.08, 6)):
+        z = torch.linspace(-12, 12, points, dtype=torch.float64)
+        log_p = torch.stack(
+            [_peaks(z, (-m, 0.6 + m), (0.35, 0.65)) for m in torch.rand(batch).tolist()], 1
+        )
+        mean = torch.randn(batch, dtype=torch.float64)
+        log_scale = 0.3 * torch.randn(batch, dtype=torch.float64)
+        yield z, log_p, 24 / (points - 1), mean, log_scale, lr, steps
 
 
-def _all_reversed(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    return (log_p.exp() * (log_p - _candidates(z, means, scales))).sum(-1) * cell
+def _refined_by_sgd(z, log_p, cell, mean, log_scale, lr, steps):
+    numbers = [v.detach().clone().requires_grad_() for v in (mean, log_scale)]
+    sgd = torch.optim.SGD(numbers, lr=lr)
+    for _ in range(steps):
+        log_q = Normal(numbers[0], numbers[1].exp()).log_prob(z.reshape(-1, 1))
+        sgd.zero_grad()
+        (torch.exp(log_q) * (log_q - log_p)).sum().mul(cell).backward()
+        sgd.step()
+    return tuple(numbers)
 
 
-def _floor(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    return _all_kl(z, log_p, cell, means, scales).min()
+def _refined_one_by_one(z, log_p, cell, mean, log_scale, lr, steps):
+    each = [
+        _refined(z, log_p[:, i : i + 1], cell, mean[i : i + 1], log_scale[i : i + 1], lr, steps)
+        for i in range(len(mean))
+    ]
+    return torch.cat([m for m, _ in each]), torch.cat([s for _, s in each])
 
 
-def _matched(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    mean = (log_p.exp() * z).sum() * cell
-    scale = ((log_p.exp() * (z - mean).square()).sum() * cell).sqrt()
-    return _all_kl(z, log_p, cell, mean[None], scale[None])[0, 0]
+def _refined_by_pencil(z, log_p, cell, mean, log_scale, lr, steps):
+    """With z = m + s ε both slopes are averages under q of log q − log p times its score."""
+    for _ in range(steps):
+        q = Normal(mean, log_scale.exp())
+        noise = (z[:, None] - mean) / q.scale
+        each = q.log_prob(z[:, None]).exp() * (q.log_prob(z[:, None]) - log_p) * cell
+        in_mean = (each * noise / q.scale).sum(0)
+        in_log_scale = (each * (noise.square() - 1)).sum(0)
+        mean, log_scale = mean - lr * in_mean, log_scale - lr * in_log_scale
+    return mean, log_scale
 
 
-def _at_reversed(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    forward = _all_kl(z, log_p, cell, means, scales).flatten()
-    return forward[_all_reversed(z, log_p, cell, means, scales).argmin()]
+def _gradients_that_add_up(z, log_p, cell, mean, log_scale, lr, steps):
+    totals = [torch.zeros_like(mean), torch.zeros_like(log_scale)]
+    for _ in range(steps):
+        moved = _refined(z, log_p, cell, mean, log_scale, 1.0, 1)
+        slopes = [v - new for v, new in zip((mean, log_scale), moved, strict=True)]
+        totals = [t + slope for t, slope in zip(totals, slopes, strict=True)]
+        mean, log_scale = mean - lr * totals[0], log_scale - lr * totals[1]
+    return mean, log_scale
 
 
-def _cross_entropy(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    return -(_candidates(z, means, scales).exp() * log_p).sum(-1).min() * cell
+def _mean_first(z, log_p, cell, mean, log_scale, lr, steps):
+    for _ in range(steps):
+        mean = _refined(z, log_p, cell, mean, log_scale, lr, 1)[0]
+        log_scale = _refined(z, log_p, cell, mean, log_scale, lr, 1)[1]
+    return mean, log_scale
 
 
-def _one_at_a_time(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    kl = _all_kl(z, log_p, cell, means, scales)
-    return kl[kl[:, 0].argmin()].min()
+def _in_the_scale(z, log_p, cell, mean, log_scale, lr, steps):
+    for _ in range(steps):
+        new_mean, moved = _refined(z, log_p, cell, mean, log_scale, 1.0, 1)
+        # dKL/ds = dKL/d(log s) / s
+        scale = log_scale.exp() - lr * (log_scale - moved) / log_scale.exp()
+        mean, log_scale = mean - lr * (mean - new_mean), scale.log()
+    return mean, log_scale
 
 
-def _in_turns(z: Tensor, log_p: Tensor, cell: float, means: Tensor, scales: Tensor) -> Tensor:
-    kl = _all_kl(z, log_p, cell, means, scales)
-    mean = len(means) // 2
-    for _ in range(20):
-        scale = kl[mean].argmin()
-        mean = int(kl[:, scale].argmin())
-    return kl[mean, scale]
-
-
-def _floor_cases() -> Iterable[Any]:
-    """Peaks far apart and near; the candidates are in no order."""
-    for points, distance, counts, best in ((401, 2.6, (11, 7), 4), (301, 1.1, (9, 5), 1)):
-        z = torch.linspace(-14, 14, points, dtype=torch.float64)
-        log_p = _peaks(z, (-distance, distance), (0.35, 0.65))
-        means = torch.linspace(-3, 3, counts[0], dtype=torch.float64).roll(best)
-        scales = torch.linspace(0.5, 2.5, counts[1], dtype=torch.float64).roll(best)
-        yield z, log_p, 28 / (points - 1), means, scales
-    what = "a best pair that stands last, and candidates whose density is 0 on much of the grid"
-    near = torch.tensor([[0.5, 1.2], [0.3, 0.7]], dtype=torch.float64)
-    yield extreme(what, z, log_p, 28 / (points - 1), *near)
-    # From the first, the middle and the last candidate a search in turns stays across both peaks.
-    z = torch.linspace(-14, 14, 351, dtype=torch.float64)
-    means = torch.linspace(-3.6, 3.6, 9, dtype=torch.float64)[[3, 0, 1, 2, 4, 6, 7, 8, 5]]
-    scales = torch.linspace(0.6, 3, 7, dtype=torch.float64)[[4, 0, 1, 5, 2, 3, 6]]
-    yield z, _peaks(z, (-3.2, 3.2), (0.35, 0.65)), 28 / 350, means, scales
-
-
-def _floor_spelled_out(z, log_p, cell, means, scales):
-    mean, scale = means[:, None, None], scales[None, :, None]
-    log_q = -0.5 * ((z - mean) / scale).square() - scale.log() - 0.5 * math.log(2 * math.pi)
-    kl = (log_q.exp() * (log_q - log_p)).sum(-1) * cell
-    return kl.min()
-
-
-def _floor_in_loops(z, log_p, cell, means, scales):
-    best = math.inf
-    for m in means.tolist():
-        for s in scales.tolist():
-            log_q = Normal(m, s).log_prob(z)
-            best = min(best, float((log_q.exp() * (log_q - log_p)).sum() * cell))
-    return best
-
-
-def _floor_by_entropy(z, log_p, cell, means, scales):
-    q = Normal(means.repeat_interleave(len(scales)), scales.repeat(len(means)))
-    return -(q.entropy() + q.log_prob(z[:, None]).exp().T @ log_p * cell).max()
-
-
-floor_by_search = Exercise(
-    solution=_floor,
-    cases=_floor_cases,
+refinement = Exercise(
+    solution=_refined,
+    cases=_refinement_cases,
     right=(
-        _floor_spelled_out,
-        _floor_in_loops,
-        _floor_by_entropy,
+        _refined_by_sgd,
+        _refined_one_by_one,
+        _refined_by_pencil,
     ),
     mistakes=(
         Mistake(
-            "moments matched instead of the divergence minimised",
-            "The Gaussian with the mean and variance of p minimises KL(p ‖ q), the other one.",
-            _matched,
-        ),
-        Mistake(
-            "the smallest reversed divergence",
-            "The gap is KL(q ‖ p): it averages over q.",
-            lambda z, log_p, cell, means, scales: _all_reversed(
-                z, log_p, cell, means, scales
-            ).min(),
-        ),
-        Mistake(
-            "KL(q ‖ p) at the q that minimises KL(p ‖ q)",
-            "Search with the divergence that you report.",
-            _at_reversed,
-        ),
-        Mistake(
-            "the means searched at one scale, the scales at that mean",
-            "The best mean depends on the scale: go through all pairs.",
-            _one_at_a_time,
-        ),
-        Mistake(
-            "means and scales searched in turns",
-            "Such a search stops where no single change helps, across both peaks. Try all pairs.",
-            _in_turns,
-        ),
-        Mistake(
-            "each mean tried with one scale alone",
-            "`zip` makes as many pairs as the shorter list has entries: go through all M · S.",
-            lambda z, log_p, cell, means, scales: (
-                _all_kl(z, log_p, cell, means, scales).diagonal().min()
+            "one step shared by all x",
+            "Each x has a gradient of its own: do not average the gradients over x.",
+            (
+                "lr * down[0], log_scale - lr * down[1]",
+                "lr * down[0].mean(), log_scale - lr * down[1].mean()",
             ),
         ),
         Mistake(
-            "scales squared",
-            "torch's Normal takes the scale s itself, not the variance s².",
-            lambda z, log_p, cell, means, scales: _floor(z, log_p, cell, means, scales.square()),
+            "a gap averaged over x",
+            "The mean divides each gradient by B, so that each x takes shorter steps: use the sum.",
+            (".sum() * cell", ".sum(0).mean() * cell"),
         ),
         Mistake(
-            "the place of the minimum",
-            "argmin tells which pair is best; the floor is its divergence.",
-            lambda z, log_p, cell, means, scales: _all_kl(z, log_p, cell, means, scales).argmin(),
+            "the reversed divergence",
+            "The gap averages over q: which density stands in front of the logarithm?",
+            ("log_q.exp() * (log_q - log_p)", "log_p.exp() * (log_p - log_q)"),
         ),
         Mistake(
-            "the volume of a cell left out",
-            "Does your number grow when the grid gets finer?",
-            lambda z, log_p, cell, means, scales: _floor(z, log_p, cell, means, scales) / cell,
+            "steps uphill",
+            "The gap should fall: subtract the gradient.",
+            (
+                "mean - lr * down[0], log_scale - lr * down[1]",
+                "mean + lr * down[0], log_scale + lr * down[1]",
+            ),
+        ),
+        Mistake(
+            "gradients that add up over the steps",
+            "`backward` adds to `.grad`: set it to zero before each step.",
+            _gradients_that_add_up,
         ),
         Mistake(
             "log q left out",
-            "A divergence averages log q − log p; −log p alone rewards the narrowest candidates.",
-            _cross_entropy,
+            "A divergence averages log q − log p; −log p alone makes every q too narrow.",
+            ("(log_q - log_p)", "(-log_p)"),
         ),
         Mistake(
-            "an average over the candidates",
-            "A floor is what the best member of the family reaches.",
-            lambda z, log_p, cell, means, scales: _all_kl(z, log_p, cell, means, scales).mean(),
+            "the volume of a cell left out",
+            "Is your gap larger on a finer grid? Then so is your step.",
+            (".sum() * cell", ".sum()"),
         ),
         Mistake(
-            "the largest divergence",
-            "A floor lies under all gaps of the family, not over them.",
-            lambda z, log_p, cell, means, scales: _all_kl(z, log_p, cell, means, scales).max(),
+            "the scale moved in the place of its logarithm",
+            "Ask for the derivative with respect to log s, and step there.",
+            _in_the_scale,
+        ),
+        Mistake(
+            "log_scale used as a scale",
+            "Normal takes the scale itself: exp of it.",
+            ("log_scale.exp()", "log_scale.abs()"),
+        ),
+        Mistake(
+            "log_scale taken for a log-variance",
+            "The scale is exp of it, not exp of one half of it.",
+            ("log_scale.exp()", "(0.5 * log_scale).exp()"),
+        ),
+        Mistake(
+            "the mean first, and then the scale at the new mean",
+            "Take both derivatives at the same point, before either moves.",
+            _mean_first,
+        ),
+        Mistake(
+            "the means moved alone",
+            "The scale has a gradient, too.",
+            ("log_scale - lr * down[1]", "log_scale"),
+        ),
+        Mistake(
+            "one long step",
+            "The gradient changes on the way: compute it anew at each step.",
+            lambda z, log_p, cell, mean, log_scale, lr, steps: _refined(
+                z, log_p, cell, mean, log_scale, lr * steps, 1
+            ),
+        ),
+        Mistake(
+            "a step too few",
+            "Take `steps` steps.",
+            lambda z, log_p, cell, mean, log_scale, lr, steps: _refined(
+                z, log_p, cell, mean, log_scale, lr, steps - 1
+            ),
         ),
     ),
 )
@@ -405,18 +436,36 @@ def _mixture_gap(
     return _on_grid(_mixture(z, weights, means, scales), log_p, cell)
 
 
+def _of_logits(
+    function: Function,
+    z: Tensor,
+    log_p: Tensor,
+    cell: float,
+    logits: Tensor,
+    means: Tensor,
+    scales: Tensor,
+) -> list[Any]:
+    """Call an answer with weights that sum to one wherever the gradient leads."""
+    weights = logits.softmax(0).clone()  # an answer may spoil it
+    return [function(z.detach(), log_p.detach(), cell, weights, means, scales)]
+
+
 def _mixture_gap_cases() -> Iterable[Any]:
-    """Mixtures of 3 and of 4 peaks on grids of two steps; then peaks that are far apart."""
+    """Mixtures of 3 and of 4 peaks on grids of two steps; then peaks that are far apart.
+
+    In the place of the weights stand their logits.
+    """
     for points, peaks in ((401, 3), (301, 4)):
         z = torch.linspace(-14, 14, points, dtype=torch.float64)
-        weights = torch.randn(peaks, dtype=torch.float64).softmax(0)
+        weights = torch.randn(peaks, dtype=torch.float64)
         means = 1.5 * torch.randn(peaks, dtype=torch.float64)
         scales = 0.6 + torch.rand(peaks, dtype=torch.float64)
         yield z, _peaks(z, (-1.4, 1.6), (0.4, 0.6)), 28 / (points - 1), weights, means, scales
     what = "peaks so far apart that every density between them is 0 in floating point"
     z = torch.linspace(-70, 70, 1401, dtype=torch.float64)
     weights, means = torch.tensor([[0.3, 0.7], [-55, 50]], dtype=torch.float64)
-    yield extreme(what, z, _peaks(z, (-54, 51), (0.4, 0.6)), 0.1, weights, means, scales[:2])
+    log_p = _peaks(z, (-54, 51), (0.4, 0.6))
+    yield extreme(what, z, log_p, 0.1, weights.log(), means, scales[:2])
 
 
 def _mixture_gap_by_torch(z, log_p, cell, weights, means, scales):
@@ -453,6 +502,9 @@ def _stratified_without_the_mixture(
 mixture_gap = Exercise(
     solution=_mixture_gap,
     cases=_mixture_gap_cases,
+    look=_of_logits,
+    differentiable=True,
+    results=("The gap",),
     right=(
         _mixture_gap_by_torch,
         _mixture_gap_spelled_out,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal, Normal
 
-from companion.exact import kl_on_grid
+from companion.exact import gaussian_floor, kl_on_grid
 from companion.exercises import depth_is_not_enough as own
 
 
@@ -58,6 +58,41 @@ def test_the_floors_of_four_and_of_two_peaks_are_the_least_of_what_gaussians_pay
         assert task.verdict(2 * math.log(2) if number == 2 else math.log(2)).startswith(
             "✗ Not quite"
         )
+
+
+# Would catch a bound that passes the floor though its r knows nothing: q(z | u) sits on the peak
+# that the sign of u chooses, so q(z) itself has both.
+def test_the_auxiliary_bound_without_r_is_an_average_over_single_gaussians():
+    line = torch.linspace(-12, 12, 961, dtype=torch.float64)
+    step = 0.025
+    log_p = torch.logaddexp(Normal(-3.0, 1.0).log_prob(line), Normal(3.0, 1.0).log_prob(line))
+    log_p = log_p - math.log(2)
+    log_u = Normal(0.0, 1.0).log_prob(line)
+    log_q = Normal(3 * line.sign(), 1.0).log_prob(line[:, None])  # rows z, columns u
+    weight = (log_u + log_q).exp() * step**2
+    left = (weight * (log_p[:, None] + log_u - log_u - log_q)).sum().item()  # with log p(x) = 0
+    floor = gaussian_floor(line[:, None], log_p[:, None])[0].item()
+    assert -left >= floor - 1e-3
+    log_marginal = (log_u + log_q).logsumexp(1) + math.log(step)
+    assert kl_on_grid(log_marginal, log_p, math.log(step)) < 0.01  # though q(z) is the posterior
+    assert own.auxiliary_without_r.verdict("no").startswith("✓")
+    assert own.auxiliary_without_r.verdict("yes").startswith("✗ Not quite")
+
+
+# Would catch "Correct" for a number that the figure cannot follow.
+@pytest.mark.parametrize("cut", [torch.Tensor.item, torch.Tensor.detach])
+def test_a_mixture_gap_without_gradients_is_not_right(cut):
+    said = own.mixture_gap.verdict(lambda *inputs: cut(own.mixture_gap.solution(*inputs)))
+    assert said.startswith("✗ The value is right, but no gradient reaches the inputs")
+
+
+# Would catch a gradient that stops at the weights alone.
+def test_a_mixture_gap_whose_weights_are_constants_is_not_right():
+    def answer(z, log_p, cell, weights, means, scales):
+        return own.mixture_gap.solution(z, log_p, cell, weights.detach(), means, scales)
+
+    said = own.mixture_gap.verdict(answer)
+    assert said.startswith("✗ The value is right, but the gradient in `weights` is not")
 
 
 GRID = torch.linspace(-16, 16, 1601, dtype=torch.float64)
