@@ -41,7 +41,8 @@ function lengths({ prior, likelihood }, share) {
 
 export default figure({
   start: { step: 2, die: "A", q: 0.5 },
-  limits: { step: [0, LAST], q: [0.04, 0.96] },
+  // Within these, no net length of the chapter is below zero.
+  limits: { step: [0, LAST], q: [0.16, 0.9] },
 
   compute: ({ q }, data) => lengths(data, q),
 
