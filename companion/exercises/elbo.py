@@ -26,6 +26,8 @@ constant_weights = Prediction(
         "part that q covers. Which other z explain this x?",
         -math.log(4): "a gap below zero would put the ELBO above log p(x).",
         2.0: "that is the gap in bits; the book counts in nats.",
+        math.log(2): "that is two peaks; each of the two units can change its sign.",
+        4.0: "that is q / posterior where q is; the gap is its logarithm.",
         0.25: "that is the covered probability itself; where does the logarithm go?",
         0.75: "that is the missing probability; the gap is E_q[log q / posterior].",
         -math.log(0.75): "weigh the ratio q / posterior where q is, not where it is not.",
@@ -39,16 +41,18 @@ constant_weights = Prediction(
 # --- Exercise 2: the width of the best q ----------------------------------------------------------
 
 posterior_deviation = Prediction(
-    answer=1.0,
+    answer=1.18,
     because=(
-        "About three quarters of the probability lie under the right peak, and the peaks' means "
-        "are 2.1 apart: ¾ · ¼ · 2.1² and 0.15 within the peaks are about 1."
+        "About 0.81 of the probability lies under the right peak, and the peaks' means are 2.94 "
+        "apart: 0.81 · 0.19 · 2.94² and 0.09 within the peaks make a variance of about 1.4."
     ),
     mistakes={
-        0.4: "that is the spread within one peak; the distance between the peaks is missing.",
-        2.1: "that is the distance between the peaks' means; weigh it with their shares.",
+        1.4: "that is about the variance: have you taken its root?",
+        0.3: "that is the spread within one peak; the distance between the peaks is missing.",
+        2.94: "that is the distance between the peaks' means; weigh it with their shares.",
     },
-    tolerance=0.2,
+    tolerance=0.15,
+    advice="The share of a peak is about its height times its width, over the sum of both.",
 )
 
 best_width = Prediction(
@@ -81,6 +85,8 @@ em_by_pencil = Prediction(
         2 / (1 + math.sqrt(0.5)): "the standard deviation of q in place of its variance.",
         math.sqrt(3): "that is the maximum of log p(x), where EM ends; one round goes part of the "
         "way.",
+        8 / 9: "x/φ turns the decoder round; the prior pulls the mean to φx / (1 + φ²).",
+        1.6: "E_q[z²] is the mean² plus the variance, not plus the variance².",
         0.8: "the squares of the mean and of x have changed places; which of them is the data?",
     },
     tolerance=0.006,
@@ -413,7 +419,8 @@ k_sample_bound = Exercise(
         ),
         Mistake(
             "weights that underflow to zero",
-            "exp(−1500) is 0 in floating point: stay in logarithms with torch.logsumexp.",
+            "exp(−1500) is 0 in floating point: subtract each column's largest log-weight first, "
+            "and add it again after the logarithm.",
             lambda log_w: log_w.exp().mean(0).log(),
         ),
     ),
@@ -459,6 +466,12 @@ deceiving_q = Inspection(
         Condition(
             f"The gap is below {LEAST_GAP} nats",
             "This q covers most of the posterior. Where could it sit and miss most of it?",
+            lambda *state: _scatter_and_gap(*state)[1] > math.log(2),
+        ),
+        Condition(
+            f"The gap is below {LEAST_GAP} nats",
+            "Fit q to a peak that holds less of the posterior: 2.5 nats need 92 % outside it. "
+            "Which bend and x make the peak under q smaller?",
             lambda *state: _scatter_and_gap(*state)[1] > LEAST_GAP,
         ),
         Condition(
