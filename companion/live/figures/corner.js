@@ -95,7 +95,7 @@ export default figure({
     {
       kind: "slider",
       name: "v",
-      label: "variance of x over the noise's",
+      label: "variance over noise",
       min: 0.25,
       max: 4,
       log: true,

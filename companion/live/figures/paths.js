@@ -51,8 +51,9 @@ export default figure({
     const { rate, distortion, information } = runs[run];
     const last = guessing ? Math.min(look, BEFORE) : look;
     const wide = Math.max(...rate) > 6;
+    const most = wide ? 20 : 5.5; // nats of rate
     const plane = new Plot({
-      x: wide ? [0, 20] : [0, 5.5],
+      x: [0, most],
       y: wide ? [0, 27] : [6, 17],
       width: 380,
       height: 300,
@@ -64,7 +65,7 @@ export default figure({
     });
     for (let more = 0; more < 9; more++) {
       const level = more * (wide ? 3 : 1) - ceiling;
-      plane.line([0, level], [level, 0], "prior", more ? { width: 1, dash: "2 3" } : { width: 3 });
+      plane.line([0, most], [level, level - most], "prior", more ? { width: 1, dash: "2 3" } : { width: 3 });
     }
     const [left, right] = [rows(rate), rows(distortion)];
     left.forEach((xs, k) => {
