@@ -15,17 +15,14 @@ const BEFORE = 5;
 
 /** @param {number} step */
 const called = (step) =>
-  step < 1000
-    ? `${step}`
-    : `${Math.floor(step / 1000)},${`${step % 1000}`.padStart(3, "0")}`;
+  step < 1000 ? `${step}` : `${Math.floor(step / 1000)},${`${step % 1000}`.padStart(3, "0")}`;
 
 /**
  * Three seeds, a row each.
  *
  * @param {number[]} values
  */
-const rows = (values) =>
-  [0, 1, 2].map((k) => values.slice(k * LOOKS, (k + 1) * LOOKS));
+const rows = (values) => [0, 1, 2].map((k) => values.slice(k * LOOKS, (k + 1) * LOOKS));
 
 /**
  * The mean over the seeds at one look.
@@ -77,10 +74,7 @@ export default figure({
     }
     const [left, right] = [rows(rate), rows(distortion)];
     left.forEach((xs, k) => {
-      const [x, y] = [
-        xs.slice(0, last + 1),
-        (right[k] ?? []).slice(0, last + 1),
-      ];
+      const [x, y] = [xs.slice(0, last + 1), (right[k] ?? []).slice(0, last + 1)];
       plane.line(x, y, "q", { width: 1.5 }).points(x, y, "q", { size: 4 });
       plane.points(x.slice(-1), y.slice(-1), "q", { size: 10 });
     });
@@ -97,10 +91,7 @@ export default figure({
       alt: `The information of the code in three runs to step ${called(steps[last])}.`,
     });
     for (const mark of [0, 4, 8, 12]) {
-      told.text(mark, 0, called(steps[mark]), {
-        anchor: mark === 12 ? "end" : "middle",
-        dy: 15,
-      });
+      told.text(mark, 0, called(steps[mark]), { anchor: mark === 12 ? "end" : "middle", dy: 15 });
     }
     for (const ys of rows(information)) {
       const [x, y] = [[...ys.keys()].slice(0, last + 1), ys.slice(0, last + 1)];
@@ -108,19 +99,14 @@ export default figure({
       told.points(x.slice(-1), y.slice(-1), "q", { size: 10 });
     }
     if (!guessing)
-      told.text(12, 6.5, `step ${called(step)}`, {
-        anchor: "end",
-        dy: 14,
-        bold: true,
-      });
+      told.text(12, 6.5, `step ${called(step)}`, { anchor: "end", dy: 14, bold: true });
     return [plane, told];
   },
 
   says: ({ look }, { step, rate, elbo, information, early }, { guessing }) => {
     if (guessing && look > BEFORE)
       return "What comes after step 80 is shown once you have guessed.";
-    if (guessing)
-      return `Step ${called(step)}: the code tells ${shown(early)} nats.`;
+    if (guessing) return `Step ${called(step)}: the code tells ${shown(early)} nats.`;
     const nats = `the code tells ${shown(information)} nats at a rate of ${shown(rate)}`;
     return `Step ${called(step)}: ELBO ${shown(elbo)}; ${nats}.`;
   },
@@ -144,15 +130,7 @@ export default figure({
         ["pretrained, free bits", "free bits, pretrained decoder"],
       ],
     },
-    {
-      kind: "slider",
-      name: "look",
-      label: "look",
-      min: 0,
-      max: LOOKS - 1,
-      step: 1,
-      text: String,
-    },
+    { kind: "slider", name: "look", label: "look", min: 0, max: LOOKS - 1, step: 1, text: String },
   ],
 
   play: {
