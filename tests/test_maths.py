@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import rcssmin  # type: ignore[import-untyped]
 from bs4 import BeautifulSoup
 from fontTools.ttLib import TTFont
 from sphinx.errors import ExtensionError
@@ -59,14 +60,15 @@ LINES = displayed(
 
 def lacking(html: str, css: str) -> list[str]:
     """Glyphs of formulas for which the style sheet has no rule, or a font without the glyph."""
+    css = rcssmin.cssmin(css)  # as the site has it
     fonts = {
         family: TTFont(io.BytesIO(base64.b64decode(data))).getBestCmap()
-        for family, data in re.findall(r"font-family: ([\w-]+); src: url\(data:[^,]*,(.*?)\)", css)
+        for family, data in re.findall(r"font-family:([\w-]+);src:url\(data:[^,]*,(.*?)\)", css)
     }
     shown = {
         (code, family): text
         for code, family, text in re.findall(
-            r'mjx-c\.(mjx-c[0-9A-F]+)(?:\.TEX(-\w+))?::before { [^}]*content: "(.*?)"; }', css
+            r'mjx-c\.(mjx-c[0-9A-F]+)(?:\.TEX(-\w+))?::before{[^}]*content:"(.*?)"}', css
         )
     }
     wrong = []
@@ -199,10 +201,10 @@ def test_wide_formulas_are_within_reach(address: str, browser: "Browser", page: 
     assert tab.evaluate(FIXED) == 0
     assert tab.evaluate(BEYOND) <= 1
     tab.wait_for_function(f"() => ({SCROLLING})().every(([wide, named, any]) => wide == named)")
-    boxes = tab.locator("div.math[tabindex]")
     if page != "book/claims":
-        assert boxes.count() > 0
-        box = boxes.first
+        # Chapter 3 has none that a phone must scroll: a watch.
+        tab.set_viewport_size({"width": 240, "height": 844})
+        box = tab.locator("div.math[tabindex]").first
         box.focus()
         box.press("ArrowRight")
         tab.wait_for_function("e => e.scrollLeft > 0", arg=box.element_handle())

@@ -23,7 +23,7 @@ const LEAST_PEAK = 0.05;
 const REACH = /** @type {const} */ ({ x1: [-2, 2], x2: [-1.7, 2.3] });
 const PLANE = /** @type {const} */ ({ x: [-2.6, 2.6], y: [-2.05, 2.75] });
 const CELLS = 60;
-/** x stands on multiples of this, so that (0, −1) can be met. */
+/** Near a multiple of this x stands on it, so that (0, −1) can be met. */
 const GRAIN = 0.05;
 
 /** A grid of z on which every sum is taken, and the part of it that is drawn. */
@@ -57,7 +57,10 @@ function logLikelihood([x1 = 0, x2 = 0], means, scale) {
 }
 
 /** @param {number} number */
-const onGrain = (number) => Math.round(number / GRAIN) * GRAIN;
+const onGrain = (number) => {
+  const grain = Math.round(number / GRAIN) * GRAIN;
+  return Math.abs(number - grain) < GRAIN / 4 ? grain : number;
+};
 
 /**
  * The heaviest weights, as few as make up this share of the sum: their places.
