@@ -44,6 +44,16 @@ SIZES = [(5, 3), (2, 4), (7, 2)]
 sizes = pytest.mark.parametrize(("num_x", "num_z"), SIZES)
 
 
+def vae_of_arch(seed):
+    """A VAE of the arch's noise, untrained."""
+    torch.manual_seed(seed)
+    return VAE(
+        GaussianConditional(mlp(2, 32, 2)),
+        GaussianConditional(mlp(1, 32, 2), scale=0.4),
+        StandardNormal(1),
+    ).double()
+
+
 def draw(*shape):
     """Random distributions along the last axis."""
     table = torch.rand(*shape, **DOUBLE) + 0.05
@@ -722,12 +732,7 @@ def test_two_peaks_are_not_to_blame_for_what_remains():
             return gaussian_floor(z, log_joint + model.prior().log_prob(z)[:, None])[0]
 
     for seed in (1, 2, 3):
-        torch.manual_seed(seed)
-        vae = VAE(
-            GaussianConditional(mlp(2, 32, 2)),
-            GaussianConditional(mlp(1, 32, 2), scale=0.4),
-            StandardNormal(1),
-        ).double()
+        vae = vae_of_arch(seed)
         fit(vae, x, elbo_analytic, epochs=20, batch_size=50, lr=1e-2)
         with torch.no_grad():
             gap = log_marginal_quadrature(vae, held_out, num_points=401, bound=7.0)
@@ -745,12 +750,7 @@ def test_with_a_frozen_decoder_the_elbo_gains_what_the_inference_error_loses(see
     torch.manual_seed(0)
     source = arch(scale=0.4)
     x, held_out = source.sample(1000), source.sample(150)
-    torch.manual_seed(seed)
-    vae = VAE(
-        GaussianConditional(mlp(2, 32, 2)),
-        GaussianConditional(mlp(1, 32, 2), scale=0.4),
-        StandardNormal(1),
-    ).double()
+    vae = vae_of_arch(seed)
 
     def measured():
         with torch.no_grad():
@@ -763,8 +763,8 @@ def test_with_a_frozen_decoder_the_elbo_gains_what_the_inference_error_loses(see
     vae.decoder.requires_grad_(False)
     fit(vae, x, elbo_analytic, epochs=15, batch_size=50, lr=1e-2)
     same, after = measured()
+    # With log p(x) at rest, what the bound gains the gap has lost.
     close(log_p, same)
-    close(after - before, (log_p - before) - (same - after))
     assert after - before > 0.1 * (log_p - before), "the encoder was behind"
     assert after < log_p
 
