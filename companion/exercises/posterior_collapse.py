@@ -292,8 +292,7 @@ def _as_probabilities(
 def _as_clamped_probabilities(
     x: Tensor, mean: Tensor, scale: Tensor, eps: Tensor, decode: Decoder
 ) -> Tensor:
-    p = decode(mean + scale * eps).clamp(1e-6, 1 - 1e-6)
-    return (x * p.log() + (1 - x) * (1 - p).log()).sum(-1).mean(0) - _kl(mean, scale)
+    return _as_probabilities(x, mean, scale, eps, lambda z: decode(z).clamp(1e-6, 1 - 1e-6))
 
 
 def _honest_cases() -> Iterable[Any]:
