@@ -266,14 +266,14 @@ def _refinement_cases() -> Iterable[Any]:
         yield z, log_p, 24 / (points - 1), mean, log_scale, lr, steps
 
 
-def _refined_by_sgd(z, log_p, cell, mean, log_scale, lr, steps):
+def _refined_by_sgd(z, log_p, cell, mean, log_scale, lr, steps, kind=torch.optim.SGD):
     numbers = [v.detach().clone().requires_grad_() for v in (mean, log_scale)]
-    sgd = torch.optim.SGD(numbers, lr=lr)
+    optimizer = kind(numbers, lr=lr)
     for _ in range(steps):
         log_q = Normal(numbers[0], numbers[1].exp()).log_prob(z.reshape(-1, 1))
-        sgd.zero_grad()
+        optimizer.zero_grad()
         (torch.exp(log_q) * (log_q - log_p)).sum().mul(cell).backward()
-        sgd.step()
+        optimizer.step()
     return tuple(numbers)
 
 
@@ -397,6 +397,11 @@ refinement = Exercise(
             "the means moved alone",
             "The scale has a gradient, too.",
             ("log_scale - lr * down[1]", "log_scale"),
+        ),
+        Mistake(
+            "Adam in the place of gradient descent",
+            "Adam's steps are about `lr` long, however small the gradient: step by `lr` times it.",
+            lambda *inputs: _refined_by_sgd(*inputs, kind=torch.optim.Adam),
         ),
         Mistake(
             "one long step",

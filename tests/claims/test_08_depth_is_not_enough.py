@@ -20,6 +20,7 @@ from torch.distributions import (
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
+    StudentT,
 )
 
 from companion import data
@@ -133,6 +134,15 @@ def test_encoders_of_any_depth_stay_above_the_floor(depth):
         assert (exact_gap(encoder) >= floor - 1e-3).all()
 
 
+# Would catch two peaks at every x, or from another one on: figure 8.2's caption.
+@pytest.mark.claim("depth.family")
+def test_the_posterior_has_two_peaks_from_one_sixteenth_on():
+    x = torch.tensor([[-1.0], [-0.3], [0.0], [0.05], [0.08], [0.2], [1.0], [3.0]]).double()
+    inner = log_posterior(x)
+    highest = (inner[1:-1] > inner[:-2]) & (inner[1:-1] > inner[2:])
+    assert highest.sum(0).tolist() == [1, 1, 1, 1, 2, 2, 2, 2]
+
+
 # Would catch wrong constants, and a floor that exceeds what one peak reaches.
 @pytest.mark.claim("depth.full-covariance")
 @pytest.mark.parametrize(
@@ -144,6 +154,34 @@ def test_floor_of_two_equal_peaks(a, value):
     attained = kl(Normal(mean, scale).log_prob(Z), peaks(a))
     assert attained.item() == pytest.approx(least.item(), abs=1e-5)
     assert least.item() <= kl(Normal(a, 1.0).log_prob(Z), peaks(a)).item() + 1e-6 < math.log(2)
+
+
+def descended(a, mean):
+    """The mean and the gap in which a descent from N(mean, 1) ends, for peaks at ±a."""
+    z, log_p = Z[::10], peaks(a)[::10]
+    numbers = torch.tensor([mean, 0.0], dtype=torch.float64)
+    for _ in range(1500):
+        numbers.requires_grad_()
+        gap = 10 * kl(Normal(numbers[0], numbers[1].exp()).log_prob(z), log_p).sum()
+        (slope,) = torch.autograd.grad(gap, numbers)
+        far = torch.stack([0.3 * (2 * numbers[1]).exp(), torch.tensor(0.1).double()])
+        numbers = (numbers - far * slope).detach()
+    return numbers[0].item(), gap.item()
+
+
+# Would catch the answer in 8.2 with other numbers: where minima appear, and where they change order.
+@pytest.mark.claim("depth.full-covariance")
+def test_minima_at_the_sides_appear_before_they_are_the_lower_ones():
+    assert text_has("appear between 2.4 and 2.5")
+    assert descended(2.4, 2.4)[0] == pytest.approx(0, abs=0.05)
+    assert descended(2.5, 2.5)[0] > 2
+    assert text_has("become the lower ones at 2.80")
+    for a, lower in ((2.795, 0.0), (2.805, 2.77)):
+        ends = [descended(a, start) for start in (0.0, a)]
+        assert [mean for mean, _ in ends] == pytest.approx([0.0, 2.77], abs=0.05)
+        assert min(ends, key=lambda end: end[1])[0] == pytest.approx(lower, abs=0.05)
+        best = gaussian_floor(Z, peaks(a).double())[1]
+        assert best.abs().item() == pytest.approx(lower, abs=0.05)
 
 
 # Would catch the peaks' weights forgotten: the bound is −log of the largest weight.
@@ -259,6 +297,13 @@ def test_floors_of_two_equal_gaussian_peaks_tend_to_log_two_and_others_exceed_it
     z = torch.linspace(-8, 8, 4001, dtype=torch.float64)[:, None]
     log_square = -0.5 * z**2 - (1 - z**2) ** 2 / (2 * 0.4**2)
     assert gaussian_floor(z, log_square)[0].item() == pytest.approx(0.752, abs=1e-3)
+    # and the more, the heavier the tails
+    tails = [StudentT(freedom, 5.0, 0.1) for freedom in (4.0, 2.0, 1.0, 0.5)]
+    heavier = [torch.logaddexp(t.log_prob(Z), t.log_prob(-Z)) for t in tails]
+    floors = [gaussian_floor(Z, log_p)[0].item() for log_p in heavier]
+    assert floors == sorted(floors)
+    assert floors[0] > math.log(2)
+    assert floors[-1] > 1
 
 
 # --- a decoder that learns ------------------------------------------------------------------------
@@ -267,21 +312,28 @@ X_LINE = torch.linspace(-0.65, 4.5, 104, dtype=torch.float64)
 Z_LINE = torch.linspace(-8, 8, 1601, dtype=torch.float64)
 
 
-def account_of(mean, noise=0.15):
-    """log p(x) on X_LINE, and the average floor, of a decoder; the weights are those of |z|."""
+def log_both(mean):
+    """log p(x, z) of a decoder with this mean on Z_LINE."""
+    log_prior = Normal(0.0, 1.0).log_prob(Z_LINE)
+    return Normal(mean[:, None], 0.15).log_prob(X_LINE) + log_prior[:, None]
 
-    def log_both(mean):
-        return (
-            Normal(mean[:, None], noise).log_prob(X_LINE)
-            + Normal(0.0, 1.0).log_prob(Z_LINE)[:, None]
-        )
 
-    best = log_both(Z_LINE.abs()).logsumexp(0) + math.log(0.01)
-    weight = best.exp() / best.exp().sum()
-    joint = log_both(mean)
-    log_p = joint.logsumexp(0) + math.log(0.01)
-    floor = gaussian_floor(Z_LINE[:, None], joint - log_p)[0]
-    return (weight @ (best - log_p)).item(), (weight @ floor).item()
+def losses_of(mean):
+    """What the decoder loses in log p(x), on X_LINE; and the weights there, those of |z|."""
+    best, log_p = (log_both(m).logsumexp(0) + math.log(0.01) for m in (Z_LINE.abs(), mean))
+    return best - log_p, best.exp() / best.exp().sum()
+
+
+def loss_of(mean):
+    lost, weight = losses_of(mean)
+    return (weight @ lost).item()
+
+
+def account_of(mean):
+    """The average loss in log p(x), and the average floor, of a decoder."""
+    lost, weight = losses_of(mean)
+    floor = gaussian_floor(Z_LINE[:, None], log_both(mean))[0]
+    return (weight @ lost).item(), (weight @ floor).item()
 
 
 # Would catch an unfolded decoder with another law, and a natural floor that is not the claim's.
@@ -294,6 +346,19 @@ def test_a_fold_can_be_unfolded_without_any_loss():
     loss, floor = account_of(flat)
     assert loss == pytest.approx(0, abs=1e-6)
     assert floor == pytest.approx(0.020, abs=2e-3)
+
+
+# Would catch a monotone rigid decoder that is cheaper than the tilt: b = a(1 + c), for many c.
+@pytest.mark.claim("depth.decoder-adapts")
+def test_a_monotone_rigid_decoder_loses_more_than_the_tilt_costs():
+    losses = [
+        loss_of(a * (Z_LINE.abs() + (1 + c) * Z_LINE))
+        for a in torch.arange(0.04, 1.3, 0.04).tolist()
+        for c in (0.0, 0.05, 0.2, 0.5, 1.0, 2.0, 5.0, 20.0)
+    ]
+    assert 0.33 < min(losses) < 0.34
+    assert text_has("loses at least 0.33 nats")
+    assert min(losses) > max(run["loss"] + run["gap"] for run in experiment()["rigid"])
 
 
 # Would catch a rigid decoder that pays in one coin alone, or more than the natural floor.
