@@ -169,7 +169,7 @@ def descended(a, mean):
     return numbers[0].item(), gap.item()
 
 
-# Would catch the answer in 8.2 with other numbers: where minima appear, and where they change order.
+# Would catch the answer in 8.2 with other numbers: where minima appear, and change their order.
 @pytest.mark.claim("depth.full-covariance")
 def test_minima_at_the_sides_appear_before_they_are_the_lower_ones():
     assert text_has("appear between 2.4 and 2.5")
