@@ -401,7 +401,9 @@ refinement = Exercise(
         Mistake(
             "Adam in the place of gradient descent",
             "Adam's steps are about `lr` long, however small the gradient: step by `lr` times it.",
-            lambda *inputs: _refined_by_sgd(*inputs, kind=torch.optim.Adam),
+            lambda z, log_p, cell, mean, log_scale, lr, steps: _refined_by_sgd(
+                z, log_p, cell, mean, log_scale, lr, steps, torch.optim.Adam
+            ),
         ),
         Mistake(
             "one long step",
