@@ -52,6 +52,7 @@ implied_scale = Prediction(
         8.0: "set 1/64 equal to 1/(2σ²), not to 1/σ².",
         64.0: "set 1/64 equal to 1/(2σ²), and solve for σ.",
         1.0: "σ = 1 belongs to half the sum of squares. Here the squares are averaged over pixels.",
+        0.2: "this is the σ of section 5.6, in vae_loss. F.mse_loss does not know it.",
         math.sqrt(1 / 128): "this has 64 in place of 1/64: compare (5.4). An average divides by D.",
         math.sqrt(0.5): "this belongs to the plain sum of squares. Here they are averaged.",
     },

@@ -182,6 +182,19 @@ def one_draw_gradients(estimator, f, mu, sigma):
     return torch.autograd.grad(estimator(q, f, 1).sum(), copies)[0]
 
 
+# Would catch a sign or a lost σ in "where f bends down under q, a wider q loses".
+@pytest.mark.claim("gauss.gradient")
+@pytest.mark.parametrize("sigma", [0.3, 1.7])
+def test_the_gradient_in_sigma_is_sigma_times_the_mean_curvature(sigma):
+    mu, eps = 0.4, torch.linspace(-12, 12, 4001, dtype=torch.float64)
+    weight = Normal(0.0, 1.0).log_prob(eps).exp() * (eps[1] - eps[0])
+    z = (mu + sigma * eps).requires_grad_()
+    f = torch.sin(z) + 0.1 * z**3
+    (slope,) = torch.autograd.grad(f.sum(), z, create_graph=True)
+    (curvature,) = torch.autograd.grad(slope.sum(), z)
+    close((weight * slope * eps).sum(), sigma * (weight * curvature).sum(), 1e-10)
+
+
 # Would catch a path that is cut, or a score without its factor f.
 @pytest.mark.claim("gauss.gradient")
 @pytest.mark.parametrize("seed", [0, 1, 2])

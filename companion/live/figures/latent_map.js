@@ -355,8 +355,7 @@ export default figure({
 
   guess: {
     kind: "point",
-    question:
-      "The encoder has never seen this digit. Drag the light blue marker to where it will put its code.",
+    question: "Where will the encoder put the digit on the board? Drag “your guess” there.",
     label: "Your guess: where the code will lie",
     start: [2, -3],
     truth: (_, { mean }) => mean,
