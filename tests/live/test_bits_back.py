@@ -1,6 +1,7 @@
 """What a throw costs when the bits that pick the die come back, against the package's ELBO."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -83,3 +84,37 @@ def test_steps_send_a_throw(browser):
         said.get_by_text("on average 2.00 bits, or 1.386 nats = −ELBO, the least").wait_for()
     finally:
         tab.close()
+
+
+# Would catch a verdict on the q of the moment: the question is of one bit, so of q = ½.
+@pytest.mark.browser
+def test_the_verdict_is_of_the_question_wherever_q_is(browser):
+    tab = shown(browser, figure([0.5, 0.5]))
+    try:
+        tab.get_by_role("slider", name="q: how often").focus()
+        for _ in range(10):
+            tab.keyboard.press("ArrowLeft")
+        tab.get_by_role("button", name="Compare").click()
+        tab.get_by_text("You said 3.00, it was 2.03 bits.").wait_for()
+    finally:
+        tab.close()
+
+
+# Would catch a sum that is cut at the edge where its bar is short.
+@pytest.mark.browser
+def test_the_net_length_stays_in_the_picture(browser):
+    tab = shown(browser, figure([0.5, 0.5]))
+    try:
+        tab.get_by_role("slider", name="q: how often").focus()
+        for _ in range(100):
+            tab.keyboard.press("ArrowLeft")
+        for _ in range(2):
+            tab.get_by_role("button", name="One step").click()
+        words = tab.locator("svg text").filter(has_text=re.compile(r"= 0\.09"))
+        words.wait_for()
+        left = words.evaluate(
+            "e => e.getBoundingClientRect().left - e.closest('svg').getBoundingClientRect().left"
+        )
+    finally:
+        tab.close()
+    assert left >= 0

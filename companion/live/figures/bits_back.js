@@ -61,7 +61,9 @@ export default figure({
     /** @type {(row: number, from: number, to: number, role: any, words: string) => void} */
     const bar = (row, from, to, role, words) => {
       bars.box([from, to], [row + 0.12, row + 0.55], role, { opacity: 0.85 });
-      bars.text((from + to) / 2, row + 0.55, words, { role, anchor: "middle", dy: -4, bold: true });
+      // The sum below is longer than its bar may be: it begins where the bar does.
+      const look = row ? { anchor: "middle" } : { dx: 4 };
+      bars.text(row ? (from + to) / 2 : from, row + 0.55, words, { role, dy: -4, bold: true, ...look });
     };
     const named = (/** @type {number} */ row, /** @type {string} */ words) =>
       bars.text(0, row + 0.86, words, { dx: 4 });
@@ -177,6 +179,7 @@ export default figure({
     min: 0,
     max: 4,
     start: 3,
-    truth: (_, { average }) => average,
+    // One bit picks the die: the question is of this q, wherever the handle has gone.
+    truth: (_state, _values, data) => lengths(data, 0.5).average,
   },
 });

@@ -81,14 +81,14 @@ export default figure({
       .line(right(1), xs, "model", { width: 2 })
       .line(right(codes), xs, "q", { width: 2, dash: "5 3" })
       .text(WIDE, floor, "data and model, over x", { anchor: "end", dy: -44 })
-      .text(wall, HIGH, "codes and prior, over z", { dx: 6, dy: 12 })
+      .text(wall, HIGH, "encoder and prior, over z", { dx: 6, dy: 12 })
       .text(WIDE, HIGH, "data and encoder", { role: "q", anchor: "end", dy: 12, bold: true })
       .text(WIDE, HIGH, "prior and decoder", { role: "model", anchor: "end", dy: 30, bold: true });
     // Beside each ring, what it moves.
     const tip = 2 * Math.sqrt(v);
     plane
       .text(tip, a * tip, "slope a ↕", { role: "q", dx: 13, dy: 4 })
-      .text(0, 2 * s, "width s ↕", { role: "q", dx: 13, dy: -6 })
+      .text(0, 2 * s, "width s ↕", { role: "q", anchor: "end", dx: -13, dy: -6 })
       .text(-2 * w, -2, "weight w ↔", { role: "model", anchor: "middle", dy: 25 })
       .text(2 * sigma, 0, "noise σ ↔", { role: "model", dx: 13, dy: sigma > 0.8 ? 22 : 4 });
 
