@@ -62,8 +62,10 @@ export default figure({
     const bar = (row, from, to, role, words) => {
       bars.box([from, to], [row + 0.12, row + 0.55], role, { opacity: 0.85 });
       // The sum below is longer than its bar may be: it begins where the bar does.
-      const look = row ? { anchor: "middle" } : { dx: 4 };
-      bars.text(row ? (from + to) / 2 : from, row + 0.55, words, { role, dy: -4, bold: true, ...look });
+      const begin = row ? (from + to) / 2 : from;
+      const anchor = row ? "middle" : "start";
+      const dx = row ? 0 : 4;
+      bars.text(begin, row + 0.55, words, { role, anchor, dx, dy: -4, bold: true });
     };
     const named = (/** @type {number} */ row, /** @type {string} */ words) =>
       bars.text(0, row + 0.86, words, { dx: 4 });
