@@ -604,3 +604,43 @@ shortest_message = Prediction(
     tolerance=0.0006,
     unit="nats",
 )
+
+
+# Exercise 7: what three measurements say about two VAEs. Lower bounds on the mean of log p(x), of
+# one decoder each, in the order of section 4.8.
+
+_A = (-98.4, -97.1, -95.3, -95.0)
+_B = (-97.2, -97.0, -96.8, -96.6)
+
+least_error = Prediction(
+    answer=_A[3] - _A[0],
+    because=(
+        "log p(x) is at least the last row, on average; so the first row is at least 3.4 nats "
+        "below it."
+    ),
+    mistakes={
+        _A[1] - _A[0]: "that is the encoder's lag alone; the rows below gain more.",
+        _A[2] - _A[0]: "the bound from K samples lies below log p(x) too: its gain counts.",
+        _A[2] - _A[1]: "that is the gain of a q for each x alone.",
+        _A[3] - _A[2]: "that is what the K samples gain alone.",
+        _A[3] - _A[1]: "the encoder's lag is part of the inference error too.",
+        _A[0] - _A[3]: "the sign: a KL divergence is not negative.",
+    },
+    tolerance=0.001,
+    unit="nats",
+)
+
+lead = Prediction(
+    answer=_A[3] - _B[3],
+    because="−95.0 against −96.6: the best bounds that are known of the two decoders.",
+    mistakes={
+        _A[0] - _B[0]: "that compares the ELBOs, which hold the inference errors too.",
+        _B[0] - _A[0]: "that is B's lead by the ELBO; you may spend on inference what you like.",
+        _A[2] - _B[2]: "the last row is a bound on log p(x) as well, and a better one.",
+        _A[1] - _B[1]: "after the first step only; there are two more rows.",
+        _B[3] - _A[3]: "the sign: the higher bound is the better one.",
+        (_A[3] - _A[0]) - (_B[3] - _B[0]): "that is how much more A gains, not where it ends.",
+    },
+    tolerance=0.001,
+    unit="nats",
+)

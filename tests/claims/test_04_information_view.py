@@ -641,6 +641,51 @@ def test_trained_linear_vae():
     assert abs(error) < 4 * values.std() / math.sqrt(20_000)
 
 
+# Would catch a diagonal posterior put down to the likelihood, which no rotation changes.
+@pytest.mark.claim("info.decomposition")
+def test_only_the_inference_error_asks_for_a_diagonal_posterior():
+    rows = [[1.0, 0.8], [0.8, 0.2], [0.3, 0.9], [-0.7, -0.2], [0.2, 0.6]]
+    weight, zero = torch.tensor(rows, **DOUBLE), torch.zeros(5, **DOUBLE)
+    truth = LinearGaussian(weight, zero, scale=0.6)
+
+    def least(model):
+        """What the best diagonal q loses: the same for each x."""
+        cov = model.posterior(zero[None]).covariance_matrix[0].detach()
+        variances = cov.inverse().diagonal().reciprocal()
+        q = Independent(Normal(model.posterior(zero[None]).mean.detach(), variances.sqrt()), 1)
+        return model.gap(zero[None], q).item()
+
+    torch.manual_seed(0)
+    x, losses = truth.marginal().sample((1000,)), []
+    for angle in torch.linspace(0, math.pi / 2, 10, **DOUBLE):
+        turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()]).view(2, 2)
+        turned = LinearGaussian(weight @ turn, zero, scale=0.6)
+        close(turned.log_marginal(x), truth.log_marginal(x), 1e-10)
+        losses.append(least(turned))
+    assert min(losses) < 0.01
+    assert max(losses) > 0.2
+
+    def learned(model):
+        net = model.decoder.net
+        return LinearGaussian(net.weight, net.bias, scale=0.6)
+
+    def log_likelihood(model, x):
+        return learned(model).log_marginal(x)
+
+    for objective in (elbo_analytic, log_likelihood):
+        torch.manual_seed(1)
+        vae = VAE(
+            GaussianConditional(nn.Linear(5, 4)),
+            GaussianConditional(nn.Linear(2, 5), scale=0.6),
+            StandardNormal(2),
+        ).double()
+        fit(vae, x, objective, epochs=60, batch_size=50, lr=1e-2)
+        with torch.no_grad():
+            assert kl_divergence(truth.marginal(), learned(vae).marginal()) < 0.03
+            assert least(learned(vae)) < 0.01 or objective is log_likelihood
+            assert least(learned(vae)) > 0.1 or objective is elbo_analytic
+
+
 # Would catch a quadrature that leaves out the data's density, or an inference error without it.
 @pytest.mark.claim("info.decomposition")
 def test_nonlinear_vae_by_quadrature():

@@ -1,7 +1,10 @@
 """Chapter 4's checks accept right answers written differently, and know what was predicted."""
 
+import math
+
+import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 
 from companion.exact import DiscreteModel, LinearGaussian
 from companion.exercises import information_view as own
@@ -38,3 +41,34 @@ def test_every_encoder_has_a_model_without_error():
         torch.testing.assert_close((p_data * model.elbo(encoder)).sum(), -entropy)
     rows = own.best_model.solution(p_data, blind)[1]
     torch.testing.assert_close(rows, p_data.expand(3, -1))
+
+
+# Would catch a row that is not counted, or a comparison of the ELBOs. The four rows are measured on
+# a decoder whose log p(x) is known: each is below it, so that their gain is at most the gap.
+def test_four_rows_bound_the_inference_error_from_below():
+    torch.manual_seed(0)
+    weight = torch.tensor([[1.2, 0.5], [0.4, -0.9], [0.3, 0.8]], dtype=torch.float64)
+    model = LinearGaussian(weight, torch.zeros(3, dtype=torch.float64), scale=0.5)
+    x = model.marginal().sample((50,))
+    posterior = model.posterior(x)
+    wide = Independent(Normal(torch.zeros_like(posterior.mean), 1.0), 1)
+    scales = posterior.precision_matrix.diagonal(dim1=-2, dim2=-1).rsqrt()
+    shared = Independent(Normal(0.8 * posterior.mean, scales), 1)
+    best = Independent(Normal(posterior.mean, scales), 1)  # the best diagonal q
+    z = best.sample((200,))
+    log_w = model.likelihood(z).log_prob(x) + model.prior().log_prob(z) - best.log_prob(z)
+    rows = [model.elbo(x, q).mean().item() for q in (wide, shared, best)]
+    rows.append((log_w.logsumexp(0) - math.log(200)).mean().item())
+    log_p = model.log_marginal(x).mean().item()
+    assert rows == sorted(rows)
+    assert (
+        rows[-1] - rows[0]
+        <= log_p - rows[0]
+        == pytest.approx(model.gap(x, wide).mean().item(), rel=1e-9)
+    )
+    assert own.least_error.verdict(98.4 - 95.0).startswith(CORRECT)
+    assert "lag alone" in own.least_error.verdict(1.3)
+    assert "K samples" in own.least_error.verdict(3.1)
+    assert own.lead.verdict(1.6).startswith(CORRECT)
+    assert "ELBO" in own.lead.verdict(-1.2)
+    assert "sign" in own.lead.verdict(-1.6)
