@@ -581,6 +581,11 @@ target_width = Exercise(
             _without_one,
         ),
         Mistake(
+            "−log s left out",
+            "The rate is ½ (s² − 1) − log s: without the logarithm no s below 1 has one above 0.",
+            lambda delta, units: math.sqrt(1 + 2 * delta / units),
+        ),
+        Mistake(
             "the approximation near s = 1",
             "The rate is (1 − s)² only where s is close to 1: solve the equation itself.",
             lambda delta, units: 1 - math.sqrt(delta / units),
