@@ -51,7 +51,7 @@ function walked(state, change) {
 const count = (/** @type {number} */ seen) =>
   Array.from({ length: PARTS }, (_, k) => (seen >> k) & 1).filter(Boolean).length;
 
-const percent = (/** @type {number} */ share) => `${shown(100 * share, share < 0.1 ? 1 : 0)} %`;
+const percent = (/** @type {number} */ share) => `${shown(100 * share, share < 0.0995 ? 1 : 0)} %`;
 
 /** @type {Record<"encoder" | "decoder" | "seen", [number, number]>} */
 const LIMITS = { encoder: [0, 0.5], decoder: [0.001, 0.5], seen: [0, 2 ** PARTS - 1] };
