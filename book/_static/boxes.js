@@ -11,9 +11,11 @@
     ".cell_output > .output": "Output",
     ".pst-scrollable-table-container": "Table",
   };
+  // More than a pixel: a formula that is set to fit is rounded, and what a box does when it scrolls
+  // would make it fit, and scroll, and fit, with each picture of the screen.
   /** @param {Element} box */
   const overflows = (box) =>
-    box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight;
+    box.scrollWidth > box.clientWidth + 1 || box.scrollHeight > box.clientHeight + 1;
 
   // A box in a closed fold has no size: its turn comes when the fold is opened.
   const observer = new ResizeObserver((changes) => {
