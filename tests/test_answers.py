@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import random
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -203,8 +204,9 @@ def test_every_prediction_is_asked_for_once_with_a_number() -> None:
     asked = [question for number in CHAPTERS for question in predictions(ROOT, number)]
     assert sorted(q.name for q in asked) == sorted(PREDICTIONS)
     for name, number, address in asked:
-        assert number.split(".")[0] == name.split(".")[0]
-        assert f"#exercise-{number.replace('.', '-')}-" in address
+        assert number.removeprefix("§").split(".")[0] == name.split(".")[0]
+        assert re.fullmatch(r"§?\d+\.\d+", number)
+        assert (f"#exercise-{number.replace('.', '-')}-" in address) != number.startswith("§")
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,8 @@ def predictions(root: Path, chapter: int) -> Iterator[Question]:
         for name in checked(cell.source) if cell.cell_type == "code" else ():
             if name not in seen and isinstance(getattr(checks, name), Prediction):
                 seen.add(name)
-                yield Question(f"{chapter}.{name}", number_of(title), f"{path.stem}.html#{anchor}")
+                number = number_of(title) or f"§{title.split()[0]}"  # a guess in the text
+                yield Question(f"{chapter}.{name}", number, f"{path.stem}.html#{anchor}")
 
 
 def self_test(root: Path, chapter: int) -> Iterator[Question]:

@@ -13,6 +13,46 @@ from companion.exercises.checking import Exercise, Mistake, extreme
 from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
 
+# --- Guesses in the text --------------------------------------------------------------------------
+
+price_of_a_nat = Prediction(
+    answer=1.0,
+    because=(
+        "The optimum minimises D + βR. If one nat more of rate saved more than β nats of "
+        "distortion, it would pay to spend it; if less, to save it. So the slope is −β."
+    ),
+    mistakes={
+        2.0: "that is the price at β = 2, where the slider stands.",
+        0.5: "no ½ comes in: what does one more nat of rate cost in D + βR, and what must it save?",
+        0.0: "then the rate would be wasted, and β = 1 charges for it.",
+    },
+    advice="At the optimum D + βR does not change to first order; set β = 1.",
+)
+
+silent_from = Prediction(
+    answer=0.6989 / 0.15**2,
+    because="The last unit falls silent where its rate ½ log(λ₁ / βσ²) is zero: at β = λ₁ / σ².",
+    mistakes={
+        0.6989 / 0.15: "the scale σ enters with its square.",
+        0.6989: "that is λ₁ alone; the decoder's variance σ² counts too.",
+        0.5 * math.log(0.6989 / 0.15**2): "that is its rate at β = 1. At which β is it zero?",
+        0.15**2 / 0.6989: "upside down: a larger variance of the data keeps the unit longer.",
+    },
+    tolerance=0.15,
+)
+
+cured_by_samples = Prediction(
+    answer="wide",
+    because=(
+        "A wide q draws codes with large weights now and then, so the mean weight settles. A "
+        "narrow one off centre hardly ever meets the few huge weights that carry the average."
+    ),
+    mistakes={
+        "narrow": "raise K in figure 3.11 at scale 0.3, then at 2: which green line arrives?",
+        "both alike": "the gap shrinks like Var(w) / K. Is the variance the same for both?",
+    },
+)
+
 # --- Exercise 1: constant weights -----------------------------------------------------------------
 
 constant_weights = Prediction(
@@ -27,6 +67,7 @@ constant_weights = Prediction(
         -math.log(4): "a gap below zero would put the ELBO above log p(x).",
         2.0: "that is the gap in bits; the book counts in nats.",
         math.log(2): "that is two peaks; each of the two units can change its sign.",
+        math.log(3): "q misses three of how many peaks? q / posterior compares it with all.",
         4.0: "that is q / posterior where q is; the gap is its logarithm.",
         0.25: "that is the covered probability itself; where does the logarithm go?",
         0.75: "that is the missing probability; the gap is E_q[log q / posterior].",
@@ -198,7 +239,26 @@ em_round = Exercise(
     ),
 )
 
-# --- Exercise 4: the gap from tables --------------------------------------------------------------
+# --- Exercise 4: the bound from above, then the gap from tables -----------------------------------
+
+bound_from_above = Prediction(
+    answer=-0.322,
+    because=(
+        "The posterior 0.05 / 0.38, 0.15 / 0.38, 0.18 / 0.38 weighs the logarithms −2.48, −0.69, "
+        "0.59. That is log p(x) = −0.97 plus KL(posterior ‖ q) = 0.65."
+    ),
+    mistakes={
+        -1.64: "that is the average under q: the ELBO.",
+        -0.968: "that is log p(x), the logarithm of the average weight.",
+        0.645: "that is by how much it is too high: add log p(x).",
+        1.318: "that is the distance of the two bounds.",
+        -0.122: "p(x, z) sums to 0.38, not to one: divide by p(x).",
+        -1.333: "that is the average under the prior.",
+        -0.863: "that is the plain mean of the three logarithms; weigh them with the posterior.",
+    },
+    tolerance=0.006,
+    unit="nats",
+)
 
 
 def _kl(q: Tensor, p: Tensor) -> Tensor:

@@ -165,6 +165,8 @@ def test_the_average_log_weight_is_reconstruction_less_rate(seed):
     reconstruction = torch.stack([q[i] @ model.likelihood[:, i].log() for i in range(5)])
     rate = kl_divergence(Categorical(q), Categorical(model.prior))
     close((q * log_w).sum(-1), reconstruction - rate)
+    # The third form, of section 3.4.
+    close(model.elbo(q), (q * model.log_joint()).sum(-1) + Categorical(q).entropy())
     close(model.rate(q), rate)
     close(model.reconstruction(q), reconstruction)
 

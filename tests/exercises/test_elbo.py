@@ -1,19 +1,97 @@
 """Chapter 3's checks know what was predicted, and their solutions hold against other truths."""
 
-import torch
-from torch.distributions import Categorical, kl_divergence
+import math
 
+import torch
+from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
+
+from companion.data import digits
+from companion.exact import DiscreteModel, optimal_linear_vae
 from companion.exercises import elbo as own
 
 PREDICTIONS = [
+    own.price_of_a_nat,
+    own.silent_from,
+    own.cured_by_samples,
     own.constant_weights,
     own.posterior_deviation,
     own.best_width,
     own.em_by_pencil,
+    own.bound_from_above,
 ]
 
 
 # --- predictions ----------------------------------------------------------------------------------
+
+
+# Along the exact curve of figure 3.10, by differences; and where its rate ends.
+def test_what_a_nat_buys_and_where_the_code_falls_silent():
+    x = digits()[0].double()
+
+    def rate_and_distortion(beta):
+        model, encoder = optimal_linear_vae(x, 16, scale=0.15, beta=beta)
+        q, prior = encoder(x), MultivariateNormal(torch.zeros(16).double(), torch.eye(16).double())
+        rate = kl_divergence(q, prior).mean()
+        return rate, -(model.elbo(x, q).mean() + rate)
+
+    (rate, distortion), (less, more) = rate_and_distortion(0.999), rate_and_distortion(1.001)
+    price = (more - distortion) / (rate - less)
+    assert own.price_of_a_nat.verdict(round(price.item(), 3)).startswith("✓")
+    last = own.silent_from.answer
+    assert rate_and_distortion(last - 0.1)[0] > 1e-6
+    assert rate_and_distortion(last + 0.1)[0] < 1e-9
+    for said in (0.7 / 0.15**2, 31, round(last, 2)):
+        assert own.silent_from.verdict(said).startswith("✓")
+    assert "with its square" in own.silent_from.verdict(0.7 / 0.15)
+    assert "rate at β = 1" in own.silent_from.verdict(1.72)
+    assert "upside down" in own.silent_from.verdict(0.0322)
+    assert "slider stands" in own.price_of_a_nat.verdict(2)
+
+
+# The model of figure 3.11, z ~ N(0, 1), x | z ~ N(z, 0.8²) at x = 1.6: what K = 100 leave of a gap.
+def test_samples_cure_a_wide_q():
+    torch.manual_seed(0)
+    log_p = Normal(0.0, 1.64**0.5).log_prob(torch.tensor(1.6))
+
+    def left(scale):
+        q = Normal(0.0, scale)
+        z = q.sample((100, 4000))
+        log_w = Normal(z, 0.8).log_prob(torch.tensor(1.6)) + Normal(0.0, 1.0).log_prob(z)
+        bound = (log_w - q.log_prob(z)).logsumexp(0).mean() - math.log(100)
+        return (log_p - bound).item()
+
+    assert 0 < left(2.0) < 0.03 < 0.3 < left(0.3)
+    assert own.cured_by_samples.verdict("wide").startswith("✓")
+    assert "which green line" in own.cured_by_samples.verdict("narrow")
+    assert "the same for both" in own.cured_by_samples.verdict("both alike")
+
+
+# The chapter's three codes; the other side of the gap identity, by the package.
+def test_the_average_under_the_posterior_is_a_bound_from_above():
+    given = torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)
+    prior = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    model = DiscreteModel(prior, torch.stack([given, 1 - given], 1))
+    q = torch.tensor([[0.6, 0.3, 0.1]], dtype=torch.float64).expand(2, 3)
+    log_w = model.log_joint() - q.log()
+    posterior, log_p, below = model.posterior(), model.log_marginal()[0], model.elbo(q)[0]
+    above = (posterior * log_w).sum(1)[0]
+    divergence = kl_divergence(Categorical(posterior), Categorical(q))[0]
+    assert abs(above - log_p - divergence) < 1e-12
+    assert below < log_p < above
+    assert abs(above - below - divergence - model.gap(q)[0]) < 1e-12
+    for said in (above.item(), round(above.item(), 2)):
+        assert own.bound_from_above.verdict(said).startswith("✓")
+    joint = model.log_joint()[0].exp()
+    for value, says in (
+        (below.item(), "the ELBO"),
+        (log_p.item(), "average weight"),
+        ((above - log_p).item(), "add log p(x)"),
+        ((above - below).item(), "the two bounds"),
+        ((joint * log_w[0]).sum().item(), "divide by p(x)"),
+        ((prior * log_w[0]).sum().item(), "under the prior"),
+        (log_w[0].mean().item(), "plain mean"),
+    ):
+        assert says in own.bound_from_above.verdict(value)
 
 
 # Would catch a right number that does not belong to the question's model: x | z ~ N(z², 0.05²) in
@@ -38,6 +116,7 @@ def test_constant_weights():
     assert "above log p(x)" in own.constant_weights.verdict(-1.39)
     assert "in bits" in own.constant_weights.verdict(2)
     assert "two peaks" in own.constant_weights.verdict(0.69)
+    assert "three of how many" in own.constant_weights.verdict(1.1)
     assert "its logarithm" in own.constant_weights.verdict(4)
     assert "where does the logarithm go" in own.constant_weights.verdict(0.25)
     assert "the scatter" in own.constant_weights.verdict(0.05)
