@@ -50,6 +50,7 @@ edge_of_rho = Prediction(
         "density first.",
         2.0: "that is the limit of the variance s².",
         0.71: "which of the two densities is squared, and which divides?",
+        0.5: "that is what 1/s² must exceed: solve it for s.",
     },
 )
 

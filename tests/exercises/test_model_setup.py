@@ -141,6 +141,7 @@ def test_predictions():
     assert own.edge_of_rho.verdict(1.41).startswith("✓")
     assert own.edge_of_rho.verdict("1.414").startswith("✓")
     assert "variance" in own.edge_of_rho.verdict(2)
+    assert "solve it for s" in own.edge_of_rho.verdict("1/2")
 
 
 # ρ of a Gaussian posterior, by plain sums on wider and wider grids: it settles below √2 alone.
