@@ -463,6 +463,7 @@ def test_the_linear_vaes_that_the_chapters_vae_is_measured_by(chapter):
     learned, watched = chapter["train_learned"](3)
     found = chapter["judged"](learned, watched[-1, 0])
     assert abs(found[0] - linear[20]) < 1
+    assert watched[-1, 0] == pytest.approx(0.13, abs=0.01)
 
 
 # Would catch a σ that stays where it starts, and samples that owe nothing to the way.

@@ -78,6 +78,7 @@ def test_the_baseline_of_the_others_leaves_no_bias_and_that_of_all_does():
 
 def test_predictions():
     assert own.implied_scale.verdict(5.66).startswith("✓")
+    assert own.implied_scale.verdict(5.7).startswith("✓")
     assert "variance" in own.implied_scale.verdict(32)
     assert "1/(2σ²)" in own.implied_scale.verdict(8)
     assert "averaged" in own.implied_scale.verdict(1)
@@ -88,9 +89,13 @@ def test_predictions():
     assert "Does the KL then rise?" in own.curve_of_sample.verdict("B")
     assert own.learned_variance.verdict("1.2/8").startswith("✓")
     assert "S/D" in own.learned_variance.verdict(0.12)
+    assert "two of them are explained" in own.learned_variance.verdict("7.2/8")
     assert "mere change" in own.weighted_variance.verdict(0.05)
     assert own.switching_weight.verdict(3.85).startswith("✓")
     assert "D − βd is zero" in own.switching_weight.verdict(5)
+    assert own.switching_weight.verdict(3.8).startswith("✓")
+    assert "not 0.15 any more" in own.switching_weight.verdict(13.3)
+    assert "not 0.3 any more" in own.switching_weight.verdict(6.7)
 
 
 # Would catch a change of the question's sizes that leaves the answers behind.
