@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "book" / "_ext"))
 from answers import (  # noqa: E402
     RunHere,
     checked,
+    form_id,
     lettered,
     predictions,
     progress_map,
@@ -34,6 +35,7 @@ from answers import (  # noqa: E402
     rows,
     visit_run_here,
     without_checks,
+    without_title,
     words,
 )
 
@@ -200,13 +202,22 @@ def test_calls_of_checks_are_found_and_taken_out() -> None:
     assert checked("y = check.f.pick(f)") == checked("%matplotlib inline\ncheck.f(f)") == []
 
 
+# Would catch a solution whose page begins with ": a q that", outside of the comment.
+def test_what_a_title_says_of_a_solution_stays_a_comment() -> None:
+    assert without_title("# Solution\n# a\nx = 1") == "# a\nx = 1"
+    assert without_title("# Solution: the corners\nx = 1") == "# the corners\nx = 1"
+    assert without_title("# Solution (one of many)\nx = 1") == "# (one of many)\nx = 1"
+
+
 def test_every_prediction_is_asked_for_once_with_a_number() -> None:
     asked = [question for number in CHAPTERS for question in predictions(ROOT, number)]
     assert sorted(q.name for q in asked) == sorted(PREDICTIONS)
     for name, number, address in asked:
         assert number.removeprefix("§").split(".")[0] == name.split(".")[0]
         assert re.fullmatch(r"§?\d+\.\d+", number)
-        assert (f"#exercise-{number.replace('.', '-')}-" in address) != number.startswith("§")
+        in_text = number.startswith("§")
+        assert (f"#exercise-{number.replace('.', '-')}-" in address) != in_text
+        assert address.endswith(f"#{form_id(name)}") == in_text  # the form, not the heading
 
 
 @pytest.mark.parametrize(

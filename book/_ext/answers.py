@@ -131,6 +131,15 @@ def without_checks(source: str) -> str:
     return "\n".join(lines).strip()
 
 
+def without_title(source: str) -> str:
+    """Return a solution's code less its title; what the title's line says more stays a comment."""
+    return re.sub(r"\A# Solution(?:\s*\n|:? +|\Z)", _rest_of_title, source)
+
+
+def _rest_of_title(found: re.Match[str]) -> str:
+    return "# " if found[0].endswith(" ") else ""
+
+
 def _is_check(statement: ast.stmt) -> bool:
     match statement:
         case ast.Expr(ast.Call(ast.Attribute(ast.Name("check")))):
@@ -156,8 +165,10 @@ def predictions(root: Path, chapter: int) -> Iterator[Question]:
         for name in checked(cell.source) if cell.cell_type == "code" else ():
             if name not in seen and isinstance(getattr(checks, name), Prediction):
                 seen.add(name)
-                number = number_of(title) or f"§{title.split()[0]}"  # a guess in the text
-                yield Question(f"{chapter}.{name}", number, f"{path.stem}.html#{anchor}")
+                question, number, place = f"{chapter}.{name}", number_of(title), anchor
+                if not number:  # a guess in the text, far below its heading
+                    number, place = f"§{title.split()[0]}", form_id(question)
+                yield Question(question, number, f"{path.stem}.html#{place}")
 
 
 def self_test(root: Path, chapter: int) -> Iterator[Question]:
@@ -165,6 +176,11 @@ def self_test(root: Path, chapter: int) -> Iterator[Question]:
     for k in range(1, 1 + len(questions(root).get(chapter, ()))):
         number = f"{chapter}.{k}"
         yield Question(f"self-test {number}", number, f"self_test.html#question-{chapter}-{k}")
+
+
+def form_id(question: str) -> str:
+    """Return where the map finds the form of a prediction."""
+    return "guess-" + re.sub(r"[^a-z0-9]+", "-", question)
 
 
 def number_of(title: str) -> str:
@@ -261,7 +277,7 @@ def prediction_form(question: str, task: Prediction) -> Tag:
             placeholder="a number, or log(2)/3",
         )
         field = tag("label", tag("span", "Your answer"), text)
-    return form(question, field, data_answers=encoded(task))
+    return form(question, field, data_answers=encoded(task), id=form_id(question))
 
 
 def lettered(numbers: list[str]) -> list[str]:
@@ -291,7 +307,8 @@ def progress_map(asked: dict[str, tuple[list[Question], list[Question]]]) -> Tag
         tag(
             "li",
             tag("span", title, classes="progress-title"),
-            *links("Exercises", predictions),
+            *links("In the text", [q for q in predictions if q.number.startswith("§")]),
+            *links("Exercises", [q for q in predictions if not q.number.startswith("§")]),
             *links("Self-test", tested),
         )
         for title, (predictions, tested) in asked.items()
@@ -354,7 +371,7 @@ class AnswersInChapters(SphinxTransform):
 
     def fold(self, cell: nodes.container, block: nodes.literal_block) -> None:
         """Put a solution behind one line, which says what the code's first line says."""
-        rewrite(block, block.astext().removeprefix("# Solution").lstrip())
+        rewrite(block, without_title(block.astext()))
         cell.attributes.pop("hide_mode", None)
         fold = tag("details", tag("summary", "Solution"), classes="solution")
         cell.parent[cell.parent.index(cell)] = fold

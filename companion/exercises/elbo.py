@@ -18,12 +18,13 @@ from companion.exercises.predicting import Prediction
 price_of_a_nat = Prediction(
     answer=1.0,
     because=(
-        "The optimum minimises D + βR. If one nat more of rate saved more than β nats of "
-        "distortion, it would pay to spend it; if less, to save it. So the slope is −β."
+        "The optimum minimises D + βR. If a little more rate saved more than β nats of distortion "
+        "per nat, it would pay to spend it; if less, to save it. So the slope is −β."
     ),
     mistakes={
         2.0: "that is the price at β = 2, where the slider stands.",
-        0.5: "no ½ comes in: what does one more nat of rate cost in D + βR, and what must it save?",
+        -1.0: "that is the slope of the curve. What is saved is a positive number.",
+        0.5: "no ½ comes in: what does a nat of rate cost in D + βR, and what must it save?",
         0.0: "then the rate would be wasted, and β = 1 charges for it.",
     },
     advice="At the optimum D + βR does not change to first order; set β = 1.",

@@ -46,6 +46,7 @@ def test_what_a_nat_buys_and_where_the_code_falls_silent():
     assert "rate at β = 1" in own.silent_from.verdict(1.72)
     assert "upside down" in own.silent_from.verdict(0.0322)
     assert "slider stands" in own.price_of_a_nat.verdict(2)
+    assert "slope of the curve" in own.price_of_a_nat.verdict(-1)
 
 
 # The model of figure 3.11, z ~ N(0, 1), x | z ~ N(z, 0.8²) at x = 1.6: what K = 100 leave of a gap.
