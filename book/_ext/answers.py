@@ -277,7 +277,9 @@ def prediction_form(question: str, task: Prediction) -> Tag:
             placeholder="a number, or log(2)/3",
         )
         field = tag("label", tag("span", "Your answer"), text)
-    return form(question, field, data_answers=encoded(task), id=form_id(question))
+    asked = form(question, field, data_answers=encoded(task))
+    asked["ids"].append(form_id(question))
+    return asked
 
 
 def lettered(numbers: list[str]) -> list[str]:
