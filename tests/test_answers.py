@@ -29,6 +29,7 @@ from answers import (  # noqa: E402
     checked,
     form_id,
     lettered,
+    prediction_form,
     predictions,
     progress_map,
     questions,
@@ -218,6 +219,7 @@ def test_every_prediction_is_asked_for_once_with_a_number() -> None:
         in_text = number.startswith("§")
         assert (f"#exercise-{number.replace('.', '-')}-" in address) != in_text
         assert address.endswith(f"#{form_id(name)}") == in_text  # the form, not the heading
+        assert prediction_form(name, PREDICTIONS[name])["ids"] == [form_id(name)]
 
 
 @pytest.mark.parametrize(
