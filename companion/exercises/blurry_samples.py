@@ -41,9 +41,9 @@ crossing_right = Prediction(
     answer=(-10 + _ROOT) / 6,
     because="3 z² + 10 z + 3 = 8 log 2, and this is the larger root.",
     mistakes={
-        -1 / 3: "there the exponents alone are equal. A density also has the factor 1/s, and the "
+        -0.332: "there the exponents alone are equal. A density also has the factor 1/s, and the "
         "widths are not the same.",
-        0.6732: "that has log 4, of the variances: the factor is 1/s, with the width itself.",
+        0.672: "that has log 4, of the variances: the factor is 1/s, with the width itself.",
         0.0: "that is the midpoint, where encoders of one width cross. These have two widths.",
         1.0: "that is the code of x′. There x′ weighs more than a half.",
         (-10 - _ROOT) / 6: "that is the smaller one of the two.",
@@ -57,7 +57,7 @@ crossing_left = Prediction(
     mistakes={
         -3.0: "there the exponents alone are equal. A density also has the factor 1/s, and the "
         "widths are not the same.",
-        -4.0065: "that has log 4, of the variances: the factor is 1/s, with the width itself.",
+        -4.005: "that has log 4, of the variances: the factor is 1/s, with the width itself.",
         -1.0: "that is the code of x, where x weighs more.",
         (-10 + _ROOT) / 6: "that is the larger one of the two.",
     },
@@ -290,6 +290,24 @@ best_by_absolute_error = Prediction(
         0.5: "that is the middle of the range. Where does half of the weight lie on either side?",
     },
     tolerance=0.005,
+)
+
+best_variance = Prediction(
+    answer=0.1579,
+    because=(
+        "The mean over q_enc(x | z) of −log σ − (x − m)² / 2σ² is largest at σ² = E[(x − m)² | z], "
+        "which at the best mean is the variance: 0.35 · 0.4² + 0.45 − 0.59². It says how much was "
+        "averaged away at this pixel."
+    ),
+    mistakes={
+        0.398: "that is σ, the root.",
+        0.506: "that is E[x² | z]: subtract the square of the mean.",
+        0.348: "that is the square of the mean: subtract it from E[x² | z].",
+        0.242: "that is m (1 − m), the variance of a pixel that is 0 or 1. This one may be grey.",
+        0.169: "that is the variance of three pictures that weigh alike.",
+        0.194: "that is the spread around the median; the mean of the Gaussian is at 0.59.",
+    },
+    tolerance=0.0025,
 )
 
 # --- Exercise 5: the score ------------------------------------------------------------------------

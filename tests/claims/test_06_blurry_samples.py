@@ -88,6 +88,26 @@ def test_cross_entropy_has_the_same_best_mean():
     assert slope.abs().max() < 1e-12
 
 
+# Would catch a statement for one σ alone: widths of pixels and codes do not move the best mean, and
+# the best of them is the variance given z.
+@pytest.mark.claim("blur.conditional-mean")
+def test_widths_of_pixels_do_not_move_the_best_mean():
+    z = torch.tensor([[-1.2], [0.4]], dtype=torch.float64)
+    weights = Q.log_prob(z[:, None]).softmax(1)
+    m = best(z).requires_grad_()
+    scale = normal(2, PIXELS, seed=68).exp()
+    assert scale.max() > 3 * scale.min()
+    variance = (weights @ X.square() - best(z).square()).requires_grad_()
+
+    def average(sigma):
+        return (weights[..., None] * Normal(m[:, None], sigma[:, None]).log_prob(X)).sum()
+
+    (slope,) = torch.autograd.grad(average(scale), m)
+    assert slope.abs().max() < 1e-10
+    (slope,) = torch.autograd.grad(average(variance.sqrt()), variance)
+    assert slope.abs().max() < 1e-10
+
+
 # Would catch weights that are not normalised or taken over the wrong axis: any other mean is worse.
 @pytest.mark.claim("blur.conditional-mean")
 def test_pythagoras():

@@ -47,6 +47,12 @@ def test_two_widths_by_hand():
     ):
         assert field.verdict(root).startswith("✗ Not quite: that has log 4")
     assert "is close" in own.crossing_left.verdict(-3.6)
+    # Roots that were rounded to two decimals, or to one, still find their hints.
+    assert own.crossing_right.verdict(-0.33).startswith("✗ Not quite: there the exponents")
+    for rounded in (-4.0, -4.01):
+        assert own.crossing_left.verdict(rounded).startswith("✗ Not quite: that has log 4")
+    for rounded in (0.67, 0.673):
+        assert own.crossing_right.verdict(rounded).startswith("✗ Not quite: that has log 4")
 
 
 def roots(log_factor):
@@ -64,6 +70,26 @@ def test_other_losses_by_hand():
     assert abs(m[absolute.argmin()] - own.best_by_absolute_error.answer) < 1e-3
     assert own.best_by_cross_entropy.verdict(0.4).startswith("✗ Not quite: that is the median")
     assert own.best_by_absolute_error.verdict(0.59).startswith("✗ Not quite: that is the mean")
+
+
+def test_the_best_variance_by_hand():
+    # Would catch a root, and a second moment that is not central.
+    weights = torch.tensor([0.2, 0.35, 0.45], dtype=torch.float64)
+    levels = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
+    variance = torch.linspace(0.05, 0.6, 5501, dtype=torch.float64)[:, None]
+    mean = weights @ levels
+    score = -variance.log() / 2 - (levels - mean).square() / (2 * variance)
+    assert abs(variance[(score @ weights).argmax()] - own.best_variance.answer) < 2e-4
+    slips = {
+        "that is σ": own.best_variance.answer**0.5,
+        "that is E[x²": weights @ levels.square(),
+        "that is the square": mean.square(),
+        "that is m (1 − m)": mean * (1 - mean),
+        "that is the variance of three": levels.var(correction=0),
+        "that is the spread around the median": weights @ (levels - 0.4).square(),
+    }
+    for hint, slip in slips.items():
+        assert own.best_variance.verdict(slip).startswith(f"✗ Not quite: {hint}")
 
 
 def test_frequencies_are_weights_where_the_codes_tell_nothing():
