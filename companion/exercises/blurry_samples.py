@@ -12,6 +12,35 @@ from companion.exact import optimal_decoder
 from companion.exercises.checking import Exercise, Mistake, extreme
 from companion.exercises.predicting import Prediction
 
+# --- guesses in the text --------------------------------------------------------------------------
+
+cheapest_mixture = Prediction(
+    answer="the share w",
+    because=(
+        "The error (1 − w) v² + w (1 − v)² has the derivative 2 (v − w): it is least at v = w, "
+        "where it is w (1 − w) = 0.197. Drawing the one costs 0.269."
+    ),
+    mistakes={
+        "the one": "it is right in 73 % of the cases, but in the others it is off by the whole "
+        "difference: 0.269. A mixture is never off by so much.",
+        "half of each": "it is off by a quarter of ‖zero − one‖² whichever it was. Leaning towards "
+        "the likelier one saves more than it costs.",
+        "the zero": "it is wrong in 73 % of the cases, and then by the whole difference.",
+    },
+)
+
+nearer_to_a_new_digit = Prediction(
+    answer="the noisy picture",
+    because=(
+        "64 pixels of noise 0.1 add an error of about 0.64. The denoiser knows its own digits "
+        "only and copies the nearest, whose error is 1.6."
+    ),
+    mistakes={
+        "the guess": "it is the best guess for one of the training digits. Can it draw "
+        "a seven that is not among them? See the errors at s = 0.1 in figure 6.12.",
+    },
+)
+
 # --- Exercise 1: one pixel ------------------------------------------------------------------------
 
 one_pixel = Prediction(

@@ -28,6 +28,39 @@ def test_one_pixel_by_hand():
     assert own.one_pixel.verdict(nothing.item()).endswith("What does the average leave?")
 
 
+def test_the_cheapest_mixture_by_hand():
+    # Would catch another winner, and errors that the hints do not have.
+    w = 0.3521 / (0.1295 + 0.3521)
+    shares = {"the zero": 0.0, "half of each": 0.5, "the share w": w, "the one": 1.0}
+    errors = {name: (1 - w) * v**2 + w * (1 - v) ** 2 for name, v in shares.items()}
+    assert min(errors, key=errors.get) == own.cheapest_mixture.answer
+    assert set(errors) == {own.cheapest_mixture.answer, *own.cheapest_mixture.mistakes}
+    assert f"= {errors['the share w']:.3f}" in own.cheapest_mixture.because
+    assert f"costs {errors['the one']:.3f}" in own.cheapest_mixture.because
+    assert f"{errors['the one']:.3f}" in own.cheapest_mixture.verdict("the one")
+
+
+def test_a_copy_is_further_from_a_new_digit_than_a_little_noise():
+    # Would catch a digit of the figure for which the answer is the other one, and one that is rare.
+    (train,), (held_out,) = data.split(data.digits()[0])
+    torch.manual_seed(1)
+    noises = {
+        "in the figure": 0.1 * torch.randn(1, 64),
+        "all": 0.1 * torch.randn(len(held_out), 64),
+    }
+    errors = {}
+    for name, noise in noises.items():
+        new = held_out[[3]] if name == "in the figure" else held_out
+        weights = (-torch.cdist(new + noise, train).square() / (2 * 0.1**2)).softmax(dim=1)
+        guess = (weights @ train - new).square().sum(1)
+        errors[name] = guess.mean().item(), noise.square().sum(1).mean().item()
+        assert (guess > noise.square().sum(1)).float().mean() > 0.8
+    assert [f"{error:.1f}" for error in errors["in the figure"]] == ["1.6", "0.7"]
+    assert errors["all"][0] > 1.5 * errors["all"][1]
+    assert own.nearer_to_a_new_digit.verdict("the noisy picture").startswith("✓")
+    assert "at s = 0.1 in figure 6.12" in own.nearer_to_a_new_digit.verdict("the guess")
+
+
 def test_two_widths_by_hand():
     # Would catch a lost log 2, and the roots exchanged.
     narrow, wide = Normal(-1.0, 1.0), Normal(1.0, 2.0)

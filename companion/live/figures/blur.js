@@ -180,6 +180,8 @@ export default figure({
 
   says: ({ data: name, width }, { averaged, shares, majority }, { guessing }) => {
     const most = shares[majority];
+    const [, second] = [...shares.keys()].sort((a, b) => shares[b] - shares[a]);
+    const share = (/** @type {number} */ k) => `${DIGITS[k]} have ${shown(100 * shares[k], 0)} %`;
     const worth = guessing ? "" : `an average worth ${count(averaged)} pictures; `;
     const whose =
       averaged < 1.05 && !guessing
@@ -187,7 +189,7 @@ export default figure({
         : name === "sprites"
           ? "the code tells where a shape stands, neither which nor how large it is"
           : most < 0.5
-            ? "no digit has half of the weight: none is left"
+            ? `no digit is left: ${share(majority)}, ${share(second)}`
             : `${shown(100 * most, 0)} % of the weight belongs to ${DIGITS[majority]}`;
     return `Width ${shown(width)}: ${worth}${whose}.`;
   },
@@ -229,8 +231,8 @@ export default figure({
     question: "How many pictures, in equal shares, is the average shown now worth?",
     label: "pictures",
     min: 1,
-    max: 100,
-    start: 50,
+    max: 500, // all
+    start: 100,
     digits: 0,
     truth: (_, { averaged }) => averaged,
   },
