@@ -309,6 +309,19 @@ def test_weak_units_cost_up_to_twice_the_nats():
         assert (log_rho_of(model, x) <= 2 * kl_divergence(model.posterior(x), prior)).all()
 
 
+# Would catch "a little above the bound": with equal columns the distance grows with the nats.
+@pytest.mark.claim("setup.information-cost")
+def test_equal_columns_cost_a_tenth_more_nats_than_the_bound():
+    for d in (4, 16, 64):
+        model = isotropic(d)
+        torch.manual_seed(0)
+        x = model.marginal().sample((300,))
+        prior = MultivariateNormal(torch.zeros(d).double(), torch.eye(d).double())
+        log_rho, nats = log_rho_of(model, x), kl_divergence(model.posterior(x), prior)
+        assert log_rho.mean() / nats.mean() == pytest.approx(1.1, abs=0.03)
+    assert (log_rho - nats).min() > math.log(10_000)  # 64 units
+
+
 # Would catch "the average is what an x costs": 10^79 on average, 10^44 for a typical x.
 @pytest.mark.claim("setup.information-cost")
 def test_a_few_rare_x_carry_the_average_of_rho():
