@@ -62,7 +62,7 @@ export default figure({
 
   compute: parts,
 
-  draw({ encoder, decoder, seen }, { rate, distortion, lost }) {
+  draw({ encoder, decoder, seen }, { rate, distortion, elbo, lost }) {
     const errors = new Plot({
       x: [0, 0.5],
       y: [0, 0.5],
@@ -89,8 +89,9 @@ export default figure({
       ticks: [4, 4],
       alt: "The plane of rate and distortion, with the line of the highest ELBO from collapse to identity and the present model.",
     });
+    const [left, right] = [clamp(-elbo - 0.9, [0, 0.8]), Math.min(-elbo, 0.8)];
     plane
-      .line([0, FLOOR], [FLOOR, 0], "prior", { width: 1, dash: "2 3" })
+      .line([left, right], [-elbo - left, -elbo - right], "gap", { width: 1.5, dash: "3 4" })
       .points([0], [FLOOR], "prior", { size: 9 })
       .text(0, FLOOR, "r = (0.6, 0.4)", { role: "prior", dx: 10, dy: -8 })
       .line([0, LOG2], [LOG2, 0], "prior", { width: 3 });
@@ -111,7 +112,7 @@ export default figure({
   says: ({ encoder, decoder, seen }, { rate, elbo, lost }) => {
     const told = `the code tells ${shown(rate)} nats`;
     if (lost > NEAR)
-      return `Errors of ${percent(encoder)} and ${percent(decoder)}: ELBO ${shown(elbo, 3)}, ${shown(lost, 3)} under the ceiling; ${told}.`;
+      return `The encoder errs in ${percent(encoder)}, the decoder in ${percent(decoder)}: ELBO ${shown(elbo, 3)}, ${shown(lost, 3)} under the ceiling; ${told}.`;
     const way = count(seen);
     const done = way === PARTS ? "You have walked the whole line" : `Walked: ${way} of ${PARTS}`;
     return `On the line: ELBO ${shown(elbo, 3)}; ${told}. ${done}.`;

@@ -62,7 +62,7 @@ export default figure({
       y: [0, 6.5],
       width: 400,
       height: 280,
-      title: `at step ${called(steps[last])}`,
+      title: `what the codes tell at step ${called(steps[last])}`,
       xlabel: " ",
       ylabel: "I(x; z) in nats",
       ticks: [0, 6],
@@ -75,7 +75,8 @@ export default figure({
         .text(k === 5 ? 5.5 : k, 0, name, {
           anchor: k === 5 ? "end" : "middle",
           dy: k % 2 ? 30 : 15,
-        });
+        })
+        .text(k, now[k] ?? 0, shown(now[k] ?? 0, 1), { anchor: "middle", dy: -5 });
     });
 
     const way = new Plot({

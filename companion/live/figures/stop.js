@@ -1,0 +1,121 @@
+/**
+ * One training: its ELBO, what its code tells, and the question of when to stop.
+ *
+ * Nothing is trained here: the numbers are those that a script has stored, of three seeds at
+ * thirteen looks. Until the reader has guessed, the figure ends where the code tells most.
+ */
+
+import { figure } from "../figure.js";
+import { mean } from "../numbers.js";
+import { Plot, shown } from "../plot.js";
+
+const LOOKS = 13;
+/** Until the reader has guessed, no look after this one is shown. */
+const BEFORE = 7;
+
+/** @param {number} step */
+const called = (step) =>
+  step < 1000 ? `${step}` : `${Math.floor(step / 1000)},${`${step % 1000}`.padStart(3, "0")}`;
+
+/**
+ * Three seeds, a row each.
+ *
+ * @param {number[]} values
+ */
+const rows = (values) => [0, 1, 2].map((k) => values.slice(k * LOOKS, (k + 1) * LOOKS));
+
+/**
+ * The mean over the seeds at one look.
+ *
+ * @param {number[]} values
+ * @param {number} look
+ */
+const at = (values, look) => mean(rows(values).map((row) => row[look] ?? NaN));
+
+export default figure({
+  start: { look: BEFORE },
+
+  compute: ({ look }, { elbo, information, steps }) => ({
+    step: steps[look],
+    elbo: at(elbo, look),
+    information: at(information, look),
+  }),
+
+  draw({ look }, _, { elbo, information, steps, ceiling }, { guessing }) {
+    const last = guessing ? Math.min(look, BEFORE) : look;
+    const step = called(steps[last]);
+    const score = new Plot({
+      x: [0, LOOKS - 1],
+      y: [-28, -6],
+      width: 320,
+      height: 260,
+      title: "the ELBO",
+      xlabel: "steps of training",
+      ylabel: "nats",
+      ticks: [0, 5],
+      alt: `The ELBO of three runs, rising to step ${step}, under a line at the highest that there is.`,
+    });
+    const told = new Plot({
+      x: [0, LOOKS - 1],
+      y: [0, 4.5],
+      width: 320,
+      height: 260,
+      title: "what the code tells of a picture",
+      xlabel: "steps of training",
+      ylabel: "nats",
+      ticks: [0, 5],
+      alt: `What the codes of the three runs tell, to step ${step}.`,
+    });
+    score
+      .line([0, LOOKS - 1], [ceiling, ceiling], "prior", { width: 1.5, dash: "4 4" })
+      .text(0, ceiling, "highest that there is", { role: "prior", dx: 4, dy: -6 });
+    told
+      .line([0, LOOKS - 1], [Math.LN2, Math.LN2], "prior", { width: 1.5, dash: "4 4" })
+      .text(0, Math.LN2, "one yes or no", { role: "prior", dx: 4, dy: -6 });
+    for (const [plot, values, role] of /** @type {const} */ ([
+      [score, elbo, "elbo"],
+      [told, information, "q"],
+    ])) {
+      for (const mark of [0, 4, 8, 12]) {
+        const anchor = mark === 12 ? "end" : "middle";
+        plot.text(mark, plot === score ? -28 : 0, called(steps[mark]), { anchor, dy: 15 });
+      }
+      for (const ys of rows(values)) {
+        const [x, y] = [[...ys.keys()].slice(0, last + 1), ys.slice(0, last + 1)];
+        plot.line(x, y, role, { width: 1.5 }).points(x.slice(-1), y.slice(-1), role, { size: 9 });
+      }
+    }
+    return [score, told];
+  },
+
+  says: ({ look }, { step, elbo, information }, { guessing }) => {
+    if (guessing && look > BEFORE)
+      return "What comes after step 320 is shown once you have guessed.";
+    const kinds = Math.exp(information);
+    const much = kinds < 2 ? "less than one yes or no" : `one of ${shown(kinds, 0)} kinds`;
+    return `Step ${called(step)}: ELBO ${shown(elbo)}; the code tells ${shown(information)} nats, as much as ${much}.`;
+  },
+
+  controls: [
+    { kind: "slider", name: "look", label: "look", min: 0, max: LOOKS - 1, step: 1, text: String },
+  ],
+
+  play: {
+    label: "Train",
+    step: ({ look }) => (look >= LOOKS - 1 ? null : { look: look + 1 }),
+    again: () => ({ look: 0 }),
+    every: 450,
+  },
+
+  guess: {
+    kind: "number",
+    question: "The ELBO goes on rising. What does the code tell after 10,240 steps?",
+    label: "nats at the end",
+    unit: "nats",
+    digits: 1,
+    min: 0,
+    max: 9,
+    start: 4,
+    truth: (_state, _values, { information }) => at(information, LOOKS - 1),
+  },
+});
