@@ -61,6 +61,6 @@ def test_the_end_is_not_shown_before_the_guess(browser):
         tab.click("[data-guess]")
         end = INFORMATION[:, -1].mean().item()
         tab.get_by_text(f"{4 - end:.1f} nats").first.wait_for()
-        tab.get_by_text("as much as less than one yes or no").first.wait_for()
+        tab.get_by_text("nats, less than one yes or no").first.wait_for()
     finally:
         tab.close()

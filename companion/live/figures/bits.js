@@ -14,9 +14,6 @@ const LOG2 = Math.log(2);
 /** So many nats under the ceiling still count as on the line, which has so many parts. */
 const NEAR = 0.005;
 const PARTS = 10;
-/** A decoder that ignores z: the probability that it gives zeros. */
-const UNFAIR = 0.6;
-const FLOOR = -0.5 * (Math.log(UNFAIR) + Math.log(1 - UNFAIR));
 
 const xlog = (/** @type {number} */ x, /** @type {number} */ y) => (x > 0 ? x * Math.log(y) : 0);
 
@@ -92,8 +89,6 @@ export default figure({
     const [left, right] = [clamp(-elbo - 0.9, [0, 0.8]), Math.min(-elbo, 0.8)];
     plane
       .line([left, right], [-elbo - left, -elbo - right], "gap", { width: 1.5, dash: "3 4" })
-      .points([0], [FLOOR], "prior", { size: 9 })
-      .text(0, FLOOR, "r = (0.6, 0.4)", { role: "prior", dx: 10, dy: -8 })
       .line([0, LOG2], [LOG2, 0], "prior", { width: 3 });
     for (let k = 0; k < PARTS; k++) {
       if (!((seen >> k) & 1)) continue;

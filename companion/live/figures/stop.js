@@ -45,7 +45,7 @@ export default figure({
     const last = guessing ? Math.min(look, BEFORE) : look;
     const step = called(steps[last]);
     const score = new Plot({
-      x: [0, LOOKS - 1],
+      x: [0, LOOKS - 0.7],
       y: [-28, -6],
       width: 320,
       height: 260,
@@ -56,7 +56,7 @@ export default figure({
       alt: `The ELBO of three runs, rising to step ${step}, under a line at the highest that there is.`,
     });
     const told = new Plot({
-      x: [0, LOOKS - 1],
+      x: [0, LOOKS - 0.7],
       y: [0, 4.5],
       width: 320,
       height: 260,
@@ -67,11 +67,11 @@ export default figure({
       alt: `What the codes of the three runs tell, to step ${step}.`,
     });
     score
-      .line([0, LOOKS - 1], [ceiling, ceiling], "prior", { width: 1.5, dash: "4 4" })
+      .line([0, LOOKS - 0.7], [ceiling, ceiling], "prior", { width: 1.5, dash: "4 4" })
       .text(0, ceiling, "highest that there is", { role: "prior", dx: 4, dy: -6 });
     told
-      .line([0, LOOKS - 1], [Math.LN2, Math.LN2], "prior", { width: 1.5, dash: "4 4" })
-      .text(0, Math.LN2, "one yes or no", { role: "prior", dx: 4, dy: -6 });
+      .line([0, LOOKS - 0.7], [Math.LN2, Math.LN2], "prior", { width: 1.5, dash: "4 4" })
+      .text(0, Math.LN2, "yes or no", { role: "prior", dx: 4, dy: -6 });
     for (const [plot, values, role] of /** @type {const} */ ([
       [score, elbo, "elbo"],
       [told, information, "q"],
@@ -92,8 +92,9 @@ export default figure({
     if (guessing && look > BEFORE)
       return "What comes after step 320 is shown once you have guessed.";
     const kinds = Math.exp(information);
-    const much = kinds < 2 ? "less than one yes or no" : `one of ${shown(kinds, 0)} kinds`;
-    return `Step ${called(step)}: ELBO ${shown(elbo)}; the code tells ${shown(information)} nats, as much as ${much}.`;
+    const much =
+      kinds < 2 ? "less than one yes or no" : `as much as one of ${shown(kinds, 0)} kinds`;
+    return `Step ${called(step)}: ELBO ${shown(elbo)}; the code tells ${shown(information)} nats, ${much}.`;
   },
 
   controls: [
