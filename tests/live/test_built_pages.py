@@ -171,9 +171,9 @@ def test_every_handle_answers_the_keyboard_and_reset_takes_it_back(opened, page,
 def test_a_state_can_be_linked_to(opened, page, name):
     tab = opened(page, viewport={"width": 1280, "height": 900})
     figure = alive(tab, name)
-    # The only ring of `paths` is that of the guess, which no address holds.
+    # The only ring of these two is that of the guess, which no address holds.
     handle = figure.locator(
-        "input[type=range]" if name == "paths" else ".live-handle:not([hidden])"
+        "input[type=range]" if name in ("paths", "recipes") else ".live-handle:not([hidden])"
     ).first
     for key in ("Shift+ArrowLeft", "Shift+ArrowDown"):
         handle.press(key)
