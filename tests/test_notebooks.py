@@ -1,6 +1,7 @@
 """The rules that keep a chapter readable in the page, in JupyterLab, on Colab and on GitHub."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -112,6 +113,13 @@ def only_myst_renders(text: str) -> Iterator[str]:
             inside = not inside
 
 
+def headless_columns(text: str) -> Iterator[str]:
+    """Tables with a column that no ear is told the name of."""
+    for head, rule in itertools.pairwise(text.split("\n")):
+        if re.fullmatch(r"\|[ :|-]*-[ :|-]*\|", rule) and re.search(r"\|\s*\|", head):
+            yield f"a column without a head: {head}"
+
+
 def numbers(notebook: NotebookNode) -> list[str]:
     return [tag for text in texts(notebook) for tag in re.findall(r"\\tag\{([^}]*)\}", text)]
 
@@ -198,6 +206,7 @@ def test_formulas(path: Path) -> None:
     notebook = read(path)
     problems = [problem for text in texts(notebook) for problem in misplaced_formulas(text)]
     problems += [problem for text in texts(notebook) for problem in only_myst_renders(text)]
+    problems += [problem for text in texts(notebook) for problem in headless_columns(text)]
     problems += numbering_problems(notebook, number_of(path))
     problems += reference_problems(notebook)
     assert not problems, "\n".join(problems)
@@ -450,6 +459,11 @@ def test_rule_on_paragraphs(text: str) -> None:
 )
 def test_rule_on_plain_markdown(text: str) -> None:
     assert list(only_myst_renders(text))
+
+
+def test_rule_on_heads_of_tables() -> None:
+    assert list(headless_columns("| | A |\n|---|---|\n| x | 1 |"))
+    assert not list(headless_columns("| model | A |\n|:--|--:|\n| | 1 |"))
 
 
 @pytest.mark.parametrize(

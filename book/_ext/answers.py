@@ -133,11 +133,9 @@ def without_checks(source: str) -> str:
 
 def without_title(source: str) -> str:
     """Return a solution's code less its title; what the title's line says more stays a comment."""
-    return re.sub(r"\A# Solution(?:\s*\n|:? +|\Z)", _rest_of_title, source)
-
-
-def _rest_of_title(found: re.Match[str]) -> str:
-    return "# " if found[0].endswith(" ") else ""
+    title, _, rest = source.partition("\n")
+    said = title.removeprefix("# Solution").lstrip(": ")
+    return f"# {said}\n{rest}" if said else rest.lstrip()
 
 
 def _is_check(statement: ast.stmt) -> bool:
@@ -157,17 +155,19 @@ def predictions(root: Path, chapter: int) -> Iterator[Question]:
     path, checks = chapters(root)[chapter], exercises.chapter(chapter)
     cells = nbformat.read(path, nbformat.NO_CONVERT).cells
     texts = [cell.source if cell.cell_type == "markdown" else "" for cell in cells]
-    title = anchor = ""
+    title = anchor = section = ""
     seen = set()
     for cell, here in zip(cells, headings(texts), strict=True):
-        if here:
-            title, anchor = here[-1].title, here[-1].anchor
+        for heading in here:
+            title, anchor = heading.title, heading.anchor
+            if title[:1].isdigit():
+                section = f"§{title.split()[0]}"
         for name in checked(cell.source) if cell.cell_type == "code" else ():
             if name not in seen and isinstance(getattr(checks, name), Prediction):
                 seen.add(name)
                 question, number, place = f"{chapter}.{name}", number_of(title), anchor
                 if not number:  # a guess in the text, far below its heading
-                    number, place = f"§{title.split()[0]}", form_id(question)
+                    number, place = section, form_id(question)
                 yield Question(question, number, f"{path.stem}.html#{place}")
 
 
