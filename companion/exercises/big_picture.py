@@ -13,6 +13,34 @@ from companion.exercises.inspecting import Condition, Inspection
 from companion.exercises.predicting import Prediction
 from companion.models import VAE, Autoencoder
 
+# --- Guesses in the text ------------------------------------------------------------------------
+
+moved = Prediction(
+    answer="pictures",
+    because=(
+        "The decoder undoes the move before it decodes, so each digit comes out as before. A "
+        "random code was never moved: undone, it is another code, with another picture."
+    ),
+    mistakes={
+        "error": "the two changes cancel in (1.2): what does the decoder get to see of a digit?",
+        "both": "the pictures, yes; but for a digit the two changes cancel in (1.2).",
+        "neither": "a digit's code is moved and moved back; a random code is only moved back.",
+    },
+)
+
+small_sigma = Prediction(
+    answer="shrink",
+    because=(
+        "Where two clouds overlap, one picture must do for both digits. With a small σ that error "
+        "is dear, and the nats of narrow clouds are the lesser price."
+    ),
+    mistakes={
+        "grow": "wide clouds save nats of the KL, but they overlap: what does the decoder answer "
+        "where two digits share a code?",
+        "stay": "σ weighs the first term of (1.4) against the second: which of them wins now?",
+    },
+)
+
 # --- Predictions --------------------------------------------------------------------------------
 
 twins = Prediction(
@@ -22,6 +50,7 @@ twins = Prediction(
         6.0: "those are the orders; each number's sign may be flipped as well.",
         8.0: "those are the choices of signs; the numbers may change places as well.",
         14.0: "an order and a choice of signs go together: multiply, do not add.",
+        24.0: "that is 3 · 8 or 3! · 4: take all orders times all choices of signs.",
         47.0: "the first one counts too.",
         9.0: "the flips are made number by number: how many choices of three signs are there?",
         64.0: "two to the power of 6 would be six signs; how many are there?",

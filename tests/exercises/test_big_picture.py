@@ -8,10 +8,11 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from companion import data
+from companion.exact import optimal_linear_vae
 from companion.exercises import big_picture as own
 from companion.live import digit_models
 
-PREDICTIONS = [own.twins, own.stretch_cost, own.best_stretch]
+PREDICTIONS = [own.moved, own.small_sigma, own.twins, own.stretch_cost, own.best_stretch]
 
 
 def test_a_stranger_mistake_is_not_called_correct():
@@ -39,6 +40,21 @@ def test_a_wrong_prediction_gets_its_own_reason(prediction):
     reasons = [prediction.verdict(wrong) for wrong in prediction.mistakes]
     assert all(reason.startswith("✗ Not quite") for reason in reasons)
     assert len(set(reasons)) == len(reasons)
+
+
+# Would catch a guess in the text that is wrong in itself: by any networks, and by linear ones.
+def test_what_a_move_changes_and_what_a_small_sigma_does():
+    encode, decode = torch.nn.Linear(64, 2).double(), torch.nn.Linear(2, 64).double()
+    x = data.digits()[0].double()
+    moved = decode((10 * encode(x) + 3 - 3) / 10)
+    torch.testing.assert_close(moved, decode(encode(x)), rtol=0, atol=1e-12)
+    z = torch.randn(100, 2, dtype=torch.float64)
+    assert (decode((z - 3) / 10) - decode(z)).norm(dim=1).mean() > 0.1
+    assert own.moved.verdict("pictures").startswith("✓")
+
+    small, large = (optimal_linear_vae(x, 2, scale=s)[1](x).stddev.mean() for s in (0.05, 0.2))
+    assert small < 0.5 * large
+    assert own.small_sigma.verdict("Shrink").startswith("✓")
 
 
 # Would catch answers that are wrong in themselves: all three, in another way.
