@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from docutils import nodes
 from nbformat import NotebookNode
 
 import companion
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 sys.path[:0] = [str(BOOK / "_ext"), str(BOOK / "_tools")]
 
+from claims import headings  # noqa: E402
 from set_repository import checked, set_repository  # noqa: E402
 from setup_cell import TAGS, repository_of, setup_cell  # noqa: E402
 
@@ -144,6 +146,14 @@ def numbering_problems(notebook: NotebookNode, chapter: int | str) -> Iterator[s
                 yield f"an anchor is a paragraph of its own: {match[0]}"
 
 
+def places(notebook: NotebookNode) -> set[str]:
+    """What a link within a chapter can name: anchors, headings and the checks of claims."""
+    titles = {heading.anchor for here in headings(texts(notebook)) for heading in here}
+    tags = {tag for cell in code(notebook) for tag in cell.metadata.get("tags", ())}
+    claims = {tag.partition(":")[2] for tag in tags if tag.startswith("claim:")}
+    return {*anchors(notebook), *titles, *(f"check-{nodes.make_id(name)}" for name in claims)}
+
+
 def reference_problems(notebook: NotebookNode) -> Iterator[str]:
     """Links to formulas name what they link to; files that are linked to exist."""
     for text in texts(notebook):
@@ -155,6 +165,9 @@ def reference_problems(notebook: NotebookNode) -> Iterator[str]:
                 yield f"no formula {name} in {file or 'this chapter'}"
             if f"({name[3:].replace('-', '.')})" not in label.lower():
                 yield f"the link to {name} says {label!r}"
+        for name in re.findall(r"\]\(#((?!eq-)[^)\s]+)\)", text):
+            if name not in places(notebook):
+                yield f"no place {name} in this chapter"
         for file in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
             if not (BOOK / file).is_file():
                 yield f"no such file: {file}"
@@ -483,7 +496,13 @@ def test_rule_on_numbers(old: str, new: str) -> None:
 
 @pytest.mark.parametrize(
     "link",
-    ["[(3.2)](#eq-3-2)", "[(3.2)](#eq-3-1)", "[(2.1)](99_none.ipynb#eq-2-1)", "[x](nothing.md)"],
+    [
+        "[(3.2)](#eq-3-2)",
+        "[(3.2)](#eq-3-1)",
+        "[(2.1)](99_none.ipynb#eq-2-1)",
+        "[x](nothing.md)",
+        "[x](#nowhere)",
+    ],
 )
 def test_rule_on_references(link: str) -> None:
     assert list(reference_problems(notebook_of(GOOD, link)))
