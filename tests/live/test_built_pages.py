@@ -171,10 +171,9 @@ def test_every_handle_answers_the_keyboard_and_reset_takes_it_back(opened, page,
 def test_a_state_can_be_linked_to(opened, page, name):
     tab = opened(page, viewport={"width": 1280, "height": 900})
     figure = alive(tab, name)
-    # The only ring of these two is that of the guess, which no address holds.
-    handle = figure.locator(
-        "input[type=range]" if name in ("paths", "recipes") else ".live-handle:not([hidden])"
-    ).first
+    # The only ring of these three is that of the guess, which no address holds.
+    ring = name not in ("paths", "recipes", "stop")
+    handle = figure.locator(".live-handle:not([hidden])" if ring else "input[type=range]").first
     for key in ("Shift+ArrowLeft", "Shift+ArrowDown"):
         handle.press(key)
     uid = figure.get_attribute("id")

@@ -12,6 +12,7 @@ import { Plot, shown } from "../plot.js";
 const LOOKS = 13;
 /** Until the reader has guessed, no look after this one is shown. */
 const BEFORE = 7;
+const AFTER = Array.from({ length: LOOKS - 1 - BEFORE }, (_, k) => BEFORE + 1 + k);
 
 /** @param {number} step */
 const called = (step) =>
@@ -109,14 +110,16 @@ export default figure({
   },
 
   guess: {
-    kind: "number",
-    question: "The ELBO goes on rising. What does the code tell after 10,240 steps?",
-    label: "nats at the end",
+    kind: "curve",
+    question:
+      "The ELBO goes on rising. What does the code tell from here on? Draw it with the ring on the right.",
+    label: "Your sketch of what the code tells",
+    panel: 1,
     unit: "nats",
     digits: 1,
-    min: 0,
-    max: 9,
-    start: 4,
-    truth: (_state, _values, { information }) => at(information, LOOKS - 1),
+    xs: AFTER,
+    start: 3.4,
+    at: (look) => `look ${look}`,
+    truth: (_state, _values, { information }) => AFTER.map((look) => at(information, look)),
   },
 });
