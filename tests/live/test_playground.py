@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 
 # A worker shares its processor with whatever else runs: only one that stands still is waited for
 # this long.
-PATIENCE = 240_000  # milliseconds
+PATIENCE = 600_000  # milliseconds
 
 SEEN = """() => {
   const figure = document.querySelector("figure.live");

@@ -112,7 +112,7 @@ export default figure({
   guess: {
     kind: "curve",
     question:
-      "The ELBO goes on rising. What does the code tell from here on? Draw it with the ring on the right.",
+      "The ELBO goes on rising. What does the code tell from here on? Draw it with the ring.",
     label: "Your sketch of what the code tells",
     panel: 1,
     unit: "nats",
