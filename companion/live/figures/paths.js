@@ -6,31 +6,11 @@
  */
 
 import { figure } from "../figure.js";
-import { mean } from "../numbers.js";
+import { LOOKS, at, called, play, rows, slider } from "../looks.js";
 import { Plot, shown } from "../plot.js";
 
-const LOOKS = 13;
 /** Until the reader has guessed, no look after this one is shown. */
 const BEFORE = 5;
-
-/** @param {number} step */
-const called = (step) =>
-  step < 1000 ? `${step}` : `${Math.floor(step / 1000)},${`${step % 1000}`.padStart(3, "0")}`;
-
-/**
- * Three seeds, a row each.
- *
- * @param {number[]} values
- */
-const rows = (values) => [0, 1, 2].map((k) => values.slice(k * LOOKS, (k + 1) * LOOKS));
-
-/**
- * The mean over the seeds at one look.
- *
- * @param {number[]} values
- * @param {number} look
- */
-const at = (values, look) => mean(rows(values).map((row) => row[look] ?? NaN));
 
 export default figure({
   start: { run: "scratch, plain", look: BEFORE },
@@ -130,15 +110,10 @@ export default figure({
         ["pretrained, free bits", "free bits, pretrained decoder"],
       ],
     },
-    { kind: "slider", name: "look", label: "look", min: 0, max: LOOKS - 1, step: 1, text: String },
+    slider,
   ],
 
-  play: {
-    label: "Train",
-    step: ({ look }) => (look >= LOOKS - 1 ? null : { look: look + 1 }),
-    again: () => ({ look: 0 }),
-    every: 350,
-  },
+  play,
 
   guess: {
     kind: "point",

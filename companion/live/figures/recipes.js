@@ -6,10 +6,9 @@
  */
 
 import { figure } from "../figure.js";
-import { mean } from "../numbers.js";
+import { LOOKS, at, called, play, rows, slider } from "../looks.js";
 import { Plot, shown } from "../plot.js";
 
-const LOOKS = 13;
 /** Until the reader has guessed, no look after this one is shown. */
 const BEFORE = 5;
 
@@ -26,25 +25,13 @@ const RECIPES = [
   ["weak decoder", "weak decoder", "model"],
 ];
 
-/** @param {number} step */
-const called = (step) =>
-  step < 1000 ? `${step}` : `${Math.floor(step / 1000)},${`${step % 1000}`.padStart(3, "0")}`;
-
-/**
- * Of three seeds, a row each, those at one look.
- *
- * @param {ArrayLike<number>} values
- * @param {number} look
- */
-const seeds = (values, look) => [0, 1, 2].map((k) => values[k * LOOKS + look] ?? NaN);
-
 /**
  * The means over the seeds of all recipes at one look.
  *
  * @param {any} runs
  * @param {number} look
  */
-const told = (runs, look) => RECIPES.map(([name]) => mean(seeds(runs[name], look)));
+const told = (runs, look) => RECIPES.map(([name]) => at(runs[name], look));
 
 export default figure({
   start: { look: BEFORE },
@@ -95,12 +82,7 @@ export default figure({
     const looks = Array.from({ length: last + 1 }, (_, i) => i);
     for (const [name, , role] of RECIPES) {
       for (const k of [0, 1, 2]) {
-        way.line(
-          looks,
-          looks.map((i) => seeds(runs[name], i)[k] ?? NaN),
-          role,
-          { width: 1.5 },
-        );
+        way.line(looks, rows(runs[name])[k]?.slice(0, last + 1) ?? [], role, { width: 1.5 });
       }
     }
     return [bars, way];
@@ -114,16 +96,9 @@ export default figure({
     return `Step ${called(step)}: ${parts.join(", ")} nats.`;
   },
 
-  controls: [
-    { kind: "slider", name: "look", label: "look", min: 0, max: LOOKS - 1, step: 1, text: String },
-  ],
+  controls: [slider],
 
-  play: {
-    label: "Train",
-    step: ({ look }) => (look >= LOOKS - 1 ? null : { look: look + 1 }),
-    again: () => ({ look: 0 }),
-    every: 450,
-  },
+  play,
 
   guess: {
     kind: "curve",

@@ -6,32 +6,12 @@
  */
 
 import { figure } from "../figure.js";
-import { mean } from "../numbers.js";
+import { LOOKS, at, called, play, rows, slider } from "../looks.js";
 import { Plot, shown } from "../plot.js";
 
-const LOOKS = 13;
 /** Until the reader has guessed, no look after this one is shown. */
 const BEFORE = 7;
 const AFTER = Array.from({ length: LOOKS - 1 - BEFORE }, (_, k) => BEFORE + 1 + k);
-
-/** @param {number} step */
-const called = (step) =>
-  step < 1000 ? `${step}` : `${Math.floor(step / 1000)},${`${step % 1000}`.padStart(3, "0")}`;
-
-/**
- * Three seeds, a row each.
- *
- * @param {number[]} values
- */
-const rows = (values) => [0, 1, 2].map((k) => values.slice(k * LOOKS, (k + 1) * LOOKS));
-
-/**
- * The mean over the seeds at one look.
- *
- * @param {number[]} values
- * @param {number} look
- */
-const at = (values, look) => mean(rows(values).map((row) => row[look] ?? NaN));
 
 export default figure({
   start: { look: BEFORE },
@@ -98,16 +78,9 @@ export default figure({
     return `Step ${called(step)}: ELBO ${shown(elbo)}; the code tells ${shown(information)} nats, ${much}.`;
   },
 
-  controls: [
-    { kind: "slider", name: "look", label: "look", min: 0, max: LOOKS - 1, step: 1, text: String },
-  ],
+  controls: [slider],
 
-  play: {
-    label: "Train",
-    step: ({ look }) => (look >= LOOKS - 1 ? null : { look: look + 1 }),
-    again: () => ({ look: 0 }),
-    every: 450,
-  },
+  play,
 
   guess: {
     kind: "curve",

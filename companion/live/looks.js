@@ -1,0 +1,45 @@
+/**
+ * Stored training runs: of three seeds at thirteen looks, and the way from look to look.
+ */
+
+import { mean } from "./numbers.js";
+
+export const LOOKS = 13;
+
+/** @param {number} step */
+export const called = (step) =>
+  step < 1000 ? `${step}` : `${Math.floor(step / 1000)},${`${step % 1000}`.padStart(3, "0")}`;
+
+/**
+ * Three seeds, a row each.
+ *
+ * @param {number[]} values
+ */
+export const rows = (values) => [0, 1, 2].map((k) => values.slice(k * LOOKS, (k + 1) * LOOKS));
+
+/**
+ * The mean over the seeds at one look.
+ *
+ * @param {number[]} values
+ * @param {number} look
+ */
+export const at = (values, look) => mean(rows(values).map((row) => row[look] ?? NaN));
+
+/** What lets a figure's look be chosen, and go on by itself. */
+export const slider = {
+  kind: /** @type {const} */ ("slider"),
+  name: "look",
+  label: "look",
+  min: 0,
+  max: LOOKS - 1,
+  step: 1,
+  text: String,
+};
+
+/** @type {NonNullable<import("./figure.js").Spec["play"]>} */
+export const play = {
+  label: "Train",
+  step: ({ look }) => (look >= LOOKS - 1 ? null : { look: look + 1 }),
+  again: () => ({ look: 0 }),
+  every: 450,
+};
