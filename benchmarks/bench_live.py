@@ -34,7 +34,8 @@ MOVES = 60
 WATCH = """() => {
   window.frames_ = [];
   document.addEventListener("live-frame", ({ target, detail }) => window.frames_.push(
-    [detail.ms, target.querySelector(".live-says").textContent + target.innerHTML.length]));
+    [detail.ms, target.querySelector(".live-says").textContent
+      + [...target.querySelectorAll(".live-drawn")].map(e => e.innerHTML).join()]));
 }"""
 STILL = """() => {
   window.longest = 0;
@@ -71,9 +72,9 @@ def served() -> Iterator[str]:
 
 def dragged(tab: Page, figure: Locator) -> tuple[int, float]:
     """Drag a figure from side to side; return its distinct frames and the median of their ms."""
-    handle = figure.locator(
-        ".live-handle:not([hidden]) .live-grip, .live-controls input[type=range]"
-    ).first
+    rings = figure.locator(".live-handle:not([hidden]) .live-grip")
+    sliders = figure.locator(".live-controls input[type=range]")
+    handle = (rings if rings.count() else sliders).first
     handle.scroll_into_view_if_needed()
     tab.evaluate("window.frames_.length = 0")
     box = handle.bounding_box()
@@ -81,7 +82,10 @@ def dragged(tab: Page, figure: Locator) -> tuple[int, float]:
     slider = handle.evaluate("e => e.tagName") == "INPUT"
     middle = box["y"] + box["height"] / 2
     left = box["x"] + (8 if slider else box["width"] / 2)
-    reach = box["width"] - 16 if slider else 60 if left < 250 else -60
+    panel = figure.locator(".live-panel").first.bounding_box()
+    assert panel
+    inwards = 60 if left < panel["x"] + panel["width"] / 2 else -60  # a ring stops at the edge
+    reach = box["width"] - 16 if slider else inwards
     tab.mouse.move(left, middle)
     tab.mouse.down()
     for move in range(1, MOVES + 1):
