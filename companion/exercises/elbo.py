@@ -59,12 +59,13 @@ cured_by_samples = Prediction(
 constant_weights = Prediction(
     answer=math.log(4),
     because=(
-        "Signs do not show in x: the posterior has four equal peaks, q covers one, and every "
-        "weight is about p(x) / 4. Constant weights show a tight bound only where q misses nothing."
+        "Signs do not show in x: the posterior has four equal peaks and q sits on one, where "
+        "every weight is about p(x) / 4. At the others q is tiny, not zero: the weights are huge "
+        "there, but no draw meets them."
     ),
     mistakes={
-        0.0: "constant weights make Jensen lose nothing, but log E_q[w] is then log p(x) of the "
-        "part that q covers. Which other z explain this x?",
+        0.0: "the weights that you draw agree, but p(x) is their average with the rarest ones, "
+        "too. Which other z explain this x?",
         -math.log(4): "a gap below zero would put the ELBO above log p(x).",
         2.0: "that is the gap in bits; the book counts in nats.",
         math.log(2): "that is two peaks; each of the two units can change its sign.",
