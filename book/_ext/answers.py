@@ -71,8 +71,8 @@ def rows(task: Prediction) -> list[tuple[float | str, float, str]]:
 
 
 def words(task: Prediction) -> list[str]:
-    """Return the words that a prediction may be answered with."""
-    return sorted({str(task.answer), *map(str, task.mistakes)})
+    """Return the words that a prediction may be answered with, the short ones first."""
+    return sorted({str(task.answer), *map(str, task.mistakes)}, key=lambda word: (len(word), word))
 
 
 def encoded(task: Prediction) -> str:

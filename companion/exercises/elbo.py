@@ -64,8 +64,8 @@ constant_weights = Prediction(
         "there, but no draw meets them."
     ),
     mistakes={
-        0.0: "the weights that you draw agree, but p(x) is their average with the rarest ones, "
-        "too. Which other z explain this x?",
+        0.0: "the weights that you draw agree, but the average weight, p(x), also counts those "
+        "that you never draw. Which other z explain this x?",
         -math.log(4): "a gap below zero would put the ELBO above log p(x).",
         2.0: "that is the gap in bits; the book counts in nats.",
         math.log(2): "that is two peaks; each of the two units can change its sign.",

@@ -113,7 +113,7 @@ def test_constant_weights():
     assert abs(scatter - 0.045) < 0.01
     assert own.constant_weights.verdict(round(gap, 2)).startswith("✓")
     assert own.constant_weights.verdict(gap).startswith("✓")
-    assert "with the rarest ones" in own.constant_weights.verdict(0)
+    assert "that you never draw" in own.constant_weights.verdict(0)
     assert "above log p(x)" in own.constant_weights.verdict(-1.39)
     assert "in bits" in own.constant_weights.verdict(2)
     assert "two peaks" in own.constant_weights.verdict(0.69)
