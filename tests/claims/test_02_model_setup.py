@@ -381,12 +381,19 @@ def test_what_a_digit_tells_the_vae_of_chapter_1(seed):
         return error(torch.stack([p.log_prob(x) for x in unseen], 1))
 
     q = model.encoder(unseen)
-    z = q.sample((100,))
-    log_weight = model.decoder(z).log_prob(unseen) + model.prior().log_prob(z) - q.log_prob(z)
-    of_encoder, of_prior = error(log_weight).median(), from_prior(1000).median()
-    assert 0.4 * of_prior < of_encoder < 1.6 * of_prior
-    assert error(log_weight).max() > 5
-    assert (error(log_weight) > 1).sum() >= 2
+
+    def from_encoder(number):
+        z = q.sample((number,))
+        log_p_x_z = model.decoder(z).log_prob(unseen)
+        return error(log_p_x_z + model.prior().log_prob(z) - q.log_prob(z))
+
+    def typical(estimate, number):
+        return torch.stack([estimate(number) for _ in range(40)]).median()
+
+    # 0.61 to 1.42 over ten seeds: a draw from the encoder does what 5 to 27 from the prior do
+    assert 0.5 < typical(from_encoder, 100) / typical(from_prior, 1000) < 1.5
+    assert from_encoder(100).max() > 5
+    assert (from_encoder(100) > 1).sum() >= 2
     assert from_prior(10_000).max() < 2
 
 
