@@ -34,30 +34,9 @@ total_correlation = Prediction(
     because="It is −½ log det Σ, for the units of q have variance 1, and det Σ = 1 − ρ².",
     mistakes={
         0.0: "the units of q are correlated, and that is what this divergence measures.",
+        1 - 0.8**2: "that is det Σ: the total correlation is −½ of its logarithm.",
         -0.5 * math.log(1 - 0.8): "the determinant of Σ is 1 − ρ², not 1 − ρ.",
         -0.5 * math.log10(1 - 0.8**2): "that is a logarithm to the base 10.",
-    },
-    tolerance=0.005,
-    unit="nats",
-)
-
-divergence_from_a_product = Prediction(
-    answer=math.log(4) - 0.75 - 0.5 * math.log(1 - 0.8**2),
-    because=(
-        "Twice KL(N(0, 1) ‖ N(0, 4)) = 0.318, and the total correlation, 0.511. Independent units "
-        "with the same marginals would save the second."
-    ),
-    mistakes={
-        math.log(4) - 0.75: "the total correlation is left out: q is no product.",
-        -0.5 * math.log(1 - 0.8**2): "that is the total correlation alone.",
-        0.5 * (math.log(4) - 0.75): "that is the divergence of one unit.",
-        0.5 * (math.log(4) - 0.75 - math.log(1 - 0.8**2)): "both units count, not one.",
-        math.log(4)
-        - 0.75
-        + 0.5 * math.log(1 - 0.8**2): "the total correlation is added: a q whose "
-        "units hang together is farther from a product.",
-        2 * math.log(4) - 0.9375 - 0.5 * math.log(1 - 0.8**2): "4 is the variance of p, not its "
-        "scale.",
     },
     tolerance=0.005,
     unit="nats",
@@ -102,6 +81,21 @@ auxiliary_without_r = Prediction(
         "yes": "q(z | x) may have two peaks, but does this bound know it? What is left of the "
         "fraction once q(u) has cancelled?",
     },
+)
+
+collapse_shortfall = Prediction(
+    answer=math.log(2),
+    because=(
+        "Without z each pixel is 1 half of the time, on its own, so the ELBO is −2 log 2, and −H "
+        "is −log 2. The difference is the total correlation of the two pixels."
+    ),
+    mistakes={
+        0.0: "two independent pixels cannot be always equal: what does the decoder give the "
+        "pictures that never come?",
+        2 * math.log(2): "that is how far the ELBO is below zero. And −H?",
+    },
+    tolerance=0.005,
+    unit="nats",
 )
 
 # --- Exercise 3: the gap on a grid ----------------------------------------------------------------

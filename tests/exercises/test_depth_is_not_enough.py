@@ -24,18 +24,29 @@ def test_the_reversed_divergence_lies_across_both_peaks():
     assert own.reversed_kl.verdict("one").startswith("✗ Not quite")
 
 
-# Would catch numbers of the pencil exercise that integrals do not give.
-def test_the_numbers_on_paper_are_those_of_integrals():
+# Would catch a total correlation that an integral does not give, and det Σ without a hint.
+def test_the_total_correlation_on_paper_is_that_of_an_integral():
     step = 0.05
     line = torch.arange(-9, 9 + step / 2, step, dtype=torch.float64)
     flat = torch.cartesian_prod(line, line)
     cov = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
     log_q = MultivariateNormal(torch.zeros(2).double(), cov).log_prob(flat)
-    for task, scale in ((own.total_correlation, 1.0), (own.divergence_from_a_product, 2.0)):
-        log_p = Normal(0.0, scale).log_prob(flat).sum(1)
-        found = kl_on_grid(log_q, log_p, 2 * math.log(step)).item()
-        assert task.answer == pytest.approx(found, abs=1e-6)
-        assert task.verdict(round(found, 2)).startswith("✓")
+    log_p = Normal(0.0, 1.0).log_prob(flat).sum(1)
+    found = kl_on_grid(log_q, log_p, 2 * math.log(step)).item()
+    assert own.total_correlation.answer == pytest.approx(found, abs=1e-6)
+    assert own.total_correlation.verdict(round(found, 2)).startswith("✓")
+    assert "det Σ" in own.total_correlation.verdict(round(torch.det(cov).item(), 2))
+
+
+# Would catch a shortfall that another collapsed decoder undercuts: all shares of two pixels.
+def test_the_best_collapsed_decoder_of_two_equal_pixels_falls_short_by_log_two():
+    first, second = torch.cartesian_prod(*[torch.linspace(0.01, 0.99, 99).double()] * 2).T
+    log_likelihood = 0.5 * (first * second).log() + 0.5 * ((1 - first) * (1 - second)).log()
+    found = -math.log(2) - log_likelihood.max().item()
+    assert own.collapse_shortfall.answer == pytest.approx(found, abs=1e-12)
+    assert own.collapse_shortfall.verdict(0.69).startswith("✓")
+    for wrong in (0, 1.39):
+        assert own.collapse_shortfall.verdict(wrong).startswith("✗ Not quite")
 
 
 # Would catch floors that a Gaussian with a full covariance passes: on one peak, on both of the
