@@ -74,7 +74,7 @@ stretch_cost = Prediction(
 
 best_stretch = Prediction(
     answer=2.0,
-    because="The slope c S − 1/c is zero at c = 1/√S, here with S = ¼; then c² S = 1.",
+    because="The slope c S − 1/c is zero at c = 1/√S, here with S = ¼.",
     mistakes={
         4.0: "that is c²; and c?",
         0.5: "the clouds are too near to 0 and too narrow: should they be stretched or shrunk?",
@@ -82,6 +82,16 @@ best_stretch = Prediction(
         0.25: "that is the mean of m² + s² itself: where is ½(c² − 1) S − log c smallest?",
     },
     tolerance=0.01,
+)
+
+second_moment = Prediction(
+    answer=1.0,
+    because="It becomes c² S, and the best c is 1/√S: whatever S was before, c² S = 1.",
+    mistakes={
+        0.25: "that is the mean before: the stretch makes m into c m, and s into c s.",
+        0.5: "both are squared: m² + s² grows by c², not by c.",
+        4.0: "that is c² alone: times which mean?",
+    },
 )
 
 

@@ -12,7 +12,14 @@ from companion.exact import optimal_linear_vae
 from companion.exercises import big_picture as own
 from companion.live import digit_models
 
-PREDICTIONS = [own.moved, own.small_sigma, own.twins, own.stretch_cost, own.best_stretch]
+PREDICTIONS = [
+    own.moved,
+    own.small_sigma,
+    own.twins,
+    own.stretch_cost,
+    own.best_stretch,
+    own.second_moment,
+]
 
 
 def test_a_stranger_mistake_is_not_called_correct():
@@ -29,6 +36,7 @@ def test_a_stranger_mistake_is_not_called_correct():
         (own.stretch_cost, 47.2),
         (own.best_stretch, 2),
         (own.best_stretch, "2.0"),
+        (own.second_moment, 1),
     ],
 )
 def test_a_right_prediction_passes(prediction, answer):
@@ -57,7 +65,7 @@ def test_what_a_move_changes_and_what_a_small_sigma_does():
     assert own.small_sigma.verdict("Shrink").startswith("✓")
 
 
-# Would catch answers that are wrong in themselves: all three, in another way.
+# Would catch answers that are wrong in themselves: all four, in another way.
 def test_the_answers_are_those_of_a_count_and_of_a_grid():
     signs = itertools.product([1, -1], repeat=3)
     orders = itertools.permutations(range(3))
@@ -73,6 +81,8 @@ def test_the_answers_are_those_of_a_count_and_of_a_grid():
     grid = [0.5 + 0.01 * k for k in range(400)]
     best = min(grid, key=lambda c: sum(kl(c * m, c * s) for m, s in clouds))
     assert own.best_stretch.answer == pytest.approx(best, abs=0.006)
+    after = sum((best * m) ** 2 + (best * s) ** 2 for m, s in clouds) / len(clouds)
+    assert own.second_moment.answer == pytest.approx(after, abs=0.01)
 
 
 # --- random codes of one's own ------------------------------------------------------------------
