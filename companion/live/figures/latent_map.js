@@ -12,12 +12,12 @@ import { Plot, shown } from "../plot.js";
 
 const LIMIT = 3.8;
 const COLUMNS = 288;
-// The corner of the map where the picture stands that is decoded at z: no codes lie there.
-const CORNER = [-LIMIT, -1.75];
 // The board, in the units of its panel: a pixel is 20 wide.
 const PIXEL = 20;
 const TOP = 300;
 const BOARD = 8 * PIXEL;
+// The two pictures beside it.
+const SIDE = 70;
 const CLEAR = new Float64Array(64);
 
 // E f(ε) for ε ~ N(0, 1), by the nine points of Gauss and Hermite.
@@ -98,7 +98,7 @@ function verdict({ below }) {
  * @param {boolean} guessing  then the reconstruction would give the answer away
  */
 function board(data, { pixels }, values, guessing) {
-  const { reconstruction, elbo, decoded } = values;
+  const { reconstruction, elbo, decoded, atZ } = values;
   const plot = new Plot({
     x: [0, 336],
     y: [-8, 310],
@@ -106,23 +106,26 @@ function board(data, { pixels }, values, guessing) {
     height: 322,
     bare: true,
     equal: true,
-    alt: "The board with the drawing, its reconstruction, and below them the ELBO as a bar.",
+    alt:
+      "The board with the drawing, its reconstruction, the picture that is decoded at z, and below " +
+      "them the ELBO as a bar.",
   });
-  /** @type {[string, ArrayLike<number>, number][]} */
-  const both = [
-    ["x: draw here", pixels, 0],
-    ["reconstruction", guessing ? CLEAR : decoded, 336 - BOARD],
+  const beside = BOARD + 16;
+  /** @type {[string, ArrayLike<number>, number, number, number, "ink" | "posterior"][]} */
+  const pictures = [
+    ["x: draw here", pixels, 0, TOP, BOARD, "ink"],
+    ["reconstruction", guessing ? CLEAR : decoded, beside, TOP, SIDE, "ink"],
+    ["decoded at z", atZ, beside, TOP - BOARD + SIDE, SIDE, "posterior"],
   ];
-  for (const [title, picture, left] of both) {
-    const [right, bottom] = [left + BOARD, TOP - BOARD];
-    plot.text(left, TOP + 6, title, { bold: true });
-    plot.pixels(picture, 8, { x: [left, right], y: [bottom, TOP] });
-    plot.rim([left, right], [bottom, TOP], "ink", { opacity: 0.6 });
+  for (const [title, picture, left, top, side, role] of pictures) {
+    plot.text(left, top + 6, title, { role, bold: true });
+    plot.pixels(picture, 8, { x: [left, left + side], y: [top - side, top] });
+    plot.rim([left, left + side], [top - side, top], role, { opacity: 0.6 });
   }
   // What no digit is known of, has a q too wide for a number that is right to a tenth of a nat.
   if (!drawn(pixels))
     return plot.text(0, 92, "draw a digit that fills the board: a 0 is the easiest");
-  if (guessing) plot.text(336 - BOARD / 2, TOP - BOARD / 2, "guess first", { anchor: "middle" });
+  if (guessing) plot.text(beside + SIDE + 6, TOP - SIDE / 2, "guess first");
   // From −60 to 40 nats.
   const at = (/** @type {number} */ nats) => clamp((nats + 60) * 3.36, [0, 336]);
   const { bounds } = data;
@@ -200,20 +203,12 @@ export default figure({
 
   prepare(raw) {
     const decode = (/** @type {[number, number]} */ z) => forward(raw.decoder, z);
-    const cleared = (/** @type {Float32Array} */ ground) => {
-      const columns = Math.sqrt(ground.length);
-      const side = Math.round((columns * (high - low)) / (2 * LIMIT));
-      for (let row = columns - side; row < columns; row++)
-        ground.fill(0, row * columns, row * columns + side);
-      return ground;
-    };
-    const [low = 0, high = 0] = CORNER;
     const code = (/** @type {number} */ n) => raw.codes.subarray(2 * n, 2 * n + 2);
     return {
       ...raw,
-      digits: cleared(scattered(raw.pictures, code, LIMIT, COLUMNS)),
+      digits: scattered(raw.pictures, code, LIMIT, COLUMNS),
       // Paler, for there are words on it.
-      mosaic: cleared(mosaic(decode, LIMIT, 18).map((value) => 0.45 * value)),
+      mosaic: mosaic(decode, LIMIT, 18).map((value) => 0.45 * value),
       // Of the drawing that was evaluated last: a z that moves does not change it.
       last: {},
     };
@@ -227,7 +222,7 @@ export default figure({
   },
 
   draw(state, values, data, { guessing }) {
-    const { mean, scales, atZ } = values;
+    const { mean, scales } = values;
     const map = new Plot({
       x: [-LIMIT, LIMIT],
       y: [-LIMIT, LIMIT],
@@ -236,14 +231,10 @@ export default figure({
       ticks: [4, 4],
       alt:
         "The latent plane with digits at their codes, the ellipse of q(z | x) for the drawing, and " +
-        "a code z with the picture that is decoded there.",
+        "a code z.",
     });
     const ground = data[state.ground];
     map.pixels(ground, Math.sqrt(ground.length), { smooth: true });
-    const [low = 0, high = 0] = CORNER;
-    map.pixels(atZ, 8, { x: [low, high], y: [low, high] });
-    map.line([low, high, high], [high, high, low], "posterior", { width: 1.5 });
-    map.text(low, high, "decoded at z", { role: "posterior", dx: 3, dy: -5 });
     const right = state.z[0] > 2.5;
     map.text(state.z[0], state.z[1], "drag z", {
       role: "posterior",
