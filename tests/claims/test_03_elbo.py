@@ -28,6 +28,7 @@ from companion.exact import (
     LinearGaussian,
     arch,
     elbo_quadrature,
+    gaussian_floor,
     kl_on_grid,
     latent_grid,
     log_marginal_quadrature,
@@ -229,7 +230,8 @@ def test_the_gap_of_a_trained_network():
     assert (kl > 20 * error).any()  # a gap that is really there
 
 
-# The gap of the chapter's VAE of the arch is mostly haste: training on leaves a third, or a fifth.
+# The gap of the chapter's VAE of the arch is the encoder's, hardly the family's, and mostly haste:
+# training on leaves a third, or a fifth.
 @pytest.mark.claim("elbo.gap-identity")
 @pytest.mark.parametrize("seed", [0, 2])
 def test_most_of_the_gap_of_the_arch_goes_with_more_training(seed):
@@ -247,6 +249,8 @@ def test_most_of_the_gap_of_the_arch_goes_with_more_training(seed):
         with torch.no_grad():
             log_q = model.encoder(points[:300]).log_prob(z[:, None])
         gaps.append(kl_on_grid(log_q, log_posterior, log_cell).mean())
+        least, _, _ = gaussian_floor(z, log_posterior)
+        assert least.mean() < 0.05 * gaps[-1]
     assert gaps[0] > 0.15
     assert gaps[1] < 0.45 * gaps[0]
 
