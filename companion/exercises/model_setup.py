@@ -54,6 +54,53 @@ edge_of_rho = Prediction(
     },
 )
 
+one_code = Prediction(
+    answer=math.log(7 / 4),
+    tolerance=0.005,
+    unit="nats",
+    because="All mass on z makes the KL −log p(z | x), and 4 has the largest posterior, 4/7.",
+    mistakes={
+        math.log(7): "that is with code 1, the likeliest before the pixel is seen: which one is it "
+        "after?",
+        math.log(7 / 2): "that is with code 7: another code has a larger posterior.",
+        math.log(5): "that is −log p(x, z), the score with its sign turned: how far is the score "
+        "from log p(x)?",
+        math.log(4): "that is the divergence from the prior; the gap is that from the posterior.",
+        -math.log(0.8): "that is −log p(x | z): the gap has the posterior in its place.",
+        4 / 7: "that is the posterior of the best code: the gap is −log of it.",
+        3 / 7: "that is the mass that q misses: the gap is an average logarithm.",
+    },
+)
+
+shared_code = Prediction(
+    answer=1.0,
+    because="White comes in 65 % of the cases, and 1 explains it best by far: its mean gap is 0.92 "
+    "nats, that of 7 is 1.39 and that of 4 is 1.86.",
+    mistakes={
+        4.0: "4 is best for black alone: how often comes white, and what is its posterior of 4?",
+        7.0: "7 is second for both colours, and costs more than 1: average −log p(z | x) over "
+        "the colours.",
+    },
+)
+
+shared_gap = Prediction(
+    answer=0.35 * math.log(4),
+    tolerance=0.005,
+    because="Black loses log 7 − log 7/4 = log 4, in 35 % of the cases; white loses nothing.",
+    mistakes={
+        math.log(4): "that is what black pays; in the mean over colours, how often does it come?",
+        0.35 * math.log(7) + 0.65 * math.log(13 / 9): "that is the mean of the whole gap: what "
+        "would remain if each colour had its best code?",
+        0.35 * math.log(7 / 4) + 0.65 * math.log(13 / 9): "that is the mean approximation gap: the "
+        "rest of the gap is asked for.",
+        0.35 * math.log(7): "that is black's whole gap, weighted: what remains of it with the best "
+        "code?",
+        0.65 * math.log(4): "that is weighted with the share of white: which colour pays?",
+        0.35 * math.log2(4): "that is in bits; the book counts in nats.",
+        math.log(4) / 2: "the colours do not come equally often: weight black with p(black).",
+    },
+)
+
 # --- the cost of a Gaussian posterior -------------------------------------------------------------
 
 

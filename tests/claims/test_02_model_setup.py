@@ -370,6 +370,7 @@ def test_what_a_digit_tells_the_vae_of_chapter_1(seed):
         log_p_x.append(model.decoder(z[:1]).log_prob(x) - ratio[0])
     nats, log_rho, log_p_x = map(torch.cat, (nats, log_rho, log_p_x))
     assert (log_rho > nats).all()
+    assert (log_rho.expm1() < 14 * nats.expm1()).all()
     assert 4 < nats.mean() < 5.5
     assert 5000 < (100 * log_rho.expm1()).median() < 30_000
 
@@ -681,7 +682,8 @@ def test_a_latent_brings_the_factorised_decoder_most_of_the_way():
     assert min(results) > 0  # the tables of the test above reach zero, this one does not
 
 
-# Would catch "with fewer numbers": regressions on the pixels before, 45 numbers, lie on the curve.
+# Would catch "the decoder needs fewer numbers": regressions on the pixels before, 45 numbers, come
+# nearer than it does with 49.
 @pytest.mark.claim("setup.pixel-by-pixel")
 def test_a_latent_has_no_advantage_in_numbers():
     share, states = tiny_digits()
@@ -700,7 +702,7 @@ def test_a_latent_has_no_advantage_in_numbers():
     regression = kl(share, log_p.exp())
     assert regression == pytest.approx(0.376, abs=2e-3)
     found = {}
-    for values in (4, 8):
+    for values in (5, 8):
         torch.manual_seed(0)
         prior = torch.full((values,), 1 / values, dtype=torch.float64)
         on = 0.25 + 0.5 * torch.rand(values, 9, dtype=torch.float64)
@@ -710,4 +712,4 @@ def test_a_latent_has_no_advantage_in_numbers():
             prior = joint.sum(0)
             on = (joint.mT @ states / prior[:, None]).clamp(1e-6, 1 - 1e-6)
         found[values] = kl(share, model.log_marginal().exp())
-    assert found[8] < regression < found[4]  # 79, 45 and 39 numbers
+    assert found[8] < regression < found[5] - 0.05  # 79, 45 and 49 numbers

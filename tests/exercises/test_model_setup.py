@@ -9,7 +9,14 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from companion.exercises import model_setup as own
 
-PREDICTIONS = [own.peaks, own.cut_prior, own.edge_of_rho]
+PREDICTIONS = [
+    own.peaks,
+    own.cut_prior,
+    own.edge_of_rho,
+    own.one_code,
+    own.shared_code,
+    own.shared_gap,
+]
 
 
 # --- the solutions against truths that do not come from this file ---------------------------------
@@ -142,6 +149,14 @@ def test_predictions():
     assert own.edge_of_rho.verdict("1.414").startswith("✓")
     assert "variance" in own.edge_of_rho.verdict(2)
     assert "solve it for s" in own.edge_of_rho.verdict("1/2")
+    assert own.one_code.verdict(0.56).startswith("✓")
+    assert "from the prior" in own.one_code.verdict(1.39)
+    assert own.shared_code.verdict("1").startswith("✓")
+    assert "black alone" in own.shared_code.verdict(4)
+    for answer in (0.485, 0.49):
+        assert own.shared_gap.verdict(answer).startswith("✓")
+    for answer, said in [(1.386, "what black pays"), (0.92, "whole gap"), (0.7, "in bits")]:
+        assert said in own.shared_gap.verdict(answer)
 
 
 # ρ of a Gaussian posterior, by plain sums on wider and wider grids: it settles below √2 alone.
@@ -163,3 +178,21 @@ def test_the_cut_prior_is_what_its_words_say():
     rho = (posterior**2 / prior[:2]).sum().item()
     assert rho == pytest.approx(own.cut_prior.answer)
     assert math.exp((posterior * (posterior / prior[:2]).log()).sum()) == pytest.approx(rho)
+
+
+# Each part of the gap by the chapter's own definition: a largest score, and what falls short of it.
+def test_the_gaps_of_one_code_are_scores_that_fall_short():
+    prior, black = torch.tensor([0.5, 0.25, 0.25]).double(), torch.tensor([0.1, 0.8, 0.4]).double()
+    joint = prior[:, None] * torch.stack([black, 1 - black], 1)  # codes, colours
+    evidence = joint.sum(0)
+    score = joint.log()  # all mass on one code has no entropy
+    floor = evidence.log() - score.max(0).values
+    assert floor[0].item() == pytest.approx(own.one_code.answer)
+    mean_score = (score * evidence).sum(1)
+    best = mean_score.argmax()
+    assert (1, 4, 7)[best] == own.shared_code.answer
+    shared = ((score.max(0).values - score[best]) * evidence).sum()
+    assert shared.item() == pytest.approx(own.shared_gap.answer)
+    mean_gap = (evidence * evidence.log()).sum() - mean_score
+    for gap in mean_gap:
+        assert f"{gap:.2f}" in own.shared_code.because
