@@ -29,6 +29,40 @@ cheapest_mixture = Prediction(
     },
 )
 
+widths_apart = Prediction(
+    answer=3.667,
+    because=(
+        "At 3.7 widths the mixing is 0.024, less than a tenth of ¼. Exactly, 0.025 is reached at "
+        "3.67, between the 3.29 and the 3.92 at which the two bounds reach it."
+    ),
+    mistakes={
+        1.0: "at 1 the mixing is 0.199, four fifths of what it is at 0.",
+        2.0: "at 2 the mixing is 0.112, nearly half of what it is at 0.",
+        2.5: "at 2.5 the mixing is 0.077: less than a third of what it is at 0, but not a tenth.",
+        3.0: "at 3 the mixing is 0.049, a fifth of what it is at 0.",
+        3.29: "at 3.29 the lower bound of (6.13) is 0.025. The mixing is larger.",
+        4.0: "at 4 the mixing is 0.017. A little less is enough.",
+        5.0: "at 5 the mixing is 0.005, a fiftieth of what it is at 0. Less is enough.",
+        6.0: "at 6 the mixing is 0.001. Less is enough.",
+        8.0: "at 8 the mixing is below a ten-thousandth. Much less is enough.",
+        10.0: "at 10 the mixing is below a millionth. Much less is enough.",
+    },
+    tolerance=0.15,
+    advice="Between the bounds of (6.13): where does Φ(−Δ/2s) fall to 0.025, or to 0.05?",
+)
+
+larger_decoder = Prediction(
+    answer="eight",
+    because=(
+        "There it takes a fifth off the VAE's error on training digits, with two units a tenth: "
+        "codes of two units overlap so much that even μ* keeps 85 % of that error."
+    ),
+    mistakes={
+        "two": "codes of two units overlap more: of the VAE's error even μ* keeps 85 % there. How "
+        "much is left for a larger decoder to take?",
+    },
+)
+
 nearer_to_a_new_digit = Prediction(
     answer="the noisy picture",
     because=(

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from companion import data
+from companion import VAE, GaussianConditional, StandardNormal, data, elbo_analytic, fit, mlp
+from companion.exact import optimal_decoder
 from companion.exercises import blurry_samples as own
 
 # --- the predictions ------------------------------------------------------------------------------
@@ -59,6 +60,73 @@ def test_a_copy_is_further_from_a_new_digit_than_a_little_noise():
     assert errors["all"][0] > 1.5 * errors["all"][1]
     assert own.nearer_to_a_new_digit.verdict("the noisy picture").startswith("✓")
     assert "at s = 0.1 in figure 6.12" in own.nearer_to_a_new_digit.verdict("the guess")
+
+
+def mixing(apart):
+    """Return E[w(1 − w)] for two codes so many widths apart, by quadrature."""
+    z = torch.linspace(-20, 20, 40_001, dtype=torch.float64)
+    one, other = (Normal(at, 1.0).log_prob(z).exp() for at in (-apart / 2, apart / 2))
+    return torch.trapezoid(one * other / (2 * (one + other)), z).item()
+
+
+def test_how_many_widths_apart_two_codes_must_be():
+    # Would catch a tenth of 1, a half-distance, and hints that have other numbers.
+    task = own.widths_apart
+    assert abs(mixing(0.0) - 0.25) < 1e-9
+    assert abs(mixing(task.answer) - 0.025) < 2e-5
+    assert f"{mixing(3.7):.3f}" == "0.024"
+    assert "At 3.7 widths the mixing is 0.024" in task.because
+    cdf = Normal(0.0, 1.0).cdf
+    for place, bound in ((3.29, 0.05), (3.92, 0.025)):
+        assert f"{place}" in task.because
+        assert abs(cdf(torch.tensor(-place / 2)) - bound) < 1e-4
+    said = {1: "0.199", 2: "0.112", 2.5: "0.077", 3: "0.049", 4: "0.017", 5: "0.005", 6: "0.001"}
+    for apart, number in said.items():
+        assert f"{mixing(apart):.3f}" == number
+        assert f"at {apart} the mixing is {number}" in task.verdict(apart)
+    assert mixing(8) < 1e-4
+    assert mixing(10) < 1e-6
+    for right in (3.7, "3.6", 3.67):
+        assert task.verdict(right).startswith("✓")
+    for near in (3.5, 3.9):
+        assert task.verdict(near).startswith("✗")
+
+
+def test_a_larger_decoder_helps_where_codes_overlap_less():
+    # Would catch the two numbers of units exchanged, and shares that are not the chapter's.
+    (train,), _ = data.split(data.digits()[0])
+    left, best = {}, {}
+    for name, d in (("two", 2), ("eight", 8)):
+        torch.manual_seed(0)
+        vae = VAE(
+            GaussianConditional(mlp(64, 64, 2 * d)),
+            GaussianConditional(mlp(d, 64, 64), scale=0.2),
+            StandardNormal(d),
+        )
+        fit(vae, train, elbo_analytic, epochs=40, lr=4e-3)
+        with torch.no_grad():
+            q = vae.encoder(train)
+            z = q.sample()
+            own_error = (vae.decoder(z).mean - train).square().sum(1).mean()
+            least = (optimal_decoder(q, train, z) - train).square().sum(1).mean()
+        larger = mlp(d, 128, 128, 64)
+        adam = torch.optim.Adam(larger.parameters(), lr=5e-3)
+        for _ in range(1000):
+            rows = torch.randint(len(train), (128,))
+            code = q.mean[rows] + q.stddev[rows] * torch.randn(128, d)
+            loss = (train[rows] - larger(code)).square().sum(1).mean()
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        with torch.no_grad():
+            error = (larger(z) - train).square().sum(1).mean()
+        left[name], best[name] = (error / own_error).item(), (least / own_error).item()
+    assert min(left, key=left.get) == own.larger_decoder.answer
+    assert set(left) == {own.larger_decoder.answer, *own.larger_decoder.mistakes}
+    assert abs(left["eight"] - 0.8) < 0.05  # a fifth
+    assert abs(left["two"] - 0.9) < 0.04  # a tenth
+    assert abs(best["two"] - 0.85) < 0.03
+    assert best["eight"] < 0.5
 
 
 def test_two_widths_by_hand():
