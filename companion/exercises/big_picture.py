@@ -94,6 +94,20 @@ second_moment = Prediction(
     },
 )
 
+drawn_copies = Prediction(
+    answer="few",
+    because=(
+        "A drawn code decodes to another picture than the mean code. The test flags about one in "
+        "a hundred, as of held-out digits, so a sample that it lets pass may still be a copy."
+    ),
+    mistakes={
+        "most": "the test knows one picture of each training digit, that of the mean code: how "
+        "far from it does a drawn code decode?",
+        "half": "the threshold is the lowest 1 % of fresh digits' distances: do half of the drawn "
+        "codes decode so near to the mean code's picture?",
+    },
+)
+
 
 # --- Nats for nothing: each number of the code stretched by its best factor ----------------------
 

@@ -242,13 +242,15 @@ def test_prior_draws_are_near_the_digits_and_no_near_copies(digits, digit_pairs,
 
     assert shares(train + 0.02 * torch.randn_like(train))[1] > 0.95
     # The little power that the chapter admits: smooth copies pass. Compared with training digits as
-    # smooth as they are, they do not.
+    # smooth as they are, they do not, unless their codes are drawn: exercise 1.4.
     for (_, vae), samples in zip(digit_pairs, digit_samples, strict=True):
         smooth, fresh = (vae.decoder(vae.encoder(x).mean).mean for x in digits)
         assert 0 < shares(smooth)[1] < 0.1
         threshold = nearest_distance(fresh, smooth).quantile(0.01)
         assert (nearest_distance(smooth, smooth) < threshold).all()
         assert (nearest_distance(samples["vae"], smooth) < threshold).float().mean() < 0.02
+        drawn = vae.decoder(vae.encoder(train).sample()).mean
+        assert (nearest_distance(drawn, smooth) < threshold).float().mean() < 0.03
     mean_picture = train.mean(0).expand(len(train), -1)
     for samples in digit_samples:
         within, too_near = shares(samples["vae"])

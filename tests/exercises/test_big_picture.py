@@ -19,6 +19,7 @@ PREDICTIONS = [
     own.stretch_cost,
     own.best_stretch,
     own.second_moment,
+    own.drawn_copies,
 ]
 
 
@@ -37,6 +38,7 @@ def test_a_stranger_mistake_is_not_called_correct():
         (own.best_stretch, 2),
         (own.best_stretch, "2.0"),
         (own.second_moment, 1),
+        (own.drawn_copies, "Few"),
     ],
 )
 def test_a_right_prediction_passes(prediction, answer):
