@@ -519,7 +519,7 @@ mixture_gap = Exercise(
         ),
         Mistake(
             "the density of one peak where the mixture's belongs",
-            "In (8.5) the sum over the peaks stands inside the logarithm.",
+            "In (8.6) the sum over the peaks stands inside the logarithm.",
             _stratified_without_the_mixture,
         ),
         Mistake(

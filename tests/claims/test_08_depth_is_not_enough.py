@@ -416,6 +416,17 @@ def in_the_chapter(name):
     raise AssertionError(name)
 
 
+def caption_of(number):
+    """The caption of a figure of the chapter, as it is shown."""
+    notebook = nbformat.read(ROOT / "book/08_depth_is_not_enough.ipynb", nbformat.NO_CONVERT)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and f'"{number}",' in cell.source:
+            for call in ast.walk(ast.parse(cell.source)):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "show":
+                    return ast.literal_eval(call.args[2])
+    raise AssertionError(number)
+
+
 def text_has(words):
     """Whether the chapter says so, in its Markdown, whatever its lines' ends."""
     notebook = nbformat.read(ROOT / "book/08_depth_is_not_enough.ipynb", nbformat.NO_CONVERT)
@@ -438,9 +449,10 @@ def test_folds_of_the_chapter_are_those_of_the_script():
         if run["units"] == 1:
             assert run["loss"] + run["gap"] == pytest.approx(run["loss_plus_gap"], abs=5e-3)
     assert in_the_chapter("loss_plus_gap") == found
-    cost = {d: sum(runs) / 3 / d for d, runs in found.items()}  # of one fold
-    assert 2.5 < cost[8] / cost[4] < 3  # "nearly three times as much"
-    assert text_has(f"to {sum(longer) / 3:.3f} with four times the steps")
+    assert len(longer) == 3
+    of_one_fold = sum(found[8]) / 3 / 8
+    says = f"a fold costs {of_one_fold:.3f}, which falls to {sum(longer) / 3:.3f} with four times"
+    assert says in caption_of("8.9")
 
 
 # Would catch an amortisation that is no difference, and parts that the script did not measure.
@@ -461,20 +473,15 @@ def test_the_gap_of_digits_is_nearly_all_amortisation():
     assert in_the_chapter("digits") == found
 
 
-# Would catch "more layers" as the only cure, and numbers in the text that were not measured: the
-# encoder of one layer alone, trained on.
+# Would catch "more layers" as the only cure: the encoder of one layer alone, trained on.
 @pytest.mark.claim("depth.amortisation")
 def test_encoders_of_one_layer_lose_less_once_they_are_trained_longer():
-    means = {"training": [], "held out": []}
     for run in experiment()["digits"]:
         if run["depth"] == 1:
-            for part, values in means.items():
+            for part in ("training", "held out"):
                 longer = run["encoder alone"][part]
                 assert longer["amortisation"] < run[part]["amortisation"]
                 assert longer["log_p"] == pytest.approx(run[part]["log_p"], abs=2e-4)
-                values.append(longer["amortisation"])
-    within, out = (sum(values) / 3 for values in means.values())
-    assert text_has(f"come down to {within:.1f} on training digits, and to {out:.1f} on new ones")
 
 
 # Would catch a depth credited with what more steps and more weights do as well, and the start's
@@ -488,19 +495,16 @@ def test_more_steps_and_more_weights_work_on_the_amortisation_gap_too():
     assert short["floor"] < min(average)
     assert average[0] - average[1] > 0.02
     assert average[3] < average[2] < average[0] - 0.02
-    assert text_has(f"one layer reaches {average[1]:.3f}")
-    assert text_has(f"eight reach {average[2]:.3f}")
     assert sum(gap > 0.38 for gap in elsewhere["gaps"]) == 1
     assert max(elsewhere["gaps"]) == pytest.approx(0.4, abs=5e-3)
 
 
-# Would catch a ranking of families by bars whose training was not finished.
+# Would catch bars whose training was not finished, without a word that says so.
 @pytest.mark.claim("depth.richer-family")
 def test_the_auxiliary_variable_gains_by_more_steps():
     short, longer = (run["gaps"] for run in experiment()["auxiliaries"])
     assert max(longer) < 0.75 * min(short)
-    low, high = min(longer), max(longer)
-    assert text_has(f"the auxiliary variable reaches {low:.2f} to {high:.2f}")
+    assert text_has("The auxiliary variable goes lower with more steps")
 
 
 # Would catch a floor on a grid that is too coarse: one VAE of digits, on grids of two steps.
@@ -626,12 +630,13 @@ def test_a_bottom_up_hierarchy_cannot_pass_the_floor():
             assert both >= first_gap - 1e-9 >= floor - 1e-4
 
 
-# Would catch the belief that samples alone cure a q on one peak.
+# Would catch the belief that samples alone cure a q on one of two distant peaks, and the belief that
+# they never help: near peaks are reached.
 @pytest.mark.claim("depth.richer-family")
-def test_many_samples_do_not_help_a_q_on_one_peak():
-    a, noise = 4.0, torch.randn(2**17, generator=torch.Generator().manual_seed(0)).double()
+def test_many_samples_do_not_help_a_q_on_one_distant_peak():
+    noise = torch.randn(2**17, generator=torch.Generator().manual_seed(0)).double()
 
-    def gap(mean, scale, num_samples):
+    def gap(mean, scale, num_samples, a=4.0):
         z = mean + scale * noise
         log_p = torch.logaddexp(Normal(-a, 1.0).log_prob(z), Normal(a, 1.0).log_prob(z))
         log_w = log_p - math.log(2) - Normal(mean, scale).log_prob(z)
@@ -641,6 +646,8 @@ def test_many_samples_do_not_help_a_q_on_one_peak():
     for num_samples in (1, 64, 4096):
         assert gap(a, 1.0, num_samples) == pytest.approx(math.log(2), abs=0.01)
     assert gap(0.0, 4.0, 64) < 0.05
+    assert gap(1.0, 1.0, 1, a=1.0) == pytest.approx(0.337, abs=0.005)
+    assert gap(1.0, 1.0, 16, a=1.0) == pytest.approx(0.105, abs=0.015)
 
 
 # --- collapse -------------------------------------------------------------------------------------
