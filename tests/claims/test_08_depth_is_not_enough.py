@@ -630,8 +630,8 @@ def test_a_bottom_up_hierarchy_cannot_pass_the_floor():
             assert both >= first_gap - 1e-9 >= floor - 1e-4
 
 
-# Would catch the belief that samples alone cure a q on one of two distant peaks, and the belief that
-# they never help: near peaks are reached.
+# Would catch the belief that samples alone cure a q on one of two distant peaks, and the belief
+# that they never help: near peaks are reached.
 @pytest.mark.claim("depth.richer-family")
 def test_many_samples_do_not_help_a_q_on_one_distant_peak():
     noise = torch.randn(2**17, generator=torch.Generator().manual_seed(0)).double()
@@ -644,7 +644,7 @@ def test_many_samples_do_not_help_a_q_on_one_distant_peak():
         return -bounds.mean().item()
 
     for num_samples in (1, 64, 4096):
-        assert gap(a, 1.0, num_samples) == pytest.approx(math.log(2), abs=0.01)
+        assert gap(4.0, 1.0, num_samples) == pytest.approx(math.log(2), abs=0.01)
     assert gap(0.0, 4.0, 64) < 0.05
     assert gap(1.0, 1.0, 1, a=1.0) == pytest.approx(0.337, abs=0.005)
     assert gap(1.0, 1.0, 16, a=1.0) == pytest.approx(0.105, abs=0.015)
