@@ -86,6 +86,29 @@ def test_steps_send_a_throw(browser):
         tab.close()
 
 
+# Would catch a column that stops at what is sent so far, under an average of net lengths.
+@pytest.mark.browser
+def test_once_compared_the_area_is_the_average(browser):
+    tab = shown(browser, figure([0.5, 0.5]))
+    try:
+        columns = tab.locator(".live-panel").nth(1).locator("text")
+        slider = tab.get_by_role("slider", name="q: how often")
+        for average in ("2.03", "2.04"):
+            if average == "2.03":
+                tab.get_by_role("button", name="Compare").click()  # half of a throw is sent
+            else:
+                slider.focus()
+                tab.keyboard.press("ArrowLeft")
+                tab.get_by_text("4. Your friend knows face 2").first.wait_for()
+            columns.filter(has_text=f"average {average}").wait_for()
+            words = columns.all_text_contents()
+            a, b = (float(words[words.index(f"die {die}") + 1]) for die in "AB")
+            share = float(slider.get_attribute("aria-valuenow") or "nan")
+            assert share * a + (1 - share) * b == pytest.approx(float(average), abs=0.01)
+    finally:
+        tab.close()
+
+
 # Would catch a verdict on the q of the moment: the question is of one bit, so of q = ½.
 @pytest.mark.browser
 def test_the_verdict_is_of_the_question_wherever_q_is(browser):

@@ -95,14 +95,15 @@ export default figure({
       height: 290,
       title: " ",
       xlabel: "how often q picks the die",
-      ylabel: "length, in bits",
+      ylabel: guessing ? "length so far, in bits" : "net length, in bits",
       ticks: [2, 4],
-      alt: "Two columns, as wide as q picks each die and as high as its length so far or net; a dashed line at their average, minus the ELBO.",
+      alt: "Two columns, as wide as q picks each die and as high as its length, so far or, once compared, net; then a dashed line at their average, minus the ELBO.",
     });
     for (const [z, { share, die, face, net }] of dice.entries()) {
       const sides = /** @type {[number, number]} */ (z ? [1 - share, 1] : [0, share]);
       if (guessing && z !== at) continue; // what is not sent yet is still a question
-      const high = z === at ? [0, 0, die, die + face, net][Math.round(step)] : net;
+      // Compared, both are net, whatever is sent: their area is the average.
+      const high = guessing ? [0, 0, die, die + face, net][Math.round(step)] : net;
       stacked(columns, sides, [[high ?? net, "ink"]], { opacity: z === at ? 0.4 : 0.18 })
         .text((sides[0] + sides[1]) / 2, 0, `die ${NAMES[z]}`, { anchor: "middle", dy: -22 })
         .text((sides[0] + sides[1]) / 2, 0, shown(high ?? net), { anchor: "middle", dy: -7 });
@@ -148,7 +149,8 @@ export default figure({
       at: ({ q }) => [q, 0.9 * MOST],
       move: (_, [x], data) => {
         const { best } = lengths(data, x);
-        return { q: Math.abs(x - best) < CATCH ? best : x };
+        // Another q changes what comes back: the throw is sent to its end.
+        return { q: Math.abs(x - best) < CATCH ? best : x, step: LAST };
       },
     },
   ],
