@@ -329,7 +329,7 @@ def test_one_direction_covers_and_the_other_may_seek(a, seeks):
         assert scale > 1.3
 
 
-# Would catch another threshold than the 2.80 that the book prints.
+# Would catch another threshold than 2.80, which the chapter's check has between 2.79 and 2.81.
 @pytest.mark.claim("info.kl-direction")
 def test_seeking_begins_where_the_book_says():
     def between_less_at_a_peak(a):
