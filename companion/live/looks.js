@@ -25,6 +25,17 @@ export const rows = (values) => [0, 1, 2].map((k) => values.slice(k * LOOKS, (k 
  */
 export const at = (values, look) => mean(rows(values).map((row) => row[look] ?? NaN));
 
+/**
+ * The most information that the pictures of a look can show.
+ *
+ * @param {import("./plot.js").Plot} plot
+ * @param {number} cap
+ */
+export const limit = (plot, cap) =>
+  plot
+    .line([0, LOOKS - 1], [cap, cap], "prior", { width: 1, dash: "2 3" })
+    .text(0, cap, "no estimate is higher", { dx: 4, dy: -4 });
+
 /** What lets a figure's look be chosen, and go on by itself. */
 export const slider = {
   kind: /** @type {const} */ ("slider"),

@@ -412,6 +412,37 @@ def test_a_rate_is_no_information():
         assert abs(mutual_information(vae, x).mean) < 1e-12
 
 
+# Would catch: a rate near the ceiling that is called no information; the bound with D for R.
+@pytest.mark.claim("collapse.warm-up-helps")
+@pytest.mark.parametrize("seed", range(5))
+def test_near_the_ceiling_a_rate_is_information(seed):
+    model, q = discrete(seed, values=5, latents=3)
+    p_data = table(5, seed=seed + 50)
+    entropy = -(p_data * p_data.log()).sum()
+    rate = p_data @ kl(q, model.prior)
+    lost = -(p_data @ model.reconstruction(q))
+    told = p_data @ kl(q, p_data @ q)
+    below = -entropy - p_data @ model.elbo(q)
+    assert below >= 0
+    assert told >= rate - below - 1e-12
+    # Free bits: what their own objective lacks, less than the free nats, bounds it in the same way.
+    for free in (0.05, 0.5, 2.0):
+        lacks = lost + rate.clamp(min=free) - entropy
+        assert lacks >= 0
+        assert told >= free - lacks - 1e-12
+
+
+# Would catch: stored runs that contradict the bound, or a bound that says next to nothing of them.
+@pytest.mark.claim("collapse.warm-up-helps")
+def test_the_stored_runs_tell_at_least_their_rate_less_what_the_elbo_lacks():
+    for one in experiment()["runs"]:
+        lacks = one["distortion"][-1] + one["rate"][-1] + experiment()["ceiling"]
+        least = one["rate"][-1] - lacks
+        assert one["information"][-1] > least - 0.01
+        if one["recipe"] in ("committed rate", "free bits"):
+            assert least > 1.5
+
+
 @pytest.mark.claim("collapse.warm-up-helps")
 def test_the_least_rate_of_a_fixed_width_and_what_collapse_costs():
     # No mean has a smaller rate; with a blind decoder it is the inference error, so the ELBO of

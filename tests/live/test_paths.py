@@ -25,7 +25,7 @@ def drawn():
     pairs = dict.fromkeys((run["start"], run["recipe"]) for run in STORED["runs"])
     runs = {", ".join(pair): {name: means(*pair, name) for name in NAMES} for pair in pairs}
     return pairs, live.figure(
-        "paths", alt="", ceiling=STORED["ceiling"], steps=STORED["steps"], runs=runs
+        "paths", alt="", ceiling=STORED["ceiling"], steps=STORED["steps"], runs=runs, cap=6.3
     )
 
 

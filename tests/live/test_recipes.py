@@ -22,7 +22,7 @@ def information(recipe):
 
 def drawn():
     runs = {recipe: information(recipe) for recipe in RECIPES}
-    return live.figure("recipes", alt="", steps=STORED["steps"], runs=runs)
+    return live.figure("recipes", alt="", steps=STORED["steps"], runs=runs, cap=6.3)
 
 
 @pytest.mark.browser

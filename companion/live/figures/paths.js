@@ -6,7 +6,7 @@
  */
 
 import { figure } from "../figure.js";
-import { LOOKS, at, called, play, rows, slider } from "../looks.js";
+import { LOOKS, at, called, limit, play, rows, slider } from "../looks.js";
 import { Plot, shown } from "../plot.js";
 
 /** Until the reader has guessed, no look after this one is shown. */
@@ -27,7 +27,7 @@ export default figure({
     };
   },
 
-  draw({ run, look }, { step }, { runs, steps, ceiling }, { guessing }) {
+  draw({ run, look }, { step }, { runs, steps, ceiling, cap }, { guessing }) {
     const { rate, distortion, information } = runs[run];
     const last = guessing ? Math.min(look, BEFORE) : look;
     const wide = Math.max(...rate) > 6;
@@ -61,7 +61,7 @@ export default figure({
     plane.text(0, -ceiling, "collapse", { bold: true, dx: 6, dy: 36 });
     const told = new Plot({
       x: [0, LOOKS - 1],
-      y: [0, 6.5],
+      y: [0, 7.5],
       width: 270,
       height: 300,
       title: "what the code tells: I(x; z)",
@@ -73,13 +73,14 @@ export default figure({
     for (const mark of [0, 4, 8, 12]) {
       told.text(mark, 0, called(steps[mark]), { anchor: mark === 12 ? "end" : "middle", dy: 15 });
     }
+    limit(told, cap);
     for (const ys of rows(information)) {
       const [x, y] = [[...ys.keys()].slice(0, last + 1), ys.slice(0, last + 1)];
       told.line(x, y, "q", { width: 1.5 }).points(x, y, "q", { size: 4 });
       told.points(x.slice(-1), y.slice(-1), "q", { size: 10 });
     }
     if (!guessing)
-      told.text(12, 6.5, `step ${called(step)}`, { anchor: "end", dy: 14, bold: true });
+      told.text(12, 7.5, `step ${called(step)}`, { anchor: "end", dy: 14, bold: true });
     return [plane, told];
   },
 

@@ -6,7 +6,7 @@
  */
 
 import { figure } from "../figure.js";
-import { LOOKS, at, called, play, rows, slider } from "../looks.js";
+import { LOOKS, at, called, limit, play, rows, slider } from "../looks.js";
 import { Plot, shown } from "../plot.js";
 
 /** Until the reader has guessed, no look after this one is shown. */
@@ -42,11 +42,11 @@ export default figure({
     early: told(runs, Math.min(look, BEFORE)),
   }),
 
-  draw({ look }, _, { runs, steps }, { guessing }) {
+  draw({ look }, _, { runs, steps, cap }, { guessing }) {
     const last = guessing ? Math.min(look, BEFORE) : look;
     const bars = new Plot({
       x: [-0.5, RECIPES.length - 0.5],
-      y: [0, 6.5],
+      y: [0, 7.5],
       width: 400,
       height: 280,
       title: `what the codes tell at step ${called(steps[last])}`,
@@ -68,7 +68,7 @@ export default figure({
 
     const way = new Plot({
       x: [0, LOOKS - 1],
-      y: [0, 6.5],
+      y: [0, 7.5],
       width: 270,
       height: 280,
       title: "on the way, three seeds",
@@ -79,6 +79,7 @@ export default figure({
     for (const mark of [0, 4, 8, 12]) {
       way.text(mark, 0, called(steps[mark]), { anchor: mark === 12 ? "end" : "middle", dy: 15 });
     }
+    limit(way, cap);
     const looks = Array.from({ length: last + 1 }, (_, i) => i);
     for (const [name, , role] of RECIPES) {
       for (const k of [0, 1, 2]) {
