@@ -385,6 +385,9 @@ def test_code_in_the_open_fits_the_page(path: Path) -> None:
 
 @each_chapter
 def test_explorers_and_exercises(path: Path) -> None:
+    for text in itertools.dropwhile(lambda text: "## Exercises" not in text, texts(read(path))):
+        for title in re.findall(r'class="solution"><summary>(.*?)</summary>', text):
+            assert title == "Solution", "folded answers of exercises have one name"
     if is_appendix(path) or int(number_of(path)) > 11:
         return
     explorers = []
