@@ -245,7 +245,7 @@ def test_a_descent_of_more_samples_or_a_mixture_ends_too(browser):
 @pytest.mark.browser
 @pytest.mark.parametrize(("a", "last"), [(3.0, 1), (4.0, 4)])
 def test_a_descent_on_one_peak_finds_the_other_from_some_k_on(browser, a, last):
-    # The answer in 8.5: with K = 4 for peaks at ±3, with 32 for ±4. Half as many stay.
+    # With K = 4 for peaks at ±3, with 32 for ±4. Half as many stay.
     starts = [{"a": a, "mean": a, "scale": 1.0, "doublings": k} for k in (last, last + 1)]
     stays, finds = (one["values"]["gap"] for one in descended(browser, starts))
     assert stays == pytest.approx(0.69, abs=0.01)
