@@ -15,6 +15,19 @@ from companion.exercises.predicting import Prediction
 
 # --- Guesses in the text --------------------------------------------------------------------------
 
+same_weights = Prediction(
+    answer="the posterior and the cut one",
+    because=(
+        "The cut q is the posterior times a constant wherever it draws, so its weights are as "
+        "constant as the posterior's. Yet its gap is open, since it never draws z = 2."
+    ),
+    mistakes={
+        "the posterior": "divide p(x, z) by the cut q for z = 0 and z = 1, the only codes that it "
+        "draws: are the two weights different?",
+        "all": "the table of section 3.1 has the weights of the poor q: 0.083, 0.5 and 1.8.",
+    },
+)
+
 price_of_a_nat = Prediction(
     answer=1.0,
     because=(
@@ -49,8 +62,9 @@ cured_by_samples = Prediction(
         "narrow one off centre hardly ever meets the few huge weights that carry the average."
     ),
     mistakes={
-        "narrow": "raise K in figure 3.11 at scale 0.3, then at 2: which green line arrives?",
-        "both alike": "the gap shrinks like Var(w) / K. Is the variance the same for both?",
+        "narrow": "raise K in figure 3.11 at scale 0.3, then at 1: which green line arrives?",
+        "both alike": "both start about 1.5 nats low, but compare them at K = 100 in figure 3.11: "
+        "which one is still 0.7 nats away?",
     },
 )
 

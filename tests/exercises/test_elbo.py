@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch.distributions import Categorical, MultivariateNormal, Normal, kl_divergence
 
@@ -10,6 +11,7 @@ from companion.exact import DiscreteModel, optimal_linear_vae
 from companion.exercises import elbo as own
 
 PREDICTIONS = [
+    own.same_weights,
     own.price_of_a_nat,
     own.silent_from,
     own.cured_by_samples,
@@ -61,10 +63,36 @@ def test_samples_cure_a_wide_q():
         bound = (log_w - q.log_prob(z)).logsumexp(0).mean() - math.log(100)
         return (log_p - bound).item()
 
-    assert 0 < left(2.0) < 0.03 < 0.3 < left(0.3)
+    # The two that the text compares start equally low: both gaps in closed form.
+    mean, scale = 1.6 / 1.64, 0.64**0.5 / 1.64**0.5
+    posterior = Normal(torch.tensor(mean), scale)
+    start = [kl_divergence(Normal(0.0, s), posterior).item() for s in (0.3, 1.0)]
+    assert start == pytest.approx([1.57, 1.53], abs=0.005)
+    assert 0 < left(1.0) < 0.03 < 0.65 < left(0.3) < 0.72
+    assert 0 < left(2.0) < 0.03
     assert own.cured_by_samples.verdict("wide").startswith("✓")
     assert "which green line" in own.cured_by_samples.verdict("narrow")
-    assert "the same for both" in own.cured_by_samples.verdict("both alike")
+    assert "still 0.7 nats away" in own.cured_by_samples.verdict("both alike")
+
+
+# Of the three q of section 3.3, by hand: the weights that they draw, and the gaps.
+def test_two_of_three_q_have_constant_weights():
+    joint = torch.tensor([0.05, 0.15, 0.18], dtype=torch.float64)
+    cut = torch.tensor([0.25, 0.75, 0.0], dtype=torch.float64)
+    spread, gap = {}, {}
+    for name, q in [
+        ("posterior", joint / 0.38),
+        ("poor", torch.tensor([0.6, 0.3, 0.1], dtype=torch.float64)),
+        ("cut", cut),
+    ]:
+        log_w = (joint / q)[q > 0].log()
+        spread[name] = (log_w.max() - log_w.min()).item()
+        gap[name] = (math.log(0.38) - q[q > 0] @ log_w).item()
+    assert spread == pytest.approx({"posterior": 0, "poor": 3.07, "cut": 0}, abs=0.005)
+    assert gap == pytest.approx({"posterior": 0, "poor": 0.673, "cut": 0.642}, abs=0.0005)
+    assert own.same_weights.verdict("the posterior and the cut one").startswith("✓")
+    assert "0.083, 0.5 and 1.8" in own.same_weights.verdict("all")
+    assert "z = 0 and z = 1" in own.same_weights.verdict("the posterior")
 
 
 # The chapter's three codes; the other side of the gap identity, by the package.
