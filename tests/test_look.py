@@ -93,6 +93,7 @@ def cell(
         (cell("t", "nbval-check-output", "hide-input", says="1 1"), "Code of this check"),
         (cell("t", "hide-input", html="<div><table>"), "Code of this table"),
         (cell("print(1)", "hide-input", says="1"), "Code of this output"),
+        (cell("print(1)", "hide-cell", says="1"), "Result and its code"),
     ],
 )
 def test_a_fold_is_named_by_what_it_holds(folded: nodes.container, name: str) -> None:

@@ -90,7 +90,7 @@ def name_of(cell: nodes.Element) -> str:
     if "<table" in html:
         return "Code of this table"
     if outputs:
-        return "Code of this output"
+        return "Result and its code" if "hide-cell" in tags_of(cell) else "Code of this output"
     return "Imports" if only_imports(source) else "Code that the next cells use"
 
 
