@@ -13,6 +13,20 @@ from companion.exercises.checking import Exercise, Function, Mistake, extreme
 from companion.exercises.comparing import Unreadable
 from companion.exercises.predicting import Prediction
 
+# --- in the open part ----------------------------------------------------------------------------
+
+equal_columns = Prediction(
+    answer="too low",
+    because="By (2.6) 91 nats take at least 100 e⁹¹ draws, about 10⁴¹. None of 10,000 comes near "
+    "the codes of x, so the large terms are missing. With columns 2/j it is about right.",
+    mistakes={
+        "too high": "p̂(x) is right on average, but by rare draws with very large terms: will they "
+        "be among 10,000?",
+        "about right": "that is so with columns 2/j and their 4.5 nats; how many draws do 91 nats "
+        "take by (2.6)?",
+    },
+)
+
 # --- predictions ---------------------------------------------------------------------------------
 
 peaks = Prediction(

@@ -7,9 +7,11 @@ import torch
 from scipy import integrate, stats
 from torch.distributions import Independent, MultivariateNormal, Normal
 
+from companion.exact import LinearGaussian
 from companion.exercises import model_setup as own
 
 PREDICTIONS = [
+    own.equal_columns,
     own.peaks,
     own.cut_prior,
     own.edge_of_rho,
@@ -20,6 +22,24 @@ PREDICTIONS = [
 
 
 # --- the solutions against truths that do not come from this file ---------------------------------
+
+
+# Would catch the two models exchanged, or a number of nats that is not theirs.
+def test_ten_thousand_draws_are_too_few_for_equal_columns_and_enough_for_falling_ones():
+    units = torch.arange(1, 65, dtype=torch.float64)
+    nats, errors = [], []
+    for lengths in (2 + 0 * units, 2 / units):
+        nats.append(((1 + (lengths / 0.5) ** 2).log() / 2).sum().item())
+        torch.manual_seed(0)
+        model = LinearGaussian(lengths.diag(), torch.zeros(64).double(), scale=0.5)
+        x, z = model.marginal().sample((5,)), model.prior().sample((10_000,))
+        log_p = torch.stack([model.likelihood(z).log_prob(one) for one in x], 1)
+        errors.append(log_p.logsumexp(0) - math.log(10_000) - model.log_marginal(x))
+    assert nats == [pytest.approx(90.66, abs=0.005), pytest.approx(4.547, abs=0.0005)]
+    assert 41 < 2 + nats[0] / math.log(10) < 42
+    assert errors[0].max() < -50
+    assert errors[1].mean().abs() < 0.5
+    assert own.equal_columns.answer == "too low"
 
 
 # Would catch a slip in the completed square: here the integral is taken as it stands.
