@@ -89,8 +89,13 @@ export default figure({
     plane
       .text(tip, a * tip, "slope a ↕", { role: "q", dx: 13, dy: 4 })
       .text(0, 2 * s, "width s ↕", { role: "q", anchor: "end", dx: -13, dy: -6 })
-      .text(-2 * w, -2, "weight w ↔", { role: "model", anchor: "middle", dy: 25 })
-      .text(2 * sigma, 0, "noise σ ↔", { role: "model", dx: 13, dy: sigma > 0.8 ? 22 : 4 });
+      .text(-2 * w, -2, "weight w ↔", {
+        role: "model",
+        anchor: w < 0 ? "start" : "end",
+        dx: w < 0 ? 13 : -13,
+        dy: 4,
+      })
+      .text(2 * sigma, 0, "noise σ ↔", { role: "model", anchor: "middle", dx: 3, dy: 34 });
 
     const top = 2;
     const bars = new Plot({
