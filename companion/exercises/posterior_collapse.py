@@ -664,7 +664,7 @@ def _sees_all(model: LatentVariableModel) -> bool:
 
 cost_of_silence = Prediction(
     answer=5 * (math.log(2) - _entropy(0.8)),
-    because="Five rows start with log 2 nats of surprise in place of h(0.8): 5 (0.69 − 0.50).",
+    because="Five rows start with log 2 nats in place of h(0.8): 5 (0.693 − 0.500) = 0.96.",
     mistakes={
         math.log(2) - _entropy(0.8): "that is one row's part. How many rows have one above them?",
         6 * (math.log(2) - _entropy(0.8)): "the first row has none above it: it loses nothing.",

@@ -39,7 +39,7 @@ import { escaped, paint } from "./plot.js";
  *   handles?: Handle[],
  *   press?: {panel: number, label: string, area?: [Place, Place],
  *     move: (state: State, to: Place, data: any, first: boolean) => State},
- *   play?: {label: string, step: (state: State, data: any) => State | null,
+ *   play?: {label: string, next?: string, step: (state: State, data: any) => State | null,
  *     again?: (state: State, data: any) => State, every?: number},
  *   guess?: import("./guess.js").Guess,
  * }} Spec
@@ -49,8 +49,9 @@ import { escaped, paint } from "./plot.js";
  *   prepare: what is worth computing once
  *   press: what drawing on a panel does, or within an area of it, from x to x and from y to y: there
  *   the keyboard has a pen, too
- *   play: one step of a motion; null where it ends, and then what Play begins again with; every: how
- *   many milliseconds after the last step the next one comes, else with each frame
+ *   play: one step of a motion; null where it ends, and then what Play begins again with; next: what
+ *   its button is called; every: how many milliseconds after the last step the next one comes, else
+ *   with each frame
  *
  * @typedef {{get: (key: string) => any, set: (key: string, value: any) => void,
  *   save_changes: () => void, on: (event: string, listener: () => void) => void}} Model
@@ -184,7 +185,7 @@ export function figure(spec) {
     const own = spec.guess && ask.fresh(spec.guess);
     const buttons = spec.play
       ? `<button type="button" data-play>${escaped(spec.play.label)}</button>` +
-        `<button type="button" data-step>One step</button>`
+        `<button type="button" data-step>${escaped(spec.play.next ?? "One step")}</button>`
       : "";
     return (
       (spec.guess && own ? ask.markup(spec.guess, own, id) : "") +

@@ -36,20 +36,35 @@ export const limit = (plot, cap) =>
     .line([0, LOOKS - 1], [cap, cap], "prior", { width: 1, dash: "2 3" })
     .text(0, cap, "no estimate is higher", { dx: 4, dy: -4 });
 
-/** What lets a figure's look be chosen, and go on by itself. */
+/**
+ * The step of training at a look: 0, 5, and from then on twice the one before.
+ *
+ * @param {number} look
+ */
+const step = (look) => called(look ? 5 * 2 ** (look - 1) : 0);
+
+/**
+ * What a guess says of a look: at which step it was.
+ *
+ * @param {number} look
+ */
+export const atStep = (look) => `step ${step(look)}`;
+
+/** What lets a figure's look be chosen, by its step, and go on by itself. */
 export const slider = {
   kind: /** @type {const} */ ("slider"),
   name: "look",
-  label: "look",
+  label: "step of training",
   min: 0,
   max: LOOKS - 1,
   step: 1,
-  text: String,
+  text: step,
 };
 
 /** @type {NonNullable<import("./figure.js").Spec["play"]>} */
 export const play = {
   label: "Train",
+  next: "Next look",
   step: ({ look }) => (look >= LOOKS - 1 ? null : { look: look + 1 }),
   again: () => ({ look: 0 }),
   every: 450,

@@ -77,6 +77,10 @@ def test_what_silence_costs_is_a_kl_of_the_row_starts():
     log_p = math.log(0.5) + (0.8 * same + 0.2 * (1 - same)).log().sum(1)
     cost = (log_p.exp() * (log_p - 6 * math.log(0.5))).sum().item()
     assert own.cost_of_silence.answer == pytest.approx(cost, abs=1e-12)
+    # The sum that the praise shows comes to an answer that is accepted.
+    assert "5 (0.693 − 0.500) = 0.96." in own.cost_of_silence.because
+    for number in ("0.96", 5 * (0.693 - 0.500)):
+        assert own.cost_of_silence.verdict(number).startswith(CORRECT)
 
 
 def unit_rates_of(q):

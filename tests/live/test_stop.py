@@ -1,6 +1,7 @@
 """When to stop: what is drawn is what the script has stored, and no end shows before the guess."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -55,12 +56,15 @@ def test_the_end_is_not_shown_before_the_guess(browser):
     try:
         tab.get_by_text("as much as one of 29 kinds").first.wait_for()
         at_step_320 = tab.locator(".live-drawn").last.inner_html()
-        tab.locator("input[type=range]").fill("12")
+        tab.get_by_role("button", name="Next look").wait_for()
+        for look, step in enumerate(STORED["steps"]):
+            tab.get_by_label("step of training").fill(str(look))
+            tab.locator("output", has_text=re.compile(f"^{step:,}$")).first.wait_for()
         tab.get_by_text("once you have guessed").first.wait_for()
         assert tab.locator(".live-drawn").last.inner_html() == at_step_320
         tab.click("[data-guess]")
         end = INFORMATION[:, -1].mean().item()
-        tab.get_by_text(f"At look 12 your sketch was {3.4 - end:.1f} nats off").first.wait_for()
+        tab.get_by_text(f"At step 10,240 your sketch was {3.4 - end:.1f} nats off").first.wait_for()
         tab.get_by_text("nats, less than one yes or no").first.wait_for()
     finally:
         tab.close()

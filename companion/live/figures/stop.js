@@ -6,7 +6,7 @@
  */
 
 import { figure } from "../figure.js";
-import { LOOKS, at, called, play, rows, slider } from "../looks.js";
+import { LOOKS, at, atStep, called, play, rows, slider } from "../looks.js";
 import { Plot, shown } from "../plot.js";
 
 /** Until the reader has guessed, no look after this one is shown. */
@@ -92,7 +92,7 @@ export default figure({
     digits: 1,
     xs: AFTER,
     start: 3.4,
-    at: (look) => `look ${look}`,
+    at: atStep,
     truth: (_state, _values, { information }) => AFTER.map((look) => at(information, look)),
   },
 });
