@@ -320,8 +320,12 @@ test("the worker's loop: runs, shows, integrates, pauses, steps and starts anew"
   heard({ data: { type: "set", options: { beta: 3 } } });
   await until(({ type, view }) => type === "view" && view.betas[0] === 3);
   heard({ data: { type: "pause" } });
-  const last = Math.max(...posted.map(({ view, bounds }) => (view ?? bounds).step));
-  await until(({ type, bounds }) => type === "bounds" && bounds.step >= last);
+  const last = Math.max(...posted.map(({ view, bounds, step }) => step ?? (view ?? bounds).step));
+  const { step } = await until(({ type, step: at }) => type === "rest" && at >= last);
+  for (const type of ["view", "bounds"]) {
+    const final = posted.filter((message) => message.type === type).at(-1);
+    assert.equal(final[type].step, step);
+  }
   heard({ data: { type: "reset", options: { lr: 1e9, hidden: 8, count: 200 } } });
   heard({ data: { type: "run" } });
   await until(({ type }) => type === "failed");

@@ -63,7 +63,8 @@ def trained(tab, steps):
     play.click()
     tab.wait_for_function("steps => window.seen.view?.step >= steps", arg=steps)
     play.click()
-    tab.wait_for_function("() => window.seen.bounds?.step === window.seen.view.step")
+    # The order to pause reaches the worker later, and it may have trained on until then.
+    tab.wait_for_function("() => window.seen.rest === window.seen.view.step")
     return tab.evaluate(BOUNDS)
 
 

@@ -168,6 +168,7 @@ function nothing(options) {
     phases: [{ step: 0, train: options.train }],
     settled: [],
     kept: null,
+    rest: null,
   };
 }
 
@@ -329,10 +330,10 @@ function render({ model, el }) {
   const run = (/** @type {boolean} */ on) => {
     if (on && undrawn()) return;
     running = on;
+    seen.rest = null;
     play.textContent = on ? "Pause" : "Train";
     const speed = SPEEDS[/** @type {keyof typeof SPEEDS} */ (state["speed"])];
     worker.post(on ? { type: "run", ...(speed < Infinity ? { speed } : {}) } : { type: "pause" });
-    if (!on) rested();
   };
   /** A new model. */
   const anew = () => {
@@ -437,8 +438,14 @@ function render({ model, el }) {
       });
     } else if (message.type === "chosen") {
       seen.chosen = x && message.chosen;
+    } else if (message.type === "rest") {
+      // What a pause leaves is said, once all of it is there.
+      const paused = seen.rest === null && message.step > 0;
+      seen.rest = message.step;
+      if (paused) rested();
     } else if (message.type === "failed") {
       run(false);
+      seen.rest = seen.view?.step ?? 0;
       said.textContent = `${message.message}. Lower the learning rate and start anew.`;
       says.textContent = said.textContent;
       return;

@@ -753,7 +753,10 @@ export function serve(scope) {
       integrateAt = integratedAt + Math.max(BOUNDS_EVERY, rest * took);
       post({ type: "bounds", bounds: value });
     }
-    if (!running && !work && integrated === trainer.steps) return;
+    if (!running && !work && integrated === trainer.steps) {
+      post({ type: "rest", step: trainer.steps });
+      return;
+    }
     // With nothing to do until the next step, or the next integrals, the processor may rest.
     const due = running ? stepsThen + ((start - started) * speed) / 1000 : 0;
     if (!work && trainer.steps >= due) setTimeout(again, 8);

@@ -18,8 +18,8 @@ import { Plot, shown, spaced } from "../plot.js";
  *   options: Options, view: View | null, bounds: Bounds | null, level: number,
  *   chosen: import("./training.js").Chosen,
  *   integrated: Integrated[], watched: Watched[], phases: Phase[], settled: Settled[],
- *   kept: Kept | null,
- * }} Seen  all that the views show; `level` counts from 0
+ *   kept: Kept | null, rest: number | null,
+ * }} Seen  all that the views show; `level` counts from 0, `rest` is the step after which all came
  */
 
 /** How far the plane of the data, and that of the codes, reach. */
