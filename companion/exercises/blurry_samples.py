@@ -33,7 +33,7 @@ widths_apart = Prediction(
     answer=3.667,
     because=(
         "At 3.7 widths the mixing is 0.024, less than a tenth of ¼. Exactly, 0.025 is reached at "
-        "3.67, between the 3.29 and the 3.92 at which the two bounds reach it."
+        "3.67, between the 3.29 and the 3.92 at which the two bounds of (6.13) reach it."
     ),
     mistakes={
         1.0: "at 1 the mixing is 0.199, four fifths of what it is at 0.",
@@ -48,7 +48,7 @@ widths_apart = Prediction(
         10.0: "at 10 the mixing is below a millionth. Much less is enough.",
     },
     tolerance=0.15,
-    advice="Between the bounds of (6.13): where does Φ(−Δ/2s) fall to 0.025, or to 0.05?",
+    advice="Φ(−Δ/2s), the chance to cross the midpoint, is an upper bound, half of it a lower one.",
 )
 
 larger_decoder = Prediction(
