@@ -71,33 +71,6 @@ floor_of_two_peaks = Prediction(
     unit="nats",
 )
 
-auxiliary_without_r = Prediction(
-    answer="no",
-    because=(
-        "q(u) cancels, and what is left is an average over u of ELBOs of single Gaussians, "
-        "q(z | u, x): each has a gap of at least the floor."
-    ),
-    mistakes={
-        "yes": "q(z | x) may have two peaks, but does this bound know it? What is left of the "
-        "fraction once q(u) has cancelled?",
-    },
-)
-
-collapse_shortfall = Prediction(
-    answer=math.log(2),
-    because=(
-        "Without z each pixel is 1 half of the time, on its own, so the ELBO is −2 log 2, and −H "
-        "is −log 2. The difference is the total correlation of the two pixels."
-    ),
-    mistakes={
-        0.0: "two independent pixels cannot be always equal: what does the decoder give the "
-        "pictures that never come?",
-        2 * math.log(2): "that is how far the ELBO is below zero. And −H?",
-    },
-    tolerance=0.005,
-    unit="nats",
-)
-
 # --- Exercise 3: the gap on a grid ----------------------------------------------------------------
 
 
@@ -685,4 +658,18 @@ above_log_two = Inspection(
         f"The floor is {_floor_of(z, log_p):.3f} nats; log 2 is 0.693. "
         "Is the rest what one of the peaks alone costs a Gaussian?"
     ),
+)
+
+# --- Exercise 7: the auxiliary bound without r ----------------------------------------------------
+
+auxiliary_without_r = Prediction(
+    answer="no",
+    because=(
+        "q(u) cancels, and what is left is an average over u of ELBOs of single Gaussians, "
+        "q(z | u, x): each has a gap of at least the floor."
+    ),
+    mistakes={
+        "yes": "q(z | x) may have two peaks, but does this bound know it? What is left of the "
+        "fraction once q(u) has cancelled?",
+    },
 )

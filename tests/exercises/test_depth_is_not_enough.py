@@ -38,17 +38,6 @@ def test_the_total_correlation_on_paper_is_that_of_an_integral():
     assert "det Σ" in own.total_correlation.verdict(round(torch.det(cov).item(), 2))
 
 
-# Would catch a shortfall that another collapsed decoder undercuts: all shares of two pixels.
-def test_the_best_collapsed_decoder_of_two_equal_pixels_falls_short_by_log_two():
-    first, second = torch.cartesian_prod(*[torch.linspace(0.01, 0.99, 99).double()] * 2).T
-    log_likelihood = 0.5 * (first * second).log() + 0.5 * ((1 - first) * (1 - second)).log()
-    found = -math.log(2) - log_likelihood.max().item()
-    assert own.collapse_shortfall.answer == pytest.approx(found, abs=1e-12)
-    assert own.collapse_shortfall.verdict(0.69).startswith("✓")
-    for wrong in (0, 1.39):
-        assert own.collapse_shortfall.verdict(wrong).startswith("✗ Not quite")
-
-
 # Would catch floors that a Gaussian with a full covariance passes: on one peak, on both of the
 # diagonal, or across all.
 def test_the_floors_of_four_and_of_two_peaks_are_the_least_of_what_gaussians_pay():
