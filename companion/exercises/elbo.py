@@ -45,10 +45,10 @@ price_of_a_nat = Prediction(
 
 silent_from = Prediction(
     answer=0.6989 / 0.15**2,
-    because="The last unit falls silent where its rate ½ log(λ₁ / βσ²) is zero: at β = λ₁ / σ².",
+    because="The last unit falls silent where βσ² reaches the largest variance λ₁: at β = λ₁ / σ².",
     mistakes={
         0.6989 / 0.15: "the scale σ enters with its square.",
-        0.6989: "that is λ₁ alone; the decoder's variance σ² counts too.",
+        0.6989: "that is the variance alone; the decoder's variance σ² counts too.",
         0.5 * math.log(0.6989 / 0.15**2): "that is its rate at β = 1. At which β is it zero?",
         0.15**2 / 0.6989: "upside down: a larger variance of the data keeps the unit longer.",
     },
