@@ -38,6 +38,18 @@ peaks = Prediction(
     },
 )
 
+single_peak = Prediction(
+    answer=0.55,
+    because="At 0.50 there are still three peaks, for the top of the arch has joined in; at 0.55 "
+    "all have merged. More noise merges them lower.",
+    mistakes={
+        0.45: "that is the last place with two peaks: what does the line above the caption say at "
+        "0.50?",
+        0.5: "there the top of the arch has joined in, so there are three peaks: push once more.",
+        0.4: "at σ = 0.6 there is one peak from here on; set σ back to 0.40.",
+    },
+)
+
 cut_prior = Prediction(
     answer=20.0,
     tolerance=0.01,

@@ -7,12 +7,13 @@ import torch
 from scipy import integrate, stats
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from companion.exact import LinearGaussian
+from companion.exact import LinearGaussian, arch
 from companion.exercises import model_setup as own
 
 PREDICTIONS = [
     own.equal_columns,
     own.peaks,
+    own.single_peak,
     own.cut_prior,
     own.edge_of_rho,
     own.one_code,
@@ -161,6 +162,9 @@ def test_the_kl_returned_twice_is_named():
 def test_predictions():
     assert own.peaks.verdict(2).startswith("✓")
     assert "stretches" in own.peaks.verdict(1)
+    assert own.single_peak.verdict(0.55).startswith("✓")
+    assert "three peaks" in own.single_peak.verdict(0.5)
+    assert "last place" in own.single_peak.verdict(0.45)
     assert own.cut_prior.verdict(20).startswith("✓")
     for answer in (3, 2.996, math.log(20)):
         assert "not of its logarithm" in own.cut_prior.verdict(answer)
@@ -177,6 +181,22 @@ def test_predictions():
         assert own.shared_gap.verdict(answer).startswith("✓")
     for answer, said in [(1.386, "what black pays"), (0.92, "whole gap"), (0.7, "in bits")]:
         assert said in own.shared_gap.verdict(answer)
+
+
+# Would catch a place off the reader's steps, or a hint that tells another count of peaks.
+def test_the_peaks_of_the_arch_become_one_where_the_exercise_says():
+    z = torch.linspace(-5, 5, 20_001).double()[:, None]
+
+    def count(x_2, scale):
+        model = arch(scale=scale)
+        with torch.no_grad():
+            log_p = model.decoder(z).log_prob(torch.tensor([0.0, x_2]).double())
+            rising = (log_p + model.prior().log_prob(z)).diff() > 0
+        return int((rising[:-1] & ~rising[1:]).sum())
+
+    assert [count(x_2, 0.4) for x_2 in (-1.0, 0.45, 0.5, 0.55)] == [own.peaks.answer, 2, 3, 1]
+    assert own.single_peak.answer == 0.55
+    assert [count(x_2, 0.6) for x_2 in (0.35, 0.4)] == [3, 1]
 
 
 # ρ of a Gaussian posterior, by plain sums on wider and wider grids: it settles below √2 alone.
