@@ -65,8 +65,8 @@ def test_steps_send_a_throw(browser):
     tab = shown(browser, figure([0.5, 0.5]))
     try:
         said = tab.locator(".live-says")
-        said.get_by_text("prior's code: 1.00").wait_for()  # it begins half done
-        for words in ("code of die A: 1.74", "Net 1.74 bits"):
+        said.get_by_text("1. One waiting bit picks die A: 1.00 bits read").wait_for()
+        for words in ("prior's code: 1.00", "code of die A: 1.74", "Net 1.74 bits"):
             tab.get_by_role("button", name="One step").click()
             said.get_by_text(words).wait_for()
         tab.get_by_text("B", exact=True).click()
@@ -95,7 +95,7 @@ def test_once_compared_the_area_is_the_average(browser):
         slider = tab.get_by_role("slider", name="q: how often")
         for average in ("2.03", "2.04"):
             if average == "2.03":
-                tab.get_by_role("button", name="Compare").click()  # half of a throw is sent
+                tab.get_by_role("button", name="Compare").click()  # nothing is sent yet
             else:
                 slider.focus()
                 tab.keyboard.press("ArrowLeft")
@@ -131,7 +131,7 @@ def test_the_net_length_stays_in_the_picture(browser):
         tab.get_by_role("slider", name="q: how often").focus()
         for _ in range(100):
             tab.keyboard.press("ArrowLeft")
-        for _ in range(2):
+        for _ in range(3):
             tab.get_by_role("button", name="One step").click()
         words = tab.locator("svg text").filter(has_text=re.compile(r"= 0\.09"))
         words.wait_for()

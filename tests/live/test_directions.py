@@ -84,3 +84,36 @@ def test_descent_comes_to_rest_on_one_peak_or_on_the_moments(browser):
     assert [seeking["mean"], seeking["scale"]] == pytest.approx([1.5, 0.5], abs=0.03)
     moments = [0.1 * 3, math.sqrt(0.25 + 0.24 * 9)]
     assert [covering["mean"], covering["scale"]] == pytest.approx(moments, abs=0.03)
+
+
+# Runs the descent, and keeps what the figure says at each step.
+SAID = """(start) => {
+  const { spec, compute } = live.require("figures/directions.js").default;
+  const data = spec.prepare({ weight: 0.4, width: 0.5 });
+  let state = { ...spec.start, ...start };
+  const said = [];
+  for (let k = 0; k < 3000; k++) {
+    said.push(spec.says(state, compute(state, data), data, { guessing: false }));
+    const next = spec.play.step(state, data);
+    if (!next) return said;
+    state = { ...state, ...next };
+  }
+  return null;
+}"""
+
+
+# Would catch a lowest value that is announced on the way, or at the q of the moment.
+@pytest.mark.browser
+def test_the_lowest_is_named_when_descent_stops_and_not_before(browser):
+    tab = shown(browser, live.figure("directions", alt="", weight=WEIGHT, width=WIDTH))
+    ends = []
+    for start in ({}, {"which": "seeking"}, {"which": "seeking", "mean": -2.0}):
+        *way, end = tab.evaluate(SAID, start)
+        assert all(words.startswith("q = N(") for words in way)
+        ends.append(end.replace("\u00a0", " "))
+    tab.close()
+    assert ends[0] == (
+        "q has reached the lowest KL(p ‖ q) of any Gaussian: 0.46 nats, at N(0.30, 1.55²)"
+    )
+    assert ends[1].startswith("q has reached the lowest KL(q ‖ p) of any Gaussian: 0.51 nats")
+    assert ends[2].startswith("A hollow of KL(q ‖ p), at q = N(−1.49")

@@ -40,7 +40,7 @@ function lengths({ prior, likelihood }, share) {
 }
 
 export default figure({
-  start: { step: 2, die: "A", q: 0.5 },
+  start: { step: 1, die: "A", q: 0.5 },
   // Within these, no net length of the chapter is below zero.
   limits: { step: [0, LAST], q: [0.16, 0.9] },
 
@@ -128,7 +128,9 @@ export default figure({
     return (
       [
         "Face 2 was thrown. The first bits of another message wait with you",
-        `1. You read ${shown(back)} waiting bits with the code of q: they pick die ${die}`,
+        back === 1
+          ? `1. One waiting bit picks die ${die}: 1.00 bits read`
+          : `1. Waiting bits pick die ${die} in the code of q: ${shown(back)} bits read`,
         `2. You send die ${die} with the prior's code: ${shown(first)} bits`,
         `3. You send face 2 with the code of die ${die}: ${shown(face)} bits`,
         `4. Your friend knows face 2, hence q, and writes down the ${shown(back)} bits. Net ${shown(net)}` +

@@ -15,6 +15,8 @@ import { Plot, shown } from "../plot.js";
 const EDGE = 20;
 const STEP = 1 / 20;
 const SEEN = 4.2;
+/** A slope that is too small to see: here descent stops. */
+const FLAT = 0.004;
 /** @typedef {"seeking" | "covering"} Direction */
 const zs = linspace(-EDGE, EDGE, (2 * EDGE) / STEP + 1);
 
@@ -136,7 +138,7 @@ export default figure({
       p: logP(apart).map(Math.exp),
       ...both(logP(apart), mean, scale),
       best: best(apart),
-      lowest: Math.hypot(...slope) < 0.02,
+      stopped: Math.hypot(...slope) < FLAT,
     };
   },
 
@@ -203,9 +205,9 @@ export default figure({
   },
 
   says({ mean, scale, which }, values) {
-    const { seeking, covering, best, lowest } = values;
+    const { seeking, covering, best, stopped } = values;
     const q = `N(${shown(mean)}, ${shown(scale)}²)`;
-    if (!lowest) {
+    if (!stopped) {
       return `q = ${q}: ${WORDS.seeking} = ${shown(seeking)}, ${WORDS.covering} = ${shown(covering)} nats`;
     }
     const [name, value, least] = [
@@ -213,8 +215,10 @@ export default figure({
       values[which],
       best[which],
     ];
-    return value - least.value < 0.01
-      ? `The lowest ${name} of any Gaussian: ${shown(value)} nats, at q = ${q}`
+    // Another hollow may be as deep as the deepest, but it lies elsewhere.
+    return value - least.value < 0.01 && Math.abs(mean - least.mean) < 0.1
+      ? `q has reached the lowest ${name} of any Gaussian: ${shown(least.value)} nats, ` +
+          `at N(${shown(least.mean)}, ${shown(least.scale)}²)`
       : `A hollow of ${name}, at q = ${q}: ${shown(value)} nats. ` +
           `The lowest is ${shown(least.value)}, around z = ${shown(least.mean)}`;
   },
@@ -244,7 +248,7 @@ export default figure({
         scale,
         /** @type {Direction} */ (which),
       );
-      if (Math.hypot(alongMean, alongScale) < 0.004) return null;
+      if (Math.hypot(alongMean, alongScale) < FLAT) return null;
       const rate = 0.03;
       return {
         mean: mean - rate * alongMean,
