@@ -41,6 +41,31 @@ small_sigma = Prediction(
     },
 )
 
+better_copies = Prediction(
+    answer="autoencoder",
+    because=(
+        "It is trained for nothing else: its codes carry no noise and pay no price, so they can "
+        "say more about each picture."
+    ),
+    mistakes={
+        "VAE": "the first term of (1.4) asks for reconstruction, but whose codes carry noise, and "
+        "pay for their distance from the origin?",
+        "neither": "the networks are alike, the codes are not: whose carry noise, and pay a price?",
+    },
+)
+
+all_sixteen = Prediction(
+    answer="no",
+    because=(
+        "A number that is used costs nats in the KL. Where it does not soon save more in the "
+        "reconstruction, training leaves it at the prior."
+    ),
+    mistakes={
+        "yes": "each number that is used costs nats in the KL: does the sixteenth save as many in "
+        "the reconstruction?",
+    },
+)
+
 # --- Predictions --------------------------------------------------------------------------------
 
 twins = Prediction(
@@ -372,6 +397,44 @@ find_copies = Exercise(
                 < diagnostics.nearest_distance(held_out, train).quantile(0.99)
             ),
         ),
+    ),
+)
+
+
+def _share(flags: Tensor) -> float:
+    return flags.float().mean().item()
+
+
+smooth_copies = Inspection(
+    conditions=(
+        Condition(
+            "The check takes two answers: of the training digits made smooth, and of the held-out",
+            "Write check.smooth_copies(of_train, of_held_out).",
+            lambda *things: len(things) == 2,
+        ),
+        Condition(
+            "An answer is no Boolean tensor with one value for each sample",
+            "The comparison alone is asked for: one true or false in each row.",
+            lambda *both: all(
+                isinstance(flags, Tensor) and flags.dtype == torch.bool and flags.dim() == 1
+                for flags in both
+            ),
+        ),
+        Condition(
+            "At most half of the training digits made smooth are flagged",
+            "They lie far from their originals: what has the same VAE made of the training digits?",
+            lambda known, _: _share(known) > 0.5,
+        ),
+        Condition(
+            "More than 5 % of the held-out digits made smooth are flagged",
+            "They are no copies: how far do smooth pictures of fresh digits lie from those of the "
+            "training digits?",
+            lambda _, fresh: _share(fresh) <= 0.05,
+        ),
+    ),
+    finding=lambda known, fresh: (
+        f"Flagged: {_share(known):.0%} of the training digits made smooth, and "
+        f"{_share(fresh):.0%} of the held-out digits."
     ),
 )
 

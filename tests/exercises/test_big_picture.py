@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from companion import data
+from companion import VAE, GaussianConditional, StandardNormal, data, elbo, fit, mlp
+from companion.diagnostics import nearest_distance
 from companion.exact import optimal_linear_vae
 from companion.exercises import big_picture as own
 from companion.live import digit_models
@@ -15,6 +16,8 @@ from companion.live import digit_models
 PREDICTIONS = [
     own.moved,
     own.small_sigma,
+    own.better_copies,
+    own.all_sixteen,
     own.twins,
     own.stretch_cost,
     own.best_stretch,
@@ -67,6 +70,30 @@ def test_what_a_move_changes_and_what_a_small_sigma_does():
     assert own.small_sigma.verdict("Shrink").startswith("✓")
 
 
+# Would catch a guess that is wrong in itself: the best linear VAE copies less well than the
+# projection that an autoencoder with codes of eight numbers can make; and the VAE itself is fitted.
+def test_who_copies_better_and_whether_all_sixteen_numbers_are_used():
+    x = data.digits()[0].double()
+    model, encoder = optimal_linear_vae(x, 8, scale=0.2)
+    copied = encoder(x).mean @ model.weight.T + model.bias
+    away = x - x.mean(0)
+    kept = torch.linalg.svd(away, full_matrices=False).Vh[:8]
+    assert (x - copied).square().sum() > (away - away @ kept.T @ kept).square().sum()
+    assert own.better_copies.verdict("Autoencoder").startswith("✓")
+
+    (train,), _ = data.split(data.digits()[0], held_out=0.3)
+    torch.manual_seed(0)
+    vae = VAE(
+        GaussianConditional(mlp(64, 128, 128, 2 * 16)),
+        GaussianConditional(mlp(16, 128, 128, 64), scale=0.2),
+        StandardNormal(16),
+    )
+    fit(vae, train, elbo, epochs=60, lr=4e-3)
+    width = vae.encoder(train).stddev.square().mean(0)
+    assert 3 <= (width > 0.8).sum() < 16  # 10 or 11 with three seeds
+    assert own.all_sixteen.verdict("no").startswith("✓")
+
+
 # Would catch answers that are wrong in themselves: all four, in another way.
 def test_the_answers_are_those_of_a_count_and_of_a_grid():
     signs = itertools.product([1, -1], repeat=3)
@@ -87,13 +114,48 @@ def test_the_answers_are_those_of_a_count_and_of_a_grid():
     assert own.second_moment.answer == pytest.approx(after, abs=0.01)
 
 
-# --- random codes of one's own ------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def given():
     (train,), (held_out,) = data.split(data.digits()[0], held_out=0.3)
     return digit_models(), train, held_out
+
+
+# --- smooth copies ------------------------------------------------------------------------------
+
+
+def smooth_verdict(test, given):
+    (_, vae), train, held_out = given
+    with torch.no_grad():
+        known, fresh = (vae.decoder(vae.encoder(x).mean).mean for x in (train, held_out))
+        both = (test(pictures, known, fresh, train, held_out) for pictures in (known, fresh))
+        return own.smooth_copies.verdict(*both)
+
+
+def below(pictures, known, fresh, quantile):
+    return nearest_distance(pictures, known) < nearest_distance(fresh, known).quantile(quantile)
+
+
+# Also what the exercise says: the plain test is blind to smooth copies.
+@pytest.mark.parametrize(
+    ("test", "says"),
+    [
+        (lambda p, k, f, t, h: below(p, k, f, 0.01), "✓ Flagged: 100%"),
+        (lambda p, k, f, t, h: below(p, t, h, 0.01), "✗ At most half"),
+        (lambda p, k, f, t, h: below(p, k, f, 0.5), "✗ More than 5 %"),
+        (lambda p, k, f, t, h: torch.ones(len(p)) > 0, "✗ More than 5 %"),
+        (lambda p, k, f, t, h: nearest_distance(p, k), "✗ An answer is no Boolean"),
+        (lambda p, k, f, t, h: None, "○"),
+    ],
+)
+def test_smooth_copies_are_told_from_smooth_new_digits(given, test, says):
+    assert smooth_verdict(test, given).startswith(says)
+
+
+def test_the_check_of_smooth_copies_says_how_it_is_called():
+    assert own.smooth_copies.verdict(torch.ones(3) > 0).startswith("✗ The check takes two")
+
+
+# --- random codes of one's own ------------------------------------------------------------------
 
 
 def noisy(codes, count, amount):
