@@ -22,8 +22,8 @@ moved = Prediction(
         "random code was never moved: undone, it is another code, with another picture."
     ),
     mistakes={
-        "error": "the two changes cancel in (1.2): what does the decoder get to see of a digit?",
-        "both": "the pictures, yes; but for a digit the two changes cancel in (1.2).",
+        "error": "a digit's code is moved, and moved back before the decoder: what does it get?",
+        "both": "the pictures, yes; but a digit's code is moved and then moved back.",
         "neither": "a digit's code is moved and moved back; a random code is only moved back.",
     },
 )
