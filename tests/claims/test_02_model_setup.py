@@ -529,6 +529,32 @@ def test_the_cost_of_amortisation():
     assert torch.cat(sliding).min() > 2
 
 
+# Would catch "no encoder can follow the jump": with points to learn from, one slides steeply, and
+# loses a fifth as much along the line under the arch, though still a nat in the middle.
+@pytest.mark.claim("setup.amortised")
+def test_points_under_the_arch_would_teach_an_encoder_to_slide_steeply():
+    torch.manual_seed(0)
+    source = curved()
+    train = source.sample(1000)
+    assert ((train[:, 0].abs() < 0.5) & (train[:, 1] < 0)).sum() < 20
+    under = torch.rand(1000, 2).double() * double(1.4, 0.8) + double(-0.7, -0.8)
+    x_1 = torch.linspace(-0.6, 0.6, 25).double()
+    line = torch.stack([x_1, torch.full_like(x_1, -0.5)], 1)
+    best = fitted_to_each(source, line)
+    lost = []
+    for points in (train, torch.cat([train, under])):
+        torch.manual_seed(0)
+        model = curved(GaussianConditional(mlp(2, 48, 48, 2)))
+        epochs = 150_000 // len(points)  # as many steps with either
+        fit(model, points, few_samples, epochs=epochs, batch_size=250, lr=1e-2)
+        with torch.no_grad():
+            lost.append(best - elbo_quadrature(model, line, model.encoder(line)))
+    few, many = lost
+    assert few.mean() > 1
+    assert many.mean() < few.mean() / 3
+    assert many.max() > 1
+
+
 # Would catch "as x crosses the middle line the best q jumps": that is so deep under the arch alone.
 @pytest.mark.claim("setup.amortised")
 @pytest.mark.parametrize(("x_2", "jumps"), [(-0.5, True), (0.0, True), (0.1, False), (0.3, False)])
