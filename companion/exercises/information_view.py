@@ -619,11 +619,11 @@ least_error = Prediction(
         "below it."
     ),
     mistakes={
-        _A[1] - _A[0]: "that is the encoder's lag alone; the rows below gain more.",
+        _A[1] - _A[0]: "that is what training the encoder gains alone; the rows below gain more.",
         _A[2] - _A[0]: "the bound from K samples lies below log p(x) too: its gain counts.",
         _A[2] - _A[1]: "that is the gain of a q for each x alone.",
         _A[3] - _A[2]: "that is what the K samples gain alone.",
-        _A[3] - _A[1]: "the encoder's lag is part of the inference error too.",
+        _A[3] - _A[1]: "what training the encoder gains is part of the inference error too.",
         _A[0] - _A[3]: "the sign: a KL divergence is not negative.",
     },
     tolerance=0.001,

@@ -430,6 +430,37 @@ def test_face_two_of_the_dice():
     assert -model.elbo(half)[1].item() == pytest.approx(sum(nets) / 2 * math.log(2))
 
 
+# Would catch two waiting bits that pick the dice in other shares, a die A that tells more or less
+# than log2(4/3) of them, and numbers of exercise 4.6 that its push does not give.
+@pytest.mark.claim("info.code-length")
+def test_two_waiting_bits_pick_three_to_one():
+    rest, dice = zip(*(exercises._pop(pair, [3, 1]) for pair in range(4)), strict=True)
+    assert dice == (0, 0, 0, 1), "11 means die B, all other pairs A"
+    assert rest == (0, 1, 2, 0), "after die A one of three pairs is still open"
+    assert round(2 - math.log2(3), 2) == round(math.log2(4 / 3), 2) == 0.42
+    assert exercises._push(1000, 1, [3, 1]) == 4003
+    assert exercises._push(1000, 0, [3, 1]) == 333 * 4 + 1 == 1333
+    assert exercises._pop(4003, [3, 1]) == (1000, 1)
+    assert exercises._pop(1333, [3, 1]) == (1000, 0)
+
+
+# Would catch a cell whose width stays in the net length of a continuous z.
+@pytest.mark.claim("info.code-length")
+@pytest.mark.parametrize("width", [0.1, 0.01])
+def test_the_width_of_the_cells_of_z_cancels(width):
+    model = LinearGaussian(torch.ones(1, 1, **DOUBLE), torch.zeros(1, **DOUBLE), scale=0.5)
+    x, z = torch.full((1, 1), 0.7, **DOUBLE), torch.arange(-4, 5, width, **DOUBLE)
+    prior, q = Normal(torch.zeros((), **DOUBLE), 1.0), Normal(torch.tensor(0.4, **DOUBLE), 0.6)
+    sent = -torch.log(mass(prior, (z / width).round(), width))
+    sent = sent - Normal(z + width / 2, 0.5).log_prob(x[0])
+    cells = mass(q, (z / width).round(), width)
+    net = (torch.xlogy(cells, cells) + cells * sent).sum()
+    encoder = LinearGaussianConditional(
+        torch.zeros(1, 1, **DOUBLE), torch.tensor([0.4], **DOUBLE), torch.tensor([[0.36]], **DOUBLE)
+    )
+    assert net.item() == pytest.approx(-model.elbo(x, encoder(x)).item(), abs=width**2)
+
+
 # Would catch bits that do not come back, a gap measured against the data's best code, or bits.
 @sizes
 @pytest.mark.claim("info.code-length")

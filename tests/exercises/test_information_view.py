@@ -67,7 +67,7 @@ def test_four_rows_bound_the_inference_error_from_below():
         == pytest.approx(model.gap(x, wide).mean().item(), rel=1e-9)
     )
     assert own.least_error.verdict(98.4 - 95.0).startswith(CORRECT)
-    assert "lag alone" in own.least_error.verdict(1.3)
+    assert "training the encoder gains alone" in own.least_error.verdict(1.3)
     assert "K samples" in own.least_error.verdict(3.1)
     assert own.lead.verdict(1.6).startswith(CORRECT)
     assert "ELBO" in own.lead.verdict(-1.2)
