@@ -557,6 +557,9 @@ def test_a_learned_scale_is_no_change_of_variance():
     for beta in (1.0, 2.0):
         found = variance[best_weighted(eigenvalue, 2, beta, variance).argmax(), 0]
         assert abs(found / (eigenvalue[2:].sum() / (7 - 2 * beta)) - 1) < 1e-3
+        # (5.13) holds at any weight: the variance is the squared error of a pixel.
+        error = eigenvalue[:2].clamp(max=beta * found).sum() + eigenvalue[2:].sum()
+        assert abs(found / (error / 7) - 1) < 1e-3
         effective[beta] = beta * found
     assert effective[2.0] > 2 * effective[1.0]
 
