@@ -189,7 +189,7 @@ export default figure({
         : name === "sprites"
           ? "the code tells where a shape stands, neither which nor how large it is"
           : most < 0.5
-            ? `no digit is left: ${share(majority)}, ${share(second)}`
+            ? `no digit has half of the weight: ${share(majority)}, ${share(second)}`
             : `${shown(100 * most, 0)} % of the weight belongs to ${DIGITS[majority]}`;
     return `Width ${shown(width)}: ${worth}${whose}.`;
   },
