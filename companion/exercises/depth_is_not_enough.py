@@ -16,15 +16,20 @@ from companion.exercises.predicting import Prediction
 # --- Exercise 1: the reversed divergence ----------------------------------------------------------
 
 reversed_kl = Prediction(
-    answer="both",
+    answer=math.sqrt(10),
     because=(
         "KL(p ‖ q) averages over p, so wherever p has mass q must have some: the best q has the "
         "mean and the variance of p, 0 and 10."
     ),
     mistakes={
-        "one": "that is the answer for KL(q ‖ p). Here the average is over p: what does a point of "
-        "the peak that q leaves out contribute?",
+        1.0: "so narrow a q covers one peak, as for KL(q ‖ p). Here the average is over p: what "
+        "does a point of the peak that q leaves out contribute?",
+        2.74: "that is the best q across both peaks for KL(q ‖ p). Here the average is over p.",
+        3.0: "the peaks have a width of their own, which adds to the variance of their places.",
+        4.0: "it is the variances that add, not the scales.",
     },
+    tolerance=0.05,
+    advice="Which mean and which variance make E_p log q largest?",
 )
 
 # --- Exercise 2: when floors add up ---------------------------------------------------------------
@@ -663,13 +668,17 @@ above_log_two = Inspection(
 # --- Exercise 7: the auxiliary bound without r ----------------------------------------------------
 
 auxiliary_without_r = Prediction(
-    answer="no",
+    answer=0.689,
     because=(
         "q(u) cancels, and what is left is an average over u of ELBOs of single Gaussians, "
-        "q(z | u, x): each has a gap of at least the floor."
+        "q(z | u, x): each has a gap of at least the floor, 0.689 at ±3."
     ),
     mistakes={
-        "yes": "q(z | x) may have two peaks, but does this bound know it? What is left of the "
+        0.0: "q(z | x) may have two peaks, but does this bound know it? What is left of the "
         "fraction once q(u) has cancelled?",
+        0.994: "that is in bits; the book counts in nats.",
+        0.84: "that is the best Gaussian across both peaks; one on a peak has a smaller gap.",
     },
+    tolerance=0.005,  # log 2, what one whole peak costs, is as good an answer
+    advice="What is left of the fraction once q(u) has cancelled?",
 )

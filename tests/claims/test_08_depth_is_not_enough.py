@@ -447,8 +447,8 @@ def test_folds_of_the_chapter_are_those_of_the_script():
     assert in_the_chapter("loss_plus_gap") == found
     assert len(longer) == 3
     of_one_fold = sum(found[8]) / 3 / 8
-    says = f"a fold costs {of_one_fold:.3f}, which falls to {sum(longer) / 3:.3f} with four times"
-    assert comment_has(says)
+    after = f"{sum(longer) / 3:.3f} after four times the steps"
+    assert text_has(f"a fold costs {of_one_fold:.3f} nats there, and {after}")
 
 
 # Would catch an amortisation that is no difference, and parts that the script did not measure.

@@ -10,18 +10,28 @@ from companion.exact import gaussian_floor, kl_on_grid
 from companion.exercises import depth_is_not_enough as own
 
 
-# Would catch a prediction whose answer is not what the two divergences say.
+# Would catch a prediction whose answer is not what the two divergences say: of many Gaussians,
+# the best in either direction.
 def test_the_reversed_divergence_lies_across_both_peaks():
-    z = torch.linspace(-30, 30, 6001, dtype=torch.float64)
+    z = torch.linspace(-40, 40, 4001, dtype=torch.float64)
     log_p = torch.logaddexp(Normal(-3.0, 1.0).log_prob(z), Normal(3.0, 1.0).log_prob(z))
     log_p = log_p - math.log(2)
-    reversed_divergence = {
-        name: kl_on_grid(log_p, Normal(m, s).log_prob(z), math.log(0.01)).item()
-        for name, m, s in (("one", 3.0, 1.0), ("both", 0.0, math.sqrt(10)))
-    }
-    best = min(reversed_divergence, key=reversed_divergence.__getitem__)
-    assert own.reversed_kl.verdict(best).startswith("✓")
-    assert own.reversed_kl.verdict("one").startswith("✗ Not quite")
+    scales = torch.linspace(0.8, 4.0, 161).tolist()
+    found = {}
+    for mean in (0.0, 1.0, 2.0, 2.77, 3.0):
+        for scale in scales:
+            log_q = Normal(mean, scale).log_prob(z)
+            pairs = (log_p, log_q), (log_q, log_p)
+            found[mean, scale] = [kl_on_grid(*pair, math.log(0.02)).item() for pair in pairs]
+    mean, scale = min(found, key=lambda place: found[place][0])
+    assert mean == 0
+    assert own.reversed_kl.verdict(round(scale, 2)).startswith("✓")
+    assert own.reversed_kl.answer == pytest.approx(scale, abs=0.02)
+    assert min(found, key=lambda place: found[place][1])[0] > 2  # the gap's best sits on a peak
+    across = min(scales, key=lambda s: found[0.0, s][1])
+    assert "across both peaks for KL(q ‖ p)" in own.reversed_kl.verdict(round(across, 2))
+    for wrong in (1, 3, 4, 10):
+        assert own.reversed_kl.verdict(wrong).startswith("✗ Not quite")
 
 
 # Would catch a total correlation that an integral does not give, and det Σ without a hint.
@@ -75,8 +85,14 @@ def test_the_auxiliary_bound_without_r_is_an_average_over_single_gaussians():
     assert -left >= floor - 1e-3
     log_marginal = (log_u + log_q).logsumexp(1) + math.log(step)
     assert kl_on_grid(log_marginal, log_p, math.log(step)) < 0.01  # though q(z) is the posterior
-    assert own.auxiliary_without_r.verdict("no").startswith("✓")
-    assert own.auxiliary_without_r.verdict("yes").startswith("✗ Not quite")
+    for right in (floor, round(floor, 3), 0.69, math.log(2)):
+        assert own.auxiliary_without_r.verdict(right).startswith("✓")
+    across = min(
+        kl_on_grid(Normal(0.0, 2.5 + 0.02 * i).log_prob(line), log_p, math.log(step)).item()
+        for i in range(25)
+    )
+    for wrong in (0, round(across, 2)):
+        assert own.auxiliary_without_r.verdict(wrong).startswith("✗ Not quite")
 
 
 # Would catch "Correct" for a number that the figure cannot follow.
