@@ -262,13 +262,19 @@ def test_code_is_named_without_its_modules(address: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
-def test_links_to_code_lead_to_the_page_of_the_package(chapter: Path) -> None:
-    page = (ROOT / "book" / "api.md").read_text("utf-8")
-    listed = re.findall(r"^\.\. automodule:: companion\.(\S+)\n   :members:", page, re.MULTILINE)
+def test_links_to_code_lead_to_a_page_of_the_package(chapter: Path) -> None:
+    listed = register.module_pages(ROOT)
     for check in register.checks_of_chapter(chapter):
         for address in check.code:
             module = address.removesuffix(f".{register.short(address)}")
-            assert module in listed, f"api.md lists no companion.{module}, where {address} is"
+            assert module in listed, f"no page lists companion.{module}, where {address} is"
+
+
+def test_pages_below_another_are_pages_of_the_book(tmp_path: Path) -> None:
+    (tmp_path / "_toc.yml").write_text(
+        "root: i\nparts:\n- chapters:\n  - file: a\n    sections:\n    - file: a_b\n  - file: c\n"
+    )
+    assert register.toc_pages(tmp_path) == ["i", "a", "a_b", "c"]
 
 
 def test_long_output_is_folded_and_escaped() -> None:

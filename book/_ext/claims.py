@@ -81,7 +81,18 @@ def toc_pages(root: Path) -> list[str]:
     """The pages of ``_toc.yml``, such as ``book/03_elbo``, in reading order."""
     toc = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    return [toc["root"], *(chapter["file"] for chapter in chapters)]
+    with_sections = [page for chapter in chapters for page in (chapter, *chapter.get("sections", ()))]
+    return [toc["root"], *(page["file"] for page in with_sections)]
+
+
+def module_pages(root: Path) -> dict[str, str]:
+    """For each module of the package, such as "exact.linear", the page that lists its members."""
+    listed = re.compile(r"^\.\. automodule:: companion\.(\S+)\n   :members:", re.MULTILINE)
+    return {
+        module: path.stem
+        for path in sorted(root.glob("book/api_*.md"))
+        for module in listed.findall(path.read_text("utf-8"))
+    }
 
 
 @dataclass(frozen=True)
@@ -199,6 +210,7 @@ class ClaimsDirective(SphinxDirective):
             *filter(Path.is_file, [notebook]),
             *root.glob("tests/**/test_*.py"),
             *root.glob("companion/**/*.py"),
+            *root.glob("book/api_*.md"),
         ]
         for path in sources:
             self.env.note_dependency(str(path))
@@ -251,8 +263,13 @@ class ClaimsDirective(SphinxDirective):
             name for turn in zip_longest(*(check.code for check in checks)) for name in turn
         ]
         names = list(dict.fromkeys(name for name in by_turns if name))[:MOST_CODE]
+        pages = module_pages(Path(self.env.srcdir))
         return [
-            link(f"api.html#companion.{name}", nodes.literal("", short(name))) for name in names
+            link(
+                f"{pages[name.removesuffix(f'.{short(name)}')]}.html#companion.{name}",
+                nodes.literal("", short(name)),
+            )
+            for name in names
         ]
 
     @staticmethod
