@@ -322,6 +322,66 @@ def test_search_finds_a_page(newcomer: Reader) -> None:
         tab.wait_for_function(SUMMARIES)
 
 
+def test_search_knows_the_other_names_of_the_glossary(newcomer: Reader) -> None:
+    newcomer.go("search.html?q=KL%20annealing")
+    with newcomer as tab:
+        tab.get_by_text("Search finished, found").wait_for()
+        links = tab.locator("#search-results li > a")
+        found = [link.get_attribute("href") or "" for link in links.all()]
+        assert found[0] == "book/glossary.html#term-warm-up"
+        assert found[1].startswith("book/07_posterior_collapse.html#")
+        assert len(set(found)) == len(found) > 5
+        tab.wait_for_function(SUMMARIES)
+        # A summary is of what one reads.
+        for summary in tab.locator("#search-results p.context").all_inner_texts():
+            assert "import " not in summary
+
+
+def test_claims_are_filtered(newcomer: Reader) -> None:
+    newcomer.go("book/claims.html")
+    with newcomer as tab:
+        rows = tab.locator("table.claims tbody tr:visible")
+        said = tab.locator(".claims-filter output")
+        total = rows.count()
+        assert said.inner_text() == f"All {total} claims"
+        # By the keyboard alone.
+        tab.get_by_label("Words").focus()
+        tab.keyboard.type("posterior Gap")
+        kept = rows.all_inner_texts()
+        assert 0 < len(kept) < total / 2
+        assert all("posterior" in text.lower() and "gap" in text.lower() for text in kept)
+        assert said.inner_text() == f"{len(kept)} of {total} claims"
+        tab.keyboard.press("ControlOrMeta+A")
+        tab.keyboard.press("Delete")
+        tab.keyboard.press("Tab")
+        tab.keyboard.type("8")  # a choice by its first letter
+        assert rows.count() == tab.locator("#why-depth-is-not-enough table.claims tbody tr").count()
+        assert tab.locator("article h2:visible").count() == 1
+        tab.keyboard.press("Tab")
+        tab.keyboard.type("care")
+        assert set(tab.locator(".claim-kind:visible").all_inner_texts()) == {"care"}
+        # A link to a row that is not shown shows all; so does the button.
+        tab.evaluate("() => location.hash = 'claim-elbo-tight'")
+        tab.locator("#claim-elbo-tight").wait_for()
+        assert rows.count() == total
+        assert said.inner_text() == f"All {total} claims"
+        tab.get_by_label("Kind").select_option("exact")
+        kinds = set(tab.locator(".claim-kind:visible").all_inner_texts())
+        assert kinds == {"exact", "exact and measured"}
+        tab.get_by_role("button", name="Show all").click()
+        assert said.inner_text() == f"All {total} claims"
+        tab.get_by_label("Words").fill("no such claim")
+        assert rows.count() == 0
+        assert said.inner_text() == f"0 of {total} claims"
+
+
+def test_claims_are_all_there_without_script(all_readers: dict[str, Reader]) -> None:
+    all_readers["no script"].go("book/claims.html")
+    with all_readers["no script"] as tab:
+        assert tab.locator("table.claims tbody tr:visible").count() > 100
+        assert not tab.locator(".claims-filter").is_visible()
+
+
 def test_a_link_to_a_claims_row_lands_on_it(newcomer: Reader) -> None:
     newcomer.go("book/claims.html#claim-elbo-tight")
     with newcomer as tab:

@@ -1,7 +1,6 @@
 """Every claim of a chapter in the book has a cell that shows it and a test that holds it."""
 
 import json
-import re
 import sys
 from functools import cache
 from pathlib import Path

@@ -20,7 +20,7 @@ BOOK = ROOT / "book"
 sys.path[:0] = [str(BOOK / "_ext"), str(BOOK / "_tools")]
 
 from claims import headings  # noqa: E402
-from set_repository import checked, set_repository  # noqa: E402
+from set_repository import FILES, checked, set_repository  # noqa: E402
 from setup_cell import TAGS, repository_of, setup_cell  # noqa: E402
 
 CHAPTERS = sorted(BOOK.glob("[0-9a][0-9]*_*.ipynb"))  # and the appendices, a1 and on
@@ -557,7 +557,7 @@ def test_rule_on_figures() -> None:
 def tree(tmp_path: Path) -> Path:
     """A small copy of what `make repository` writes to."""
     (tmp_path / "book").mkdir()
-    for file in ("_config.yml", "README.md"):
+    for file in FILES:
         (tmp_path / file).write_text((ROOT / file).read_text("utf-8"), "utf-8")
     set_repository(tmp_path, "none")
     cell = nbformat.v4.new_code_cell(setup_cell(), metadata={"tags": TAGS}, id="setup")
@@ -566,9 +566,9 @@ def tree(tmp_path: Path) -> Path:
 
 
 def test_repository_is_set_everywhere_and_taken_out_again(tree: Path) -> None:
-    files = ["_config.yml", "README.md", "book/01_x.ipynb"]
+    files = [*FILES, "book/01_x.ipynb"]
     before = [(tree / file).read_text("utf-8") for file in files]
-    assert len(set_repository(tree, "https://github.com/someone/lower-bound.git")) == 3
+    assert len(set_repository(tree, "https://github.com/someone/lower-bound.git")) == 4
     assert repository_of(tree) == "https://github.com/someone/lower-bound"
     for file in files:
         assert "github.com/someone/lower-bound" in (tree / file).read_text("utf-8")

@@ -4,6 +4,8 @@ import ast
 import json
 import math
 import re
+import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from pkgutil import resolve_name
@@ -16,8 +18,10 @@ from docutils.nodes import make_id  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
+import companion
 from companion import (
     HVAE,
+    VAE,
     GaussianConditional,
     LinearGaussianConditional,
     StandardNormal,
@@ -51,6 +55,10 @@ from companion.exact import (
 )
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_ext"))
+
+from bibliography import bibtex, book_itself  # noqa: E402
+
 BOOK = ROOT / "book"
 PAGES = [*sorted(BOOK.glob("*.md")), BOOK / "self_test.yml"]
 CHAPTERS = sorted(BOOK.glob("[0-9a][0-9]*_*.ipynb"))
@@ -114,6 +122,45 @@ def test_every_paper_is_on_the_page_of_papers() -> None:
     assert len(listed) == len(entries)
 
 
+def test_the_bibliography_has_every_paper_and_this_book() -> None:
+    page = (BOOK / "references.md").read_text("utf-8")
+    made = bibtex(page)
+    assert papers(made.replace("}", " ")) == papers(page)
+    assert made.count("@misc{") == page.count("](http") > 75
+    assert made.count("{") == made.count("}")
+    kept = re.findall(r"@misc\{(\w+),\n  author = \{(.+)\},\n  title = \{\{(.+)\}\},", made)
+    assert len(kept) == made.count("@misc{")
+    assert ("kingma2014auto", "Kingma and Welling", "Auto-Encoding Variational Bayes") in kept
+    assert [authors for key, authors, _ in kept if key == "alemi2018fixing"] == ["Alemi and others"]
+    assert "eprint = {1312.6114},\n  archiveprefix = {arXiv}" in made
+    assert "doi = {10.1111/1467-9868.00196}" in made
+    one = "[van den Oord & Å (2020), *A %s*](https://doi.org/10.1_0)\n: Why.\n"
+    assert "{van den Oord \\& Å}" in bibtex(one % "Thing")
+    assert "@misc{a2020thing" in bibtex(one % "Thing")
+    assert "doi = {10.1_0}" in bibtex(one % "Thing")
+    with pytest.raises(ValueError, match="the key a2020thing"):
+        bibtex(f"{one % 'Thing'}\n{one % 'Thing again'}")
+    assert bibtex("See [Luo (2022), *Models*](https://arxiv.org/abs/1) here.") == ""
+
+
+def test_the_citation_is_of_this_version_and_of_no_person() -> None:
+    citation = (ROOT / "CITATION.cff").read_text("utf-8")
+    known = yaml.safe_load(citation)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    config = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    assert {"cff-version", "message", "title", "authors"} <= set(known)  # what the format asks for
+    assert known["version"] == project["version"]
+    assert " AND ".join(known["license"]) == project["license"].upper()
+    assert known["authors"] == [{"name": config["author"]}]
+    assert known["title"].startswith(config["title"])
+    own = book_itself(citation, config["copyright"])
+    assert f"author = {{{{{config['author']}}}}}" in own
+    assert "url" not in own
+    assert "url = {https://a.org/b}" in book_itself(
+        citation + "repository-code: https://a.org/b\n", "2026"
+    )
+
+
 # --- links ---------------------------------------------------------------------------------------
 
 
@@ -167,6 +214,28 @@ def test_names_of_the_package_exist(page: Path) -> None:
         r"\{(?:func|class|meth|attr)\}`(?:[^`<]*<)?~?([\w.]+)>?`", markdown(page)
     ):
         resolve_name(f"companion.{name.removeprefix('companion.')}")
+
+
+def test_tasks_lead_to_all_that_a_reader_may_call() -> None:
+    page = (BOOK / "api.md").read_text("utf-8")
+    named = set(re.findall(r"\{(?:func|class|meth)\}`(?:[^`<]*<)?~?companion\.([\w.]+)>?`", page))
+    last = {name.rsplit(".", 1)[1] for name in named}
+    parts = (companion, companion.data, companion.diagnostics, companion.exact)
+    wanted = {name for part in parts for name in part.__all__} - {"BOOK"}
+    wanted -= {"Estimate", "GradientNorms", "Surgery"}  # what a diagnostic returns
+    assert wanted <= last, f"no task of api.md leads to {wanted - last}"
+
+
+def test_tasks_name_chapters_that_call_it() -> None:
+    page = (BOOK / "api.md").read_text("utf-8")
+    rows = re.findall(r"^\| .* \| (.*) \| (.*) \|$", page, re.M)
+    assert len(rows) > 50
+    for names, chapters in rows:
+        called = [name.split(".")[-1] for name in re.findall(r"companion\.([\w.]+)", names)]
+        for chapter in re.findall(r"\]\((\w+\.ipynb)\)", chapters):
+            cells = json.loads((BOOK / chapter).read_text("utf-8"))["cells"]
+            code = "\n".join("".join(c["source"]) for c in cells if c["cell_type"] == "code")
+            assert any(re.search(rf"\b{name}\b", code) for name in called), (chapter, called)
 
 
 def test_checklist_names_every_claim_of_care() -> None:
@@ -476,16 +545,28 @@ def copies() -> list[str]:
     return ["copies"]
 
 
-def two_levels() -> list[str]:
-    schedule = log_snr_schedule(2, 6.0, -1.0)
+def one_level() -> list[str]:
+    schedule, x = log_snr_schedule(2, 6.0, -1.0), table([[0.7], [-1.9]])
     for variance, exact in [(1.0, True), (4.0, False)]:
         denoiser = GaussianDenoiser(ZERO, variance * ONE)
         steps = denoiser.decoders(schedule, reverse_variance=schedule.beta[1:])
-        model = HVAE(forward_steps(schedule), steps, StandardNormal(1).double())
-        x = table([[0.7], [-1.9]])
-        gap = MultivariateNormal(ZERO, variance * ONE).log_prob(x) - elbo(model, x)
-        assert (gap.abs().max() < 1e-12) == exact
-    return ["zero at any $T$"]
+        models = [HVAE(forward_steps(schedule), steps, StandardNormal(1).double())]
+        # And with a single level, which a schedule does not have.
+        share = schedule.alpha_bar[0]
+        back = share.sqrt() * variance / (share * variance + 1 - share)
+        models += [
+            VAE(
+                LinearGaussianConditional(share.sqrt() * ONE, ZERO, (1 - share) * ONE),
+                LinearGaussianConditional(
+                    back * ONE, ZERO, (variance - back * share.sqrt() * variance) * ONE
+                ),
+                StandardNormal(1).double(),
+            )
+        ]
+        for model in models:
+            gap = MultivariateNormal(ZERO, variance * ONE).log_prob(x) - elbo(model, x)
+            assert (gap.abs().max() < 1e-12) == exact
+    return ["zero at any $T$, one included"]
 
 
 class Zero(torch.nn.Module):
@@ -535,7 +616,7 @@ NUMBERS: dict[str, Callable[[], list[str]]] = {
     "10.1": no_charge,
     "11.1": half_signal,
     "11.2": copies,
-    "11.3": two_levels,
+    "11.3": one_level,
     "11.4": two_extremes,
 }
 

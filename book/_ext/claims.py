@@ -9,6 +9,8 @@ The directive takes a chapter and lists its claims::
 
     ```{claims} 03_elbo
     ```
+
+``{claims-filter}``, above them all, is the form by which ``claims.js`` shows a part of the list.
 """
 
 import ast
@@ -31,6 +33,17 @@ from sphinx.util.docutils import SphinxDirective
 KINDS = {"E": "exact", "M": "measured", "C": "care", "E/M": "exact and measured"}
 FOLD_AFTER = 4  # lines of numbers
 MOST_CODE = 4  # links to the package
+FILTER = """\
+<noscript><style>.claims-filter {display: none !important}</style></noscript>
+<form class="claims-filter" id="claims-filter" aria-label="Filter of the claims" autocomplete="off">
+<label>Words <input type="search" name="words"/></label>
+<label>Chapter <select name="chapter"><option value="">all</option></select></label>
+<label>Kind <select name="kind"><option value="">all</option><option>exact</option>\
+<option>measured</option><option>care</option></select></label>
+<button type="reset">Show all</button>
+<output></output>
+</form>
+"""
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,9 @@ def toc_pages(root: Path) -> list[str]:
     """The pages of ``_toc.yml``, such as ``book/03_elbo``, in reading order."""
     toc = yaml.safe_load((root / "_toc.yml").read_text("utf-8"))
     chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    with_sections = [page for chapter in chapters for page in (chapter, *chapter.get("sections", ()))]
+    with_sections = [
+        page for chapter in chapters for page in (chapter, *chapter.get("sections", ()))
+    ]
     return [toc["root"], *(page["file"] for page in with_sections)]
 
 
@@ -278,6 +293,14 @@ class ClaimsDirective(SphinxDirective):
         return nodes.entry("", nodes.paragraph("", text))
 
 
+class FilterDirective(SphinxDirective):
+    """The form that filters the claims of a page."""
+
+    def run(self) -> list[nodes.Node]:
+        """Return it; without scripts it is not seen."""
+        return [nodes.raw("", FILTER, format="html")]
+
+
 def numbers_block(checks: list[Check]) -> str:
     """The stored outputs of the cells as HTML, folded where they are long."""
     outputs = list(dict.fromkeys(check.output for check in checks if check.output))
@@ -341,7 +364,9 @@ class ClaimLinks(SphinxTransform):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive and the transform."""
+    """Register the directives, the transform and the filter's script."""
     app.add_directive("claims", ClaimsDirective)
+    app.add_directive("claims-filter", FilterDirective)
     app.add_transform(ClaimLinks)
+    app.add_js_file("claims.js", loading_method="defer")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -41,6 +41,7 @@ FOR = {
     "mystnb": 'class="cell',
     "sphinx-design.min.css": 'class="sd-',
     "design-tabs.js": 'class="sd-tab-set',
+    "claims.js": 'id="claims-filter"',
 }
 LOADED = re.compile(
     r'[ \t]*<(?:script|link)\b[^>]* (?:src|href)="(?P<file>[^"?]+)[^>]*>(?:</script>)?\n?'

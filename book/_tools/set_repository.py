@@ -1,7 +1,8 @@
 """Tell the whole book where its repository is: ``make repository URL=https://github.com/OWNER/NAME``.
 
 Writes the address into ``_config.yml`` (links and launch buttons), into the setup cell of every
-chapter (what Colab installs), and into the README (badges). ``URL=none`` takes it out again.
+chapter (what Colab installs), into the README (badges) and into ``CITATION.cff``. ``URL=none``
+takes it out again.
 
 Colab opens a chapter at the tag of the release, ``v`` and the version in ``pyproject.toml``, and
 installs the package at the same tag: so a chapter never meets the code of another.
@@ -17,7 +18,7 @@ from setup_cell import release_of, setup_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 ADDRESS = re.compile(r"https://github\.com/(?P<name>[A-Za-z0-9][\w-]*/[\w.-]*\w)")
-# What stands between these lines, in _config.yml and README.md, is ours to write.
+# What stands between these lines, in each of the FILES, is ours to write.
 BEGIN, END = "begin: make repository", "end: make repository"
 
 CONFIG = """\
@@ -33,6 +34,10 @@ README = """\
 (https://colab.research.google.com/github/{name}/blob/{release}/book/01_big_picture.ipynb)
 [![CI]({url}/actions/workflows/ci.yml/badge.svg)]({url}/actions/workflows/ci.yml)
 """
+CITATION = """\
+repository-code: {url}
+"""
+FILES = {"_config.yml": CONFIG, "README.md": README, "CITATION.cff": CITATION}
 
 
 def checked(address: str) -> str:
@@ -58,7 +63,7 @@ def set_repository(root: Path, address: str) -> list[Path]:
     name = url.removeprefix("https://github.com/")
     release = release_of(ROOT)
     changed = []
-    for file, text in (("_config.yml", CONFIG), ("README.md", README)):
+    for file, text in FILES.items():
         block = text.format(url=url, name=name, release=release) if url else ""
         path = root / file
         changed += replaced(path, between_marks(path.read_text("utf-8"), block))
