@@ -354,15 +354,18 @@ def test_claims_are_filtered(newcomer: Reader) -> None:
         tab.keyboard.press("ControlOrMeta+A")
         tab.keyboard.press("Delete")
         tab.keyboard.press("Tab")
-        tab.keyboard.type("8")  # a choice by its first letter
-        assert rows.count() == tab.locator("#why-depth-is-not-enough table.claims tbody tr").count()
+        tab.keyboard.type("3")  # a choice by its first letter
+        assert (
+            rows.count() == tab.locator("#the-evidence-lower-bound table.claims tbody tr").count()
+        )
         assert tab.locator("article h2:visible").count() == 1
         tab.keyboard.press("Tab")
         tab.keyboard.type("care")
         assert set(tab.locator(".claim-kind:visible").all_inner_texts()) == {"care"}
         # A link to a row that is not shown shows all; so does the button.
-        tab.evaluate("() => location.hash = 'claim-elbo-tight'")
-        tab.locator("#claim-elbo-tight").wait_for()
+        assert not tab.locator("#claim-big-autoencoder").is_visible()
+        tab.evaluate("() => location.hash = 'claim-big-autoencoder'")
+        tab.locator("#claim-big-autoencoder").wait_for()
         assert rows.count() == total
         assert said.inner_text() == f"All {total} claims"
         tab.get_by_label("Kind").select_option("exact")
@@ -370,7 +373,7 @@ def test_claims_are_filtered(newcomer: Reader) -> None:
         assert kinds == {"exact", "exact and measured"}
         tab.get_by_role("button", name="Show all").click()
         assert said.inner_text() == f"All {total} claims"
-        tab.get_by_label("Words").fill("no such claim")
+        tab.get_by_label("Words").fill("xyzzy")
         assert rows.count() == 0
         assert said.inner_text() == f"0 of {total} claims"
 

@@ -40,7 +40,7 @@ FILTER = """\
 <label>Chapter <select name="chapter"><option value="">all</option></select></label>
 <label>Kind <select name="kind"><option value="">all</option><option>exact</option>\
 <option>measured</option><option>care</option></select></label>
-<button type="reset">Show all</button>
+<button type="button">Show all</button>
 <output></output>
 </form>
 """

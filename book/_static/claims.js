@@ -47,18 +47,22 @@
     said.value = shown === all ? `All ${all} claims` : `${shown} of ${all} claims`;
   };
 
+  const showAll = () => {
+    form.reset();
+    filter();
+  };
+
   // Who follows a link to a claim sees it, whatever the filter says.
   const reveal = () => {
     const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
     if (!target?.closest("[hidden]")) return;
-    form.reset();
-    filter();
+    showAll();
     target.scrollIntoView();
   };
 
   form.addEventListener("input", filter);
+  form.querySelector("button")?.addEventListener("click", showAll);
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("reset", () => setTimeout(filter)); // the fields are empty after the event
   addEventListener("hashchange", reveal);
   // A browser that comes back to the page may have kept what was in the fields.
   addEventListener("pageshow", () => {
