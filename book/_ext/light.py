@@ -54,6 +54,9 @@ LATE = 'localStorage.getItem("theme") || "auto";'
 AT_ONCE = """document.documentElement.dataset.mode != "auto"
       ? document.documentElement.dataset.mode
       : matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";"""
+# The arrow by which pages below another are unfolded in the contents, which has no name.
+ARROW = '<summary><span class="toctree-toggle"'
+NAMED = '<summary aria-label="Pages below this one"><span class="toctree-toggle"'
 ICON = re.compile(
     r'<(?P<tag>i|span) class="(?P<classes>[^"]*\bfa-[^"]*)"[^>]*?(?P<data> data-mode="\w+")?[^>]*>'
     r"</(?P=tag)>"
@@ -113,7 +116,7 @@ class Templates(BuiltinTemplateLoader):
     def lighten(self, html: str, name: str) -> str:
         """Leave out what this page does not use; put icons and the sizes of pictures in."""
         settings = Path(self.builder.outdir, "_static/documentation_options.js")
-        html = HURRY.sub("", html).replace(LATE, AT_ONCE)
+        html = HURRY.sub("", html).replace(LATE, AT_ONCE).replace(ARROW, NAMED)
         html = LOADED.sub(lambda found: found[0] if is_used(found["file"], html) else "", html)
         html = SETTINGS.sub(lambda _: f"<script>{settings.read_text('utf-8')}</script>", html)
         html = BLOCKING.sub("<script defer ", html)
