@@ -11,6 +11,14 @@ cell is an island: it carries what it needs. No kernel, no widget and no other h
 
 from companion.live._digits import code_planes, digit_models, latent_map
 from companion.live._figure import Figure, figure
-from companion.live._tree import tree_model
+from companion.live._tree import tree_levels, tree_model
 
-__all__ = ["Figure", "code_planes", "digit_models", "figure", "latent_map", "tree_model"]
+__all__ = [
+    "Figure",
+    "code_planes",
+    "digit_models",
+    "figure",
+    "latent_map",
+    "tree_levels",
+    "tree_model",
+]

@@ -1,9 +1,11 @@
 """The hierarchy that chapter 9 opens with: trained before its reader has trained any."""
 
 from importlib.resources import as_file, files
+from typing import Any
 
 import torch
 
+from companion import data
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.models import HVAE, LatentVariableModel, TopDownHVAE
 from companion.weights import load_weights
@@ -27,6 +29,15 @@ def tree_model() -> TopDownHVAE:
         load_weights(model, path)
     assert isinstance(model, TopDownHVAE)
     return model.requires_grad_(False)
+
+
+def tree_levels() -> dict[str, Any]:
+    """Return what the figure ``tree_levels`` computes with: the hierarchy's networks, and the tree."""
+    model = tree_model()
+    parts = {"encoders": model.encoders, "decoders": model.decoders}
+    nets = {name: [part.net for part in own] for name, own in parts.items()}
+    points, _ = data.tree(500)
+    return {**nets, "centres": data.tree_centres(), "points": points.half()}
 
 
 def untrained(encoder: str) -> LatentVariableModel:
