@@ -32,7 +32,7 @@ def tree_model() -> TopDownHVAE:
 
 
 def tree_levels() -> dict[str, Any]:
-    """Return what the figure ``tree_levels`` computes with: the hierarchy's networks, and the tree."""
+    """Return what the figure ``tree_levels`` computes with: the networks, and the tree."""
     model = tree_model()
     parts = {"encoders": model.encoders, "decoders": model.decoders}
     nets = {name: [part.net for part in own] for name, own in parts.items()}
