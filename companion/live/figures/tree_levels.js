@@ -260,7 +260,7 @@ function plane(x, { draws, shared, leaf }, { centres, points }, secret) {
         own.map(([one]) => one),
         own.map(([, one]) => one),
         role,
-        { size: 5.5, opacity: 0.85 },
+        { size: 5, opacity: 0.85 },
       );
     });
   }
@@ -289,7 +289,7 @@ function levels({ keep, drawn }, { shares }, secret) {
     bare: true,
     equal: true,
     alt:
-      "The chain z₃, z₂, z₁, x from the top down: filled where a level is kept. Beside it three " +
+      "The chain z₃, z₂, z₁, x′ from the top down: filled where a level is kept. Beside it three " +
       "bars: the shares of the draws in x’s cluster, branch and leaf, with chance as a mark.",
   });
   const [middle, radius] = [36, 21];
@@ -302,7 +302,7 @@ function levels({ keep, drawn }, { shares }, secret) {
       fill: kept ? 0.35 : 0,
       dash: kept ? "" : "4 3",
     });
-    plot.text(middle, row, level ? (names[level - 1] ?? "") : "x", {
+    plot.text(middle, row, level ? (names[level - 1] ?? "") : "x′", {
       anchor: "middle",
       dy: 5,
       bold: true,
