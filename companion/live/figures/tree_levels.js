@@ -206,7 +206,7 @@ export default figure({
     kind: "number",
     question:
       "The bars show what the draws share with x while z₃ is kept. Keep z₂ as well, and only z₁ and " +
-      "x are drawn again: of 100 draws, how many will be in x’s branch?",
+      "x′ are drawn again: of 100 draws, how many will be in x’s branch?",
     label: "of 100 draws",
     min: 0,
     max: 100,
