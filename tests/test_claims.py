@@ -56,8 +56,8 @@ IDENTIFIERS = {
         warm-up layerwise
     """,
     "11_diffusion_preview": """
-        diff: fixed-encoder forward-marginal reverse-posterior three-terms exact-gaussian
-        no-collapse stability quality progressive
+        diff: fixed-encoder forward-marginal reverse-posterior ideal-denoiser three-terms
+        exact-gaussian no-collapse stability quality progressive
     """,
     "a1_measuring_samples": """
         measure: disagree copies

@@ -22,6 +22,7 @@ from companion.conditionals import (
 from companion.diagnostics import energy_distance, log_aggregate, sharpness
 from companion.diffusion import (
     TIME_FEATURES,
+    DataDenoiser,
     Diffusion,
     GaussianDenoiser,
     NoiseDenoiser,
@@ -123,6 +124,45 @@ def test_the_reverse_posterior_is_gaussian_conditioning():
         q = reverse_posterior(schedule, z, X, s, t)
         close(q.mean, a[s - 1].sqrt() * X + gain * (z - a[t - 1].sqrt() * X), 1e-9)
         close(q.variance, (1 - a[s - 1] - gain * cross).expand_as(X), 1e-9)
+
+
+# --- the ideal denoiser of a list -----------------------------------------------------------------
+
+
+@pytest.mark.claim("diff.ideal-denoiser")
+@pytest.mark.parametrize("level", [1, 10, 19])
+def test_the_ideal_denoiser_is_the_average_of_chapter_6(level):
+    # Its decoder is the ratio (6.8) with the encoder N(x, (σ_t/α_t)² I), at the code z_t/α_t.
+    schedule, points = log_snr_schedule(20, 6.0, -4.0), data.pinwheel(60).double()
+    a = schedule.alpha_bar[level - 1]
+    encoder = MultivariateNormal(points, (1 - a) / a * torch.eye(2, dtype=torch.float64))
+    z = forward_marginal(schedule, points[:9], level).sample()
+    density = encoder.log_prob(z[:, None] / a.sqrt()).exp()
+    average = density @ points / density.sum(1, keepdim=True)
+    guess = DataDenoiser(points)(z, schedule.log_snr[level - 1].expand(9))
+    close(guess, average, 1e-9)
+    # The least squared error belongs to it: any shift of it is worse.
+    assert (guess - points[:9]).square().mean() < (guess + 1 - points[:9]).square().mean()
+
+
+@pytest.mark.claim("diff.ideal-denoiser")
+def test_one_step_gives_the_mean_and_many_give_copies():
+    torch.manual_seed(0)
+    points = data.pinwheel(60).double()
+    spread = (points - points.mean(0)).norm(dim=1).mean()
+    nearest = {}
+    for steps in (3, 60):
+        schedule = log_snr_schedule(steps, 9.0, -9.0)
+        prior = StandardNormal(2).double()
+        model = Diffusion(schedule, DataDenoiser(points), prior, scale=0.01)
+        z = model.prior().sample((300,))
+        first = model.denoise(z, steps)
+        assert (first - points.mean(0)).norm(dim=1).max() < 0.1 * spread
+        ends = model.denoise(model.descend(z)[1], 1)
+        nearest[steps] = torch.cdist(ends, points).min(1)
+    assert nearest[60].values.mean() < 0.01 * spread
+    # Different ones, and not one alone.
+    assert len(nearest[60].indices.unique()) > 40
 
 
 # --- three terms ----------------------------------------------------------------------------------
@@ -391,28 +431,46 @@ def test_three_seeds_of_diffusion_train_and_agree(digits, diffusions):
     assert bounds.std() < 0.1 * bounds.mean().abs()
 
 
-def share_fixed(model, t):
-    """What four endings from one z_t have in common, of block averages and of the rest."""
-    starts = model.descend(model.prior().sample((120,)))[t]
-    z_1 = model.descend(starts.repeat(4, 1), t)[1]
-    ends = model.decoders[0](z_1).mean.detach()
-    image = ends.clamp(-1, 1).reshape(4, 120, 4, 2, 4, 2)
-    coarse = image.mean((3, 5), keepdim=True)
-    parts = [part.reshape(4, 120, -1) for part in (coarse, image - coarse)]
-    still_open = torch.stack([part.var(0).mean(0).sum() for part in parts])
-    return 1 - still_open / torch.stack([part.flatten(0, 1).var(0).sum() for part in parts])
+def agreement(log_snr, z):
+    """How often two exact endings from each z share the cluster, the branch and the leaf."""
+    a = torch.sigmoid(log_snr)
+    far = torch.cdist(z, a.sqrt() * data.tree_centres()).square()
+    leaf = (-far / (2 * (a * 0.05**2 + 1 - a))).softmax(-1)
+    parts = leaf.reshape(-1, 3, 9).sum(-1), leaf.reshape(-1, 9, 3).sum(-1), leaf
+    return torch.stack([part.square().sum(-1).mean() for part in parts])
 
 
 @pytest.mark.claim("diff.progressive")
-def test_coarse_content_is_fixed_before_detail(diffusions):
+def test_the_cluster_is_fixed_before_the_branch_and_the_branch_before_the_leaf():
     torch.manual_seed(0)
-    for model in diffusions:
-        shares = torch.stack([share_fixed(model, t) for t in (8, 10, 12, 14)])
-        coarse, detail = shares.mean(0)
-        assert coarse > detail + 0.02
-        # Little is fixed at the top, nearly all at the bottom.
-        assert share_fixed(model, 28).max() < 0.3
-        assert share_fixed(model, 2).min() > 0.9
+    x, _ = data.tree(4000, seed=5)
+    log_snr = torch.linspace(6.0, -6.0, 61)
+    found = []
+    for level in log_snr:
+        a = level.sigmoid()
+        found.append(agreement(level, a.sqrt() * x + (1 - a).sqrt() * torch.randn_like(x)))
+    found = torch.stack(found)
+    assert (found[0] > 0.99).all()
+    torch.testing.assert_close(found[-1], 1 / torch.tensor([3.0, 9.0, 27.0]), atol=0.01, rtol=0.05)
+    crossing = [log_snr[int((part < 0.9).nonzero()[0])].item() for part in found.T]
+    for coarse, fine in pairwise(crossing):
+        assert 1.4 < fine - coarse < 2.1  # 2 log 2.5 = 1.83
+
+
+@pytest.mark.claim("diff.progressive")
+def test_walks_of_a_trained_network_agree_on_the_coarse_part_first():
+    torch.manual_seed(0)
+    x, _ = data.tree(3000)
+    denoiser = NoiseDenoiser(mlp(2 + TIME_FEATURES, 64, 64, 2))
+    model = Diffusion(log_snr_schedule(50, 6.0, -6.0), denoiser, StandardNormal(2), scale=0.05)
+    for epochs, lr in ((60, 5e-3), (30, 1e-3)):
+        fit(model, x, lambda m, y: -simple_loss(m, y), epochs=epochs, lr=lr, batch_size=250)
+    with torch.no_grad():
+        z = forward_marginal(model.schedule, x[:1000], 20).sample()
+        ends = [data.tree_labels(model.denoise(model.descend(z, 20)[1], 1)) for _ in range(2)]
+    cluster, branch, leaf = (ends[0] == ends[1]).float().mean(0)
+    assert cluster > 0.8
+    assert cluster - 0.1 > branch > leaf + 0.1
 
 
 @pytest.mark.claim("diff.progressive")
