@@ -49,7 +49,7 @@ IDENTIFIERS = {
     "09_hierarchical_vae": """
         hvae: factorisation marginal generation encoder elbo decomposition average kl-form
         one-level is-a-vae distributes aligned coarse-to-fine observation localised first-level
-        beats-deep-flat
+        top-down levels-visible beats-deep-flat
     """,
     "10_training_hvaes": """
         train: upper-levels-idle information-falls weak-gradients capacity joint-instability

@@ -1,290 +1,285 @@
 """Chapter 9: exercises on hierarchical VAEs."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Normal
 
+from companion.data import tree_centres
 from companion.exercises.checking import Exercise, Mistake, extreme
-from companion.exercises.predicting import Prediction
 
-Levels = Sequence[Tensor]
-Laws = Sequence[Distribution]
 Step = tuple[Tensor, Tensor, float]
+Law = Callable[..., tuple[Tensor, Tensor]]
+
+# --- Exercise 1: the trace of a top-down encoder --------------------------------------------------
 
 
-def _gaussian(*shape: int) -> Distribution:
-    """Return a random Gaussian of independent units, in float64."""
-    mean = torch.randn(*shape, dtype=torch.float64)
-    return Independent(Normal(mean, 0.5 + torch.rand(*shape, dtype=torch.float64)), 1)
+def _log_normal(value: Tensor, law: tuple[Tensor, Tensor]) -> Tensor:
+    return Normal(*law).log_prob(value).sum(-1)
 
 
-def _hierarchy(
-    samples: int, points: int, sizes: Sequence[int]
-) -> tuple[Tensor, Levels, Laws, Laws]:
-    """Draw x, z, q and p as a trace holds them; p(z_L) has no batch."""
-    x = torch.randn(points, sizes[0], dtype=torch.float64)
-    z = [torch.randn(samples, points, d, dtype=torch.float64) for d in sizes[1:]]
-    q = [_gaussian(points, sizes[1]), *(_gaussian(samples, points, d) for d in sizes[2:])]
-    p = [*(_gaussian(samples, points, d) for d in sizes[:-1]), _gaussian(sizes[-1])]
-    return x, tuple(z), tuple(q), tuple(p)
+def _standard(z: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.zeros_like(z), torch.ones_like(z)
 
 
-def _traces() -> list[tuple[Tensor, Levels, Laws, Laws]]:
-    """Draw a hierarchy whose levels could be confused, and one of pairwise-distinct sizes.
-
-    Where sizes differ a wrong pairing stops; the first hierarchy lets it run.
-    """
-    return [_hierarchy(6, 5, (3, 3, 3, 3)), _hierarchy(7, 5, (4, 3, 2, 1))]
-
-
-# --- Exercise 1: the rate of each level -----------------------------------------------------------
+def _draws(x: Tensor, noise: Sequence[Tensor], q2: Law, q1: Law) -> tuple[Tensor, Tensor]:
+    mean, scale = q2(x)
+    z2 = mean + scale * noise[0]
+    mean, scale = q1(x, z2)
+    return z2, mean + scale * noise[1]
 
 
-def _level_rates(z: Levels, q: Laws, p: Laws) -> Tensor:
-    return torch.stack(
-        [here.log_prob(a) - above.log_prob(a) for a, here, above in zip(z, q, p[1:], strict=True)]
-    )
+def _top_down_weight(
+    x: Tensor, noise: Sequence[Tensor], q2: Law, q1: Law, p1: Law, px: Law
+) -> Tensor:
+    z2, z1 = _draws(x, noise, q2, q1)
+    log_p = _log_normal(x, px(z1)) + _log_normal(z1, p1(z2)) + _log_normal(z2, _standard(z2))
+    return log_p - _log_normal(z2, q2(x)) - _log_normal(z1, q1(x, z2))
 
 
-def _rates_cases() -> Iterable[Any]:
-    yield from (trace[1:] for trace in _traces())
-    yield extreme("two levels and one draw of one point", *_hierarchy(1, 1, (4, 3, 2))[1:])
+def _law(*sizes: int) -> Law:
+    """Return a random map from tensors of the first sizes to a mean and scale of the last."""
+    *given, out = sizes
+    weight = 0.6 * torch.randn(sum(given), out, dtype=torch.float64)
+    bias, spread = torch.randn(2, out, dtype=torch.float64)
+
+    def law(*values: Tensor) -> tuple[Tensor, Tensor]:
+        mean = torch.cat(values, -1) @ weight
+        return torch.tanh(mean) + bias, (0.3 * torch.sin(mean) + 0.2 * spread).exp()
+
+    return law
 
 
-def _closed_form(z: Levels, q: Laws, p: Laws) -> Tensor:
-    shape = z[0].shape[:2]
-    return torch.stack(
-        [kl_divergence(here, above).expand(shape) for here, above in zip(q, p[1:], strict=True)]
-    )
+def _top_down_cases() -> Iterable[Any]:
+    # With levels of one size a wrong pairing runs at all.
+    for rows, pixels, low, high in ((5, 3, 3, 3), (7, 4, 3, 2), (1, 4, 3, 2)):
+        x = torch.randn(rows, pixels, dtype=torch.float64)
+        noise = tuple(torch.randn(rows, d, dtype=torch.float64) for d in (high, low))
+        laws = _law(pixels, high), _law(pixels, high, low), _law(high, low), _law(low, pixels)
+        yield extreme("one row" if rows == 1 else "", x, noise, *laws)
 
 
-def _paired_with_below(z: Levels, q: Laws, p: Laws) -> Tensor:
-    return torch.stack(
-        [here.log_prob(a) - below.log_prob(a) for a, here, below in zip(z, q, p, strict=False)]
-    )
+def _weight_by_hand(x, noise, q2, q1, p1, px):
+    def score(value, mean, scale):
+        whole = ((value - mean) / scale) ** 2 + 2 * scale.log() + math.log(2 * math.pi)
+        return -whole.sum(1) / 2
+
+    z2, z1 = _draws(x, noise, q2, q1)
+    rates = score(z2, *q2(x)) - score(z2, 0 * z2, 1 + 0 * z2)
+    rates = rates + score(z1, *q1(x, z2)) - score(z1, *p1(z2))
+    return score(x, *px(z1)) - rates
 
 
-def _against_the_prior(z: Levels, q: Laws, p: Laws) -> Tensor:
-    prior = Normal(0.0, 1.0)
-    return torch.stack(
-        [here.log_prob(a) - prior.log_prob(a).sum(-1) for a, here in zip(z, q, strict=True)]
-    )
+def _weight_from_the_noise(x, noise, q2, q1, p1, px):
+    # log q(z) is that of the noise, less the logarithms of the scales.
+    z2, z1 = _draws(x, noise, q2, q1)
+    log_q = _log_normal(noise[0], _standard(z2)) - q2(x)[1].log().sum(-1)
+    log_q = log_q + _log_normal(noise[1], _standard(z1)) - q1(x, z2)[1].log().sum(-1)
+    top = _log_normal(z2, _standard(z2))
+    return _log_normal(x, px(z1)) + _log_normal(z1, p1(z2)) + top - log_q
 
 
-def _without_prior(z: Levels, q: Laws, p: Laws) -> Tensor:
-    return torch.cat([_level_rates(z, q, p)[:-1], q[-1].log_prob(z[-1])[None]])
-
-
-def _rates_level_by_level(z, q, p):
-    rates = []
-    for level in range(len(z)):
-        model = p[level + 1].log_prob(z[level])
-        rates.append(q[level].log_prob(z[level]) - model)
-    return torch.stack(rates)
-
-
-def _rates_in_two_stacks(z, q, p):
-    ours = torch.stack([law.log_prob(value) for law, value in zip(q, z, strict=True)])
-    theirs = torch.stack([law.log_prob(value) for law, value in zip(p[1:], z, strict=True)])
-    return ours - theirs
-
-
-def _rates_unit_by_unit(z, q, p):
-    def score(law, value):
-        return law.base_dist.log_prob(value).sum(-1)
-
-    return torch.stack([score(q[i], z[i]) - score(p[i + 1], z[i]) for i in range(len(z))])
-
-
-level_rates = Exercise(
-    solution=_level_rates,
-    cases=_rates_cases,
-    right=(
-        _rates_level_by_level,
-        _rates_in_two_stacks,
-        _rates_unit_by_unit,
-    ),
+top_down_weight = Exercise(
+    solution=_top_down_weight,
+    cases=_top_down_cases,
+    right=(_weight_by_hand, _weight_from_the_noise),
     mistakes=(
         Mistake(
-            "the closed-form KL at the sampled neighbours",
-            "z_{i+1} was drawn from this very z_i: score the z_i that was drawn, do not average "
-            "over a new one.",
-            _closed_form,
+            "means in place of draws",
+            "A code is its mean plus its standard deviation times the noise.",
+            lambda x, noise, *laws: _top_down_weight(x, [0 * e for e in noise], *laws),
         ),
         Mistake(
-            "each level compared with the p below it",
-            "p starts with p(x | z_1): the law of z_i under the model is the next entry.",
-            _paired_with_below,
+            "q(z_1 | z_2, x) given the mean of z_2",
+            "The lower level sees the z_2 that was drawn.",
+            lambda x, noise, q2, q1, p1, px: _top_down_weight(
+                x, noise, q2, lambda x, _: q1(x, q2(x)[0]), p1, px
+            ),
         ),
         Mistake(
-            "every level compared with N(0, I)",
-            "Only the top has a prior; z_i below it has p(z_i | z_{i+1}).",
-            _against_the_prior,
+            "p(z_1 | z_2) left out",
+            "Below the top the prior of a level is what the level above says of it.",
+            lambda x, noise, q2, q1, p1, px: (
+                _top_down_weight(x, noise, q2, q1, p1, px)
+                - _log_normal(_draws(x, noise, q2, q1)[1], p1(_draws(x, noise, q2, q1)[0]))
+            ),
         ),
         Mistake(
-            "the prior of the top level left out",
-            "p has one entry more than q: its last one is p(z_L), and belongs to the last of q.",
-            _without_prior,
+            "z_1 scored under N(0, I)",
+            "Only the top has the prior N(0, I); z_1 has p(z_1 | z_2).",
+            lambda x, noise, q2, q1, p1, px: _top_down_weight(
+                x, noise, q2, q1, lambda z2: _standard(q1(x, z2)[0]), px
+            ),
         ),
         Mistake(
-            "the sign turned",
-            "A rate is log q less log p: it is what the bound loses.",
-            lambda z, q, p: -_level_rates(z, q, p),
+            "the prior of z_2 left out",
+            "p(x, z_1, z_2) has three factors, and p(z_2) is one of them.",
+            lambda x, noise, q2, q1, p1, px: (
+                _top_down_weight(x, noise, q2, q1, p1, px)
+                - _log_normal(_draws(x, noise, q2, q1)[0], _standard(noise[0]))
+            ),
         ),
         Mistake(
-            "the levels added up",
-            "One number for each level is asked for: stack, do not sum.",
-            lambda z, q, p: _level_rates(z, q, p).sum(0),
-        ),
-        Mistake(
-            "averaged over the draws",
-            "Each draw has a rate of its own: (L, K, B).",
-            lambda z, q, p: _level_rates(z, q, p).mean(1),
-        ),
-        Mistake(
-            "the levels from the top down",
-            "The first row belongs to z_1, which stands next to x.",
-            lambda z, q, p: _level_rates(z, q, p).flip(0),
-        ),
-        Mistake(
-            "a negative log-ratio cut off at zero",
-            "At a single draw, and for an inner level on average too, it may be negative.",
-            lambda z, q, p: _level_rates(z, q, p).clamp(min=0),
-        ),
-        Mistake(
-            "minus log p alone",
-            "What the encoder says of z_i is missing.",
-            lambda z, q, p: torch.stack([-b.log_prob(a) for a, b in zip(z, p[1:], strict=True)]),
-        ),
-        Mistake(
-            "log q alone",
-            "What the model says of z_i is missing.",
-            lambda z, q, p: torch.stack([b.log_prob(a) for a, b in zip(z, q, strict=True)]),
-        ),
-    ),
-)
-
-# --- Exercise 2: the weight of a draw -------------------------------------------------------------
-
-
-def _log_weight(x: Tensor, z: Levels, q: Laws, p: Laws) -> Tensor:
-    return p[0].log_prob(x) - _level_rates(z, q, p).sum(0)
-
-
-def _weight_cases() -> Iterable[Any]:
-    yield from _traces()
-    yield extreme("one draw of one point", *_hierarchy(1, 1, (4, 3, 2, 5)))
-
-
-def _weight_term_by_term(x, z, q, p):
-    z1, z2, z3 = z
-    first = q[0].log_prob(z1) - p[1].log_prob(z1)
-    second = q[1].log_prob(z2) - p[2].log_prob(z2)
-    third = q[2].log_prob(z3) - p[3].log_prob(z3)
-    return p[0].log_prob(x) - first - second - third
-
-
-def _weight_as_a_ratio(x, z, q, p):
-    values = [x, *z]
-    log_joint = sum(law.log_prob(value) for law, value in zip(p, values, strict=True))
-    log_q = sum(law.log_prob(value) for law, value in zip(q, z, strict=True))
-    return log_joint - log_q
-
-
-def _weight_by_the_rates(x, z, q, p):
-    total = p[0].log_prob(x)
-    for rate in _rates_in_two_stacks(z, q, p):
-        total = total - rate
-    return total
-
-
-def _weight_from_the_top(x, z, q, p):
-    total = p[-1].log_prob(z[-1]) - q[-1].log_prob(z[-1])
-    for level in reversed(range(len(z) - 1)):
-        total = total + p[level + 1].log_prob(z[level]) - q[level].log_prob(z[level])
-    return total + p[0].log_prob(x)
-
-
-log_weight = Exercise(
-    solution=_log_weight,
-    cases=_weight_cases,
-    right=(
-        _weight_term_by_term,
-        _weight_as_a_ratio,
-        _weight_by_the_rates,
-        _weight_from_the_top,
-    ),
-    mistakes=(
-        Mistake(
-            "the prior of the top level left out",
-            "p has one entry more than q: its last one is p(z_L).",
-            lambda x, z, q, p: _log_weight(x, z, q, p) - p[-1].log_prob(z[-1]),
-        ),
-        Mistake(
-            "the top level's rate alone",
-            "Each level has a log-ratio; the weight holds all of them.",
-            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[-1],
-        ),
-        Mistake(
-            "the top level's rate left out",
-            "p has one entry more than q: its last one is p(z_L), and belongs to the last of q.",
-            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[:-1].sum(0),
-        ),
-        Mistake(
-            "the first level's rate left out",
-            "p[0] is p(x | z_1); the rate of z_1 takes q[0] and p[1].",
-            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[1:].sum(0),
-        ),
-        Mistake(
-            "the weight without its logarithm",
-            "The logarithm is asked for: the weight itself is soon too small for a float.",
-            lambda x, z, q, p: _log_weight(x, z, q, p).exp(),
-        ),
-        Mistake(
-            "the first level's rate alone",
-            "Each level has a log-ratio; the weight holds all of them.",
-            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p)[0],
-        ),
-        Mistake(
-            "the rates added",
-            "q stands in the denominator of the weight.",
-            lambda x, z, q, p: p[0].log_prob(x) + _level_rates(z, q, p).sum(0),
-        ),
-        Mistake(
-            "the reconstruction left out",
-            "log p(x | z_1) is the one term that sees x.",
-            lambda x, z, q, p: -_level_rates(z, q, p).sum(0),
+            "the rate of z_2 left out",
+            "Both levels pay: log q(z_2 | x) less log p(z_2) belongs to the weight.",
+            lambda x, noise, q2, q1, p1, px: (
+                _top_down_weight(x, noise, q2, q1, p1, px)
+                - _log_normal(_draws(x, noise, q2, q1)[0], _standard(noise[0]))
+                + _log_normal(_draws(x, noise, q2, q1)[0], q2(x))
+            ),
         ),
         Mistake(
             "log p(x, z) without log q",
             "The weight is the ratio of the joint to q.",
-            lambda x, z, q, p: (
-                p[0].log_prob(x) + sum(b.log_prob(a) for a, b in zip(z, p[1:], strict=True))
+            lambda x, noise, q2, q1, p1, px: (
+                _top_down_weight(x, noise, q2, q1, p1, px)
+                + _log_normal(_draws(x, noise, q2, q1)[0], q2(x))
+                + _log_normal(_draws(x, noise, q2, q1)[1], q1(x, _draws(x, noise, q2, q1)[0]))
             ),
         ),
         Mistake(
-            "a mean over the levels",
-            "The logarithm of a product is a sum.",
-            lambda x, z, q, p: p[0].log_prob(x) - _level_rates(z, q, p).mean(0),
+            "the rates added",
+            "q stands in the denominator of the weight.",
+            lambda x, noise, q2, q1, p1, px: (
+                2 * _log_normal(x, px(_draws(x, noise, q2, q1)[1]))
+                - _top_down_weight(x, noise, q2, q1, p1, px)
+            ),
         ),
         Mistake(
-            "the closed-form KLs for the rates",
-            "The weight belongs to the z that were drawn.",
-            lambda x, z, q, p: p[0].log_prob(x) - _closed_form(z, q, p).sum(0),
-        ),
-        Mistake(
-            "a mean over the draws",
-            "Every draw has its own weight: (K, B).",
-            lambda x, z, q, p: _log_weight(x, z, q, p).mean(0),
+            "the scale taken for a variance",
+            "A standard deviation multiplies the noise as it is.",
+            lambda x, noise, q2, q1, p1, px: _top_down_weight(
+                x, noise, *(_rooted(law) for law in (q2, q1, p1, px))
+            ),
         ),
         Mistake(
             "minus the weight",
-            "A large weight means that the model explains x well by this z.",
-            lambda x, z, q, p: -_log_weight(x, z, q, p),
+            "A large weight means that the model explains x well by these codes.",
+            lambda *given: -_top_down_weight(*given),
+        ),
+        Mistake(
+            "the weight without its logarithm",
+            "The logarithm is asked for: the weight itself is soon too small for a float.",
+            lambda *given: _top_down_weight(*given).exp(),
+        ),
+        Mistake(
+            "a mean over the rows",
+            "Every row has a weight of its own.",
+            lambda *given: _top_down_weight(*given).mean(),
+        ),
+    ),
+)
+
+
+def _rooted(law: Law) -> Law:
+    def changed(*given: Tensor) -> tuple[Tensor, Tensor]:
+        mean, scale = law(*given)
+        return mean, scale.sqrt()
+
+    return changed
+
+
+# --- Exercise 2: does a level mean something? -----------------------------------------------------
+
+
+def _shares(found: Tensor, leaf: Tensor) -> Tensor:
+    return torch.stack([(found // n == leaf // n).double().mean() for n in (9, 3, 1)])
+
+
+def _agreement(drawn: Tensor, leaf: Tensor, centres: Tensor) -> Tensor:
+    return _shares(torch.cdist(drawn, centres).argmin(-1), leaf)
+
+
+def _agreement_cases() -> Iterable[Any]:
+    centres = tree_centres().double()
+    for samples, points, spread in ((40, 30, 0.7), (30, 50, 0.3), (1, 1, 0.0)):
+        leaf = torch.randint(27, (points,))
+        noise = spread * torch.randn(samples, points, 2, dtype=torch.float64)
+        yield extreme(
+            "one draw of one point" if points == 1 else "", centres[leaf] + noise, leaf, centres
+        )
+
+
+def _agreement_by_broadcasting(drawn, leaf, centres):
+    squares = (drawn[:, :, None] - centres).square().sum(-1)
+    found = squares.argmin(2)
+    same = [
+        found.div(n, rounding_mode="floor") == leaf.div(n, rounding_mode="floor") for n in (9, 3, 1)
+    ]
+    return [share.float().mean() for share in same]
+
+
+def _agreement_by_labels(drawn, leaf, centres):
+    label = torch.stack([torch.arange(27) // 9, torch.arange(27) // 3, torch.arange(27)], 1)
+    found = label[torch.cdist(drawn, centres).argmin(-1)]
+    return (found == label[leaf]).double().mean((0, 1))
+
+
+agreement = Exercise(
+    solution=_agreement,
+    cases=_agreement_cases,
+    right=(_agreement_by_broadcasting, _agreement_by_labels),
+    mistakes=(
+        Mistake(
+            "from fine to coarse",
+            "The first share is that of the cluster, the last that of the leaf.",
+            lambda *given: _agreement(*given).flip(0),
+        ),
+        Mistake(
+            "only the leaves compared",
+            "A point on a neighbouring leaf may still be in the right branch: compare leaf // 3.",
+            lambda *given: _agreement(*given)[-1:].expand(3),
+        ),
+        Mistake(
+            "the remainder in place of the quotient",
+            "Leaves 3b, 3b+1 and 3b+2 belong to branch b: divide, and drop the rest.",
+            lambda drawn, leaf, centres: torch.stack(
+                [
+                    (torch.cdist(drawn, centres).argmin(-1) % n == leaf % n).double().mean()
+                    for n in (9, 3, 27)
+                ]
+            ),
+        ),
+        Mistake(
+            "divided by 3 and 1 alone",
+            "A cluster has nine leaves.",
+            lambda drawn, leaf, centres: _agreement(drawn, leaf, centres)[[1, 1, 2]],
+        ),
+        Mistake(
+            "each share among those that are right one step coarser",
+            "Shares of all redrawn points are asked for.",
+            lambda *given: torch.cat(
+                [_agreement(*given)[:1], _agreement(*given)[1:] / _agreement(*given)[:-1]]
+            ),
+        ),
+        Mistake(
+            "the average point in place of the redrawn ones",
+            "Assign every redrawn point: their mean may lie where none of them is.",
+            lambda drawn, leaf, centres: _agreement(drawn.mean(0, keepdim=True), leaf, centres),
+        ),
+        Mistake(
+            "the first redraw alone",
+            "A share needs all K redraws.",
+            lambda drawn, leaf, centres: _agreement(drawn[:1], leaf, centres),
+        ),
+        Mistake(
+            "the farthest centre",
+            "The nearest leaf is that of the smallest distance.",
+            lambda drawn, leaf, centres: _shares(torch.cdist(drawn, centres).argmax(-1), leaf),
+        ),
+        Mistake(
+            "shares that disagree",
+            "Count where the labels are equal.",
+            lambda *given: 1 - _agreement(*given),
+        ),
+        Mistake(
+            "counts in place of shares",
+            "Divide by the number of redrawn points, K times B.",
+            lambda drawn, *given: _agreement(drawn, *given) * drawn[..., 0].numel(),
         ),
     ),
 )
@@ -437,131 +432,58 @@ draw_down = Exercise(
 )
 
 
-# --- Exercise 4: what the averaged rates are made of ----------------------------------------------
+# --- Exercise 4: where the rate is negative -------------------------------------------------------
 
 
-def _rates_from_information(information: Tensor, mismatch: Tensor) -> Tensor:
-    passed_on = torch.cat([information[1:], information.new_zeros(1)])
-    return information - passed_on + mismatch
+def _negative_rate(rho: Tensor) -> Tensor:
+    return (1 - rho**2) / rho**2
 
 
-def _averaged_cases() -> Iterable[Any]:
-    # Rising on the way up at first, as where x is noisy: then an inner rate is negative.
-    rising = torch.tensor([0.1, 2.0, 1.4, 0.3], dtype=torch.float64)
-    for levels in (3, 4):
-        noise, mismatch = torch.rand(2, levels, dtype=torch.float64)
-        yield rising[:levels] + 0.2 * noise, mismatch
-    yield extreme("a single level", rising[1:2], mismatch[:1])
+def _rho_cases() -> Iterable[Any]:
+    yield 0.2 + 0.7 * torch.rand(5, dtype=torch.float64)
+    yield 0.2 + 0.7 * torch.rand(3, dtype=torch.float64)
+    yield extreme("a negative ρ", torch.tensor([-0.6], dtype=torch.float64))
 
 
-def _rates_with_a_zero_on_top(information, mismatch):
-    above = torch.zeros_like(information)
-    above[:-1] = information[1:]
-    return information - above + mismatch
+def _threshold_from_one(rho):
+    return 1 / rho**2 - 1
 
 
-def _rates_by_a_loop(information, mismatch):
-    rates = []
-    for level in range(len(information)):
-        rate = information[level] + mismatch[level]
-        if level + 1 < len(information):
-            rate = rate - information[level + 1]
-        rates.append(rate)
-    return rates
+def _threshold_from_information(rho):
+    # exp of twice the information that is passed on.
+    passed_on = -0.5 * torch.log1p(-(rho**2))
+    return 1 / torch.expm1(2 * passed_on)
 
 
-def _rates_by_differences(information, mismatch):
-    last = torch.zeros(1, dtype=information.dtype)
-    return mismatch - torch.diff(information, append=last)
-
-
-rates_from_information = Exercise(
-    solution=_rates_from_information,
-    cases=_averaged_cases,
-    right=(
-        _rates_with_a_zero_on_top,
-        _rates_by_a_loop,
-        _rates_by_differences,
-    ),
+negative_rate = Exercise(
+    solution=_negative_rate,
+    cases=_rho_cases,
+    right=(_threshold_from_one, _threshold_from_information),
     mistakes=(
         Mistake(
-            "what is passed on not taken off",
-            "Level i pays for what z_i knows of z_{i−1} less what z_{i+1} knows of z_i.",
-            lambda information, mismatch: information + mismatch,
+            "the inverse",
+            "x must tell little of z_1, so a high ρ asks for little noise: 1/s² < ρ²/(1 − ρ²).",
+            lambda rho: 1 / _negative_rate(rho),
         ),
         Mistake(
-            "what is passed on added",
-            "What the next level up knows is paid for there, so it comes off here.",
-            lambda information, mismatch: (
-                2 * information - _rates_from_information(information, 0 * mismatch) + mismatch
-            ),
+            "the standard deviation",
+            "The variance s² is asked for, not s.",
+            lambda rho: _negative_rate(rho).sqrt(),
         ),
         Mistake(
-            "the mismatch taken off",
-            "A KL is a cost: it makes the rate larger.",
-            lambda information, mismatch: _rates_from_information(information, -mismatch),
+            "ρ where ρ² belongs",
+            "The information is −½ log(1 − ρ²).",
+            lambda rho: (1 - rho) / rho,
         ),
         Mistake(
-            "the mismatch left out",
-            "Only where q(z_i | z_{i+1}) and p(z_i | z_{i+1}) agree is it zero.",
-            lambda information, mismatch: _rates_from_information(information, 0 * mismatch),
+            "the noise of z_1 alone",
+            "I(x; z_1) is ½ log(1 + 1/s²): set it equal to −½ log(1 − ρ²).",
+            lambda rho: 1 - rho**2,
         ),
         Mistake(
-            "the difference taken the other way",
-            "A level pays for what it takes in, I(z_{i−1}; z_i); what it passes on comes off.",
-            lambda information, mismatch: (
-                mismatch - _rates_from_information(information, 0 * mismatch)
-            ),
-        ),
-        Mistake(
-            "the difference to the level below",
-            "Entry i of the information is I(z_{i−1}; z_i): take off entry i + 1.",
-            lambda information, mismatch: (
-                torch.cat([information[:1], information[1:] - information[:-1]]) + mismatch
-            ),
-        ),
-        Mistake(
-            "the top level's information left out",
-            "Nothing stands above z_L, so nothing comes off there: all of I(z_{L−1}; z_L) stays.",
-            lambda information, mismatch: (
-                torch.cat([information[:-1] - information[1:], information.new_zeros(1)]) + mismatch
-            ),
-        ),
-        Mistake(
-            "a negative rate cut off at zero",
-            "An inner level may pass on more than it takes in; its averaged rate is then negative.",
-            lambda information, mismatch: _rates_from_information(information, mismatch).clamp(
-                min=0
-            ),
-        ),
-        Mistake(
-            "the first information taken off at the top",
-            "Nothing stands above z_L, so nothing comes off there: `roll` puts I(x; z_1) there.",
-            lambda information, mismatch: information - information.roll(-1) + mismatch,
-        ),
-        Mistake(
-            "the top level's mismatch left out",
-            "The top has a mismatch too: KL(q(z_L) ‖ p(z_L)).",
-            lambda information, mismatch: _rates_from_information(
-                information, torch.cat([mismatch[:-1], mismatch.new_zeros(1)])
-            ),
-        ),
-        Mistake(
-            "what is passed on taken off the mismatch too",
-            "Each level keeps the whole of its own mismatch: only the information telescopes.",
-            lambda information, mismatch: _rates_from_information(
-                information + mismatch, 0 * mismatch
-            ),
-        ),
-        Mistake(
-            "the rates added up from below",
-            "One rate for each level is asked for, not the sum so far.",
-            lambda information, mismatch: _rates_from_information(information, mismatch).cumsum(0),
-        ),
-        Mistake(
-            "the total",
-            "The total telescopes, but a number for each level is asked for.",
-            lambda information, mismatch: information[0] + mismatch.sum(),
+            "½ in one of the two informations",
+            "Both are halves of a logarithm.",
+            lambda rho: (1 - rho**2) ** 0.5 / (1 - (1 - rho**2) ** 0.5),
         ),
     ),
 )
@@ -685,18 +607,98 @@ closed_form_excess = Exercise(
     ),
 )
 
-# --- Exercise 6: redraw and look ------------------------------------------------------------------
+# --- Exercise 6: plug in a recipe -----------------------------------------------------------------
 
-redrawn_level = Prediction(
-    answer="shape",
-    because=(
-        "The top holds the place to within a pixel or so; what the levels below decide is the form "
-        "at that place."
+
+def _charge(rates: Tensor, free: Tensor, price: Tensor, beta: float) -> Tensor:
+    free, price = free[:, None], price[:, None]
+    over = rates.mean(1, keepdim=True) > free
+    return beta * torch.where(over, free + price * (rates - free), free).sum(0)
+
+
+def _charge_cases() -> Iterable[Any]:
+    # One level is below its allowance on average and has points beyond it; others are above.
+    for levels, points, beta in ((3, 6, 0.7), (4, 5, 0.4), (1, 4, 1.0)):
+        rates = 2 * torch.randn(levels, points, dtype=torch.float64)
+        rates = rates - rates.mean(1, keepdim=True) + torch.linspace(2.5, 0.5, levels)[:, None]
+        free = 0.8 + 0.4 * torch.rand(levels, dtype=torch.float64)
+        price = 2 + torch.rand(levels, dtype=torch.float64)
+        yield extreme("one level" if levels == 1 else "", rates, free, price, beta)
+
+
+def _charge_level_by_level(rates, free, price, beta):
+    total = torch.zeros_like(rates[0])
+    for rate, allowance, cost in zip(rates, free, price, strict=True):
+        if rate.mean() > allowance:
+            total = total + allowance + cost * (rate - allowance)
+        else:
+            total = total + allowance
+    return beta * total
+
+
+def _charge_by_a_mask(rates, free, price, beta):
+    over = (rates.mean(1) > free).to(rates)
+    excess = (rates - free[:, None]) * (price * over)[:, None]
+    return beta * (free[:, None] + excess).sum(0)
+
+
+charge = Exercise(
+    solution=_charge,
+    cases=_charge_cases,
+    right=(_charge_level_by_level, _charge_by_a_mask),
+    differentiable=True,
+    mistakes=(
+        Mistake(
+            "each point compared with the allowance by itself",
+            "The batch mean of a level decides: single rates of an inner level may be negative.",
+            ("rates.mean(1, keepdim=True)", "rates"),
+        ),
+        Mistake(
+            "the price left out",
+            "Beyond the allowance each nat costs `price`.",
+            lambda rates, free, price, beta: _charge(rates, free, 1 + 0 * price, beta),
+        ),
+        Mistake(
+            "the price on the whole rate",
+            "Only the excess over the allowance has the higher price.",
+            ("free + price * (rates - free)", "price * rates"),
+        ),
+        Mistake(
+            "the allowance itself not charged beyond it",
+            "Otherwise the charge jumps down where a level passes its allowance.",
+            ("free + price * (rates - free), free", "price * (rates - free), free"),
+        ),
+        Mistake(
+            "nothing charged below the allowance",
+            "The charge is `free` there: a constant, but without it the charge jumps.",
+            ("(rates - free), free)", "(rates - free), 0 * free)"),
+        ),
+        Mistake(
+            "the rate charged below the allowance",
+            "Below its allowance a level costs a constant, so that nothing pulls it down.",
+            ("(rates - free), free)", "(rates - free), rates)"),
+        ),
+        Mistake(
+            "β left out",
+            "The charge is multiplied by `beta`.",
+            lambda rates, free, price, beta: _charge(rates, free, price, 1.0),
+        ),
+        Mistake(
+            "the mean of the batch in place of each point",
+            "Beyond the allowance each point is charged for its own rate: (B,).",
+            lambda rates, free, price, beta: (
+                _charge(rates, free, price, beta).mean().expand(rates.shape[1])
+            ),
+        ),
+        Mistake(
+            "a mean over the levels",
+            "The charges of the levels add up.",
+            lambda rates, free, price, beta: _charge(rates, free, price, beta) / len(rates),
+        ),
+        Mistake(
+            "all levels compared at once",
+            "Each level has an allowance of its own.",
+            ("rates.mean(1, keepdim=True) > free", "rates.mean() > free"),
+        ),
     ),
-    mistakes={
-        "position": "compare the pictures of one row: does the blob move, or does its outline "
-        "change?",
-        "nothing": "look at the outlines in one row; a column in which nothing changes is the one "
-        "where z_1 itself is kept.",
-    },
 )

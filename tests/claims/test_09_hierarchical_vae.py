@@ -21,7 +21,7 @@ from torch.distributions import (
     kl_divergence,
 )
 
-from companion import data
+from companion import data, live
 from companion.conditionals import (
     BernoulliConditional,
     GaussianConditional,
@@ -33,8 +33,8 @@ from companion.diagnostics import level_rates
 from companion.diffusion import linear_schedule, reverse_posterior
 from companion.distributions import Gaussian
 from companion.ensemble import Ensemble
-from companion.exact import LinearGaussian, LinearGaussianChain, chain_joint
-from companion.models import HVAE, VAE
+from companion.exact import LinearGaussian, LinearGaussianChain, chain_joint, gaussian_floor
+from companion.models import HVAE, VAE, TopDownHVAE
 from companion.objectives import (
     beta_elbo,
     elbo,
@@ -1111,6 +1111,74 @@ def test_redrawing_the_low_level_keeps_the_place(sprite_hierarchies, member):
     assert max(across, up) < 0.45 < 0.55 < extent
     noisy = place_and_extent(model.descend(top[:, :2], 2)[0])
     assert noisy[:, 0, 0].sub(noisy[:, 1, 0]).abs().mean() < 0.5 * noisy[:, 0, 0].std()
+
+
+# The tree's levels: the top decides the cluster and leaves the place in it open.
+@pytest.mark.claim("hvae.coarse-to-fine")
+def test_redrawing_below_the_top_of_the_tree_keeps_the_cluster():
+    model = live.tree_model()
+    torch.manual_seed(5)
+    x = model.descend(model.prior().sample((400,)).expand(20, -1, -1))[0]
+    centre = data.tree_centres(1)[data.tree_labels(x.flatten(0, 1))[:, 0].view(20, 400)]
+    within = [
+        part.var(0).mean(0).sum() / part.flatten(0, 1).var(0).sum() for part in (centre, x - centre)
+    ]
+    assert within[0] < 0.4 < 0.6 < within[1]
+
+
+# --- the encoder from the top down ----------------------------------------------------------------
+
+
+# Would catch a level given the wrong neighbour, or rates of a level that is not averaged over.
+@pytest.mark.claim("hvae.top-down")
+def test_the_chain_from_the_top_down():
+    exact = chain()
+    down = exact.top_down_posterior()  # p(z_1 | x, z_2), p(z_2 | x, z_3), p(z_3 | x)
+    model = TopDownHVAE(down, list(exact.decoders), StandardNormal(SIZES[-1]).double())
+    trace = model.trace(X, 7)
+    close(trace.log_weight, exact.log_marginal(X).expand(7, -1))
+    poor = [LinearGaussianConditional(0.8 * q.weight, q.bias, 1.7 * noise(q)) for q in down]
+    model = TopDownHVAE(poor, list(exact.decoders), model.prior)
+    torch.manual_seed(0)
+    trace = model.trace(X, 20_000)
+    closed = torch.stack(
+        [
+            kl_divergence(q, p).expand(20_000, len(X))
+            for q, p in zip(trace.q, trace.p[1:], strict=True)
+        ]
+    )
+    assert (closed > 0).all()
+    difference = trace.rates - closed
+    assert (difference.mean(1).abs() < 4.5 * difference.std(1) / math.sqrt(20_000)).all()
+    bound = trace.log_weight
+    error = bound.std(0) / math.sqrt(20_000)
+    assert (bound.mean(0) < exact.log_marginal(X) - 4 * error).all()
+
+
+# Would catch a p(z_1) that has changed, or the gap of one level called that of both.
+@pytest.mark.claim("hvae.top-down")
+def test_a_second_level_passes_the_floor_of_one_gaussian():
+    # x = |z_1| + noise at x = 1.5: the posterior of z_1 has two equal peaks, near ± 1.47.
+    z, cell = grid(7.0, 1401)
+    z = z[:, 0]
+    seen = Normal(z.abs(), 0.15).log_prob(exactly(1.5))
+    above = Normal(0.65 * z, math.sqrt(1 - 0.65**2)).log_prob(z[:, None])  # (z_1, z_2)
+    log_p12 = Normal(0.0, 1.0).log_prob(z) + above
+    close(log_p12.logsumexp(1)[300:-300] + cell, Normal(0.0, 1.0).log_prob(z)[300:-300], 1e-6)
+    log_p1 = Normal(0.0, 1.0).log_prob(z) + seen
+    log_p = log_p1.logsumexp(0) + cell
+    floor, _, _ = gaussian_floor(z[:, None], (log_p1 - log_p)[:, None])
+    assert abs(floor[0] - math.log(2)) < 0.01
+    by_sign = Normal(1.467 * torch.where(z < 0, -1.0, 1.0), 0.148).log_prob(z[:, None])
+    linear = Normal(1.467 * torch.ones_like(z), 0.148).log_prob(z[:, None])
+    top = Normal(0.0, 1.2).log_prob(z)
+    gaps = []
+    for first in (by_sign, linear):
+        log_q = first + top
+        gap = log_q.exp() * (log_q - log_p12 - seen[:, None] + log_p)
+        gaps.append((gap.sum() * math.exp(2 * cell)).item())
+    assert gaps[0] < 0.21
+    assert gaps[1] > floor[0] - 1e-3
 
 
 # --- at an equal budget ---------------------------------------------------------------------------
