@@ -15,7 +15,7 @@ from types import ModuleType
 
 PACKAGE = "companion"
 # Modules that a check stands on without being about them.
-ASIDE = {"comparison", "data", "exercises", "explore", "plots"}
+ASIDE = {"comparison", "data", "exercises", "explore", "live", "plots"}
 # What models are built and trained with; it comes after what is asked of them.
 BUILDING = {"conditionals", "ensemble", "models", "train", "weights"}
 
