@@ -13,6 +13,7 @@ import { CHALLENGES } from "../playground/challenges.js";
 import { DATA_NAMES } from "../playground/data.js";
 import { CHANGEABLE, DEFAULTS, serve } from "../playground/training.js";
 import { numbers, panels, remember } from "../playground/views.js";
+import { background } from "../worker.js";
 
 /**
  * @typedef {import("../playground/training.js").Options} Options
@@ -224,35 +225,6 @@ function frame(_, id, picture, state = START) {
   );
 }
 
-/** A worker with the trainer; without one, the trainer on the page itself. */
-function trainer() {
-  /** @type {((message: any) => void)[]} */
-  const listeners = [];
-  const hear = (/** @type {any} */ message) => listeners.forEach((listener) => listener(message));
-  try {
-    const { live } = /** @type {any} */ (globalThis);
-    const text = `${live.source()}live.require("playground/training.js").serve(self);`;
-    const address = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
-    const worker = new Worker(address);
-    worker.addEventListener("message", ({ data }) => hear(data));
-    return {
-      post: (/** @type {any} */ order) => worker.postMessage(order),
-      hear: listeners,
-      end: () => worker.terminate(),
-    };
-  } catch {
-    /** @type {(event: {data: any}) => void} */
-    let order = () => {};
-    serve({
-      postMessage: (message) => queueMicrotask(() => hear(message)),
-      addEventListener: (_, listener) => {
-        order = listener;
-      },
-    });
-    return { post: (/** @type {any} */ data) => order({ data }), hear: listeners, end: () => {} };
-  }
-}
-
 /** @param {{model: import("../figure.js").Model, el: HTMLElement}} where */
 function render({ model, el }) {
   let state = accepted(spec, model.get("state") ?? {});
@@ -276,7 +248,7 @@ function render({ model, el }) {
   const boxes = /** @type {HTMLElement[]} */ ([...el.querySelectorAll(".live-panel")]);
   const find = (/** @type {string} */ what) => /** @type {HTMLElement} */ (el.querySelector(what));
   const [says, said, play] = [find(".live-says"), find(".live-said"), find("[data-play]")];
-  const worker = trainer();
+  const worker = background("playground/training.js", serve);
 
   const redraw = () => {
     waiting = 0;

@@ -14,6 +14,10 @@ import { generator, normal } from "../random.js";
 /** The spread around the figures, where the reader sets none. */
 const NOISE = { moons: 0.08, arch: 0.4, pinwheel: 0.3, tree: 0.05, rings: 0.06 };
 
+/** The tree: children of each node, and how often. */
+export const CHILDREN = 3;
+export const DEPTH = 3;
+
 export const DATA_NAMES = /** @type {Name[]} */ (Object.keys(NOISE));
 
 /**
@@ -78,15 +82,8 @@ const DRAW = {
     return [radius * cos - across * sin, radius * sin + across * cos];
   },
   tree({ uniform, gauss, noise }) {
-    // Three children at each node, three times; the radius that leaves room between siblings.
-    const reach = (4 / Math.sqrt(27)) * Math.sin(Math.PI / 3);
-    const ratio = reach / (1 + reach);
-    let [x, y] = [0, 0];
-    for (let depth = 0; depth < 3; depth++) {
-      const angle = Math.PI / 2 + ((2 * Math.PI) / 3) * (Math.floor(3 * uniform()) + depth / 2);
-      x += 2 * ratio ** depth * Math.cos(angle);
-      y += 2 * ratio ** depth * Math.sin(angle);
-    }
+    const leaf = Array.from({ length: DEPTH }, () => Math.floor(CHILDREN * uniform()));
+    const [x, y] = node(leaf);
     return [x + noise * gauss(), y + noise * gauss()];
   },
   rings({ uniform, gauss, noise }, share) {
@@ -95,6 +92,23 @@ const DRAW = {
     return [radius * Math.cos(angle) + noise * gauss(), radius * Math.sin(angle) + noise * gauss()];
   },
 };
+
+/**
+ * Where a node of the tree stands; the radius leaves room between siblings.
+ * @param {number[]} path Which child at each depth.
+ * @returns {[number, number]}
+ */
+export function node(path) {
+  const reach = (4 / Math.sqrt(27)) * Math.sin(Math.PI / CHILDREN);
+  const ratio = reach / (1 + reach);
+  let [x, y] = [0, 0];
+  path.forEach((child, depth) => {
+    const angle = Math.PI / 2 + ((2 * Math.PI) / CHILDREN) * (child + depth / 2);
+    x += 2 * ratio ** depth * Math.cos(angle);
+    y += 2 * ratio ** depth * Math.sin(angle);
+  });
+  return [x, y];
+}
 
 /**
  * Put the points into an order of chance, in place.
