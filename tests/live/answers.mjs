@@ -12,6 +12,8 @@ import {
 import { dataSet } from "../../companion/live/playground/data.js";
 import { mlp } from "../../companion/live/nn.js";
 import { Model } from "../../companion/live/playground/models.js";
+import { Race } from "../../companion/live/playground/race.js";
+import { generator, normal } from "../../companion/live/random.js";
 
 /** @typedef {import("../../companion/live/playground/data.js").Name} Name */
 /** @typedef {import("../../companion/live/playground/models.js").Shape} Shape */
@@ -72,6 +74,22 @@ const kinds = {
   /** @param {{ name: Name, count: number }} question */
   data({ name, count }) {
     return dataSet(name, count);
+  },
+
+  /**
+   * A look at a race after some steps, and all that it was computed from.
+   * @param {{ recipe: import("../../companion/live/playground/race.js").Recipe, steps: number,
+   *   points: number }} question
+   */
+  race({ recipe, steps, points }) {
+    const race = new Race(recipe, steps);
+    while (!race.over) race.step();
+    const look = race.look(points);
+    const { parameters, noise, sigma } = race.trainer.twin;
+    const draw = normal(generator(3));
+    const redrawn = Float64Array.from({ length: 6 * (noise[0]?.length ?? 0) }, draw);
+    const x = race.trainer.heldOut.slice(0, 2 * points);
+    return { ...look, parameters, noise, sigma, redrawn, x };
   },
 
   /** @param {{ x: number[], y: number[] }} question */
