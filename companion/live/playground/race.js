@@ -168,13 +168,15 @@ export function serve(scope) {
   };
   const slice = () => {
     waiting = false;
-    if (!race || !running) return;
-    const start = performance.now();
-    if (start - lookedAt >= every) {
-      lookedAt = start;
+    if (!race || !running || race.over) return;
+    if (performance.now() - lookedAt >= every) {
       post({ type: "look", look: race.look() });
+      // What a look takes counts for none of the time between two.
+      lookedAt = performance.now();
     }
-    while (!race.over && performance.now() - start < SLICE) race.step();
+    const start = performance.now();
+    do race.step();
+    while (!race.over && performance.now() - start < SLICE);
     if (race.over || !Number.isFinite(race.trainer.loss)) {
       running = false;
       post(race.over ? { type: "done", look: race.result() } : { type: "failed" });
