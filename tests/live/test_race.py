@@ -143,9 +143,7 @@ PATIENCE = 600_000  # milliseconds: a worker shares its processor with whatever 
 def tab(browser):
     page = shown(browser, drawn())
     page.set_default_timeout(PATIENCE)
-    page.evaluate(
-        "addEventListener('live-frame', ({ detail }) => { window.seen = detail; })"
-    )
+    page.evaluate("addEventListener('live-frame', ({ detail }) => { window.seen = detail; })")
     yield page
     page.close()
 
@@ -164,7 +162,7 @@ def test_runs_fill_the_record_until_a_reset(tab):
         ".textContent]"
     )
     assert share > 0.75
-    assert found == f"{100 * share:.0f} %"
+    assert found == f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
     # The same recipe once more is another seed: a second row, and not the same numbers.
     tab.click("[data-play]")
     tab.locator(".race-record tbody tr").nth(1).wait_for()
@@ -220,7 +218,7 @@ def test_a_bet_is_settled_by_the_stored_runs(tab):
     words = tab.locator("[data-bet]").inner_text()
     assert words.startswith("No, it is “level by level”")
     for change in CHANGES:
-        assert f"{change} {100 * sum(kept(change)) / 5:.0f} %" in words
+        assert f"{change} {100 * sum(kept(change)) / 5:.0f}\N{NO-BREAK SPACE}%" in words
 
 
 @pytest.mark.browser

@@ -46,8 +46,10 @@ const LEVELS = /** @type {[string, import("../plot.js").Role][]} */ ([
 const AWAKE = 1.5 * CHANCE;
 /** What is told apart from chance: shares of some thousand draws of a thousand points. */
 const ASLEEP = CHANCE + 0.05;
+/** Where the axis of the rates ends: as long as they weigh nothing, they may be larger. */
+const MOST = 12;
 /** Milliseconds between two looks, and for readers who want little motion. */
-const EVERY = 350;
+const EVERY = 200;
 const SELDOM = 2000;
 
 /** One change to the plain recipe each: what the reader bets on. */
@@ -63,7 +65,7 @@ function choice(name, label, values) {
   return { kind: "choice", name, label, options: values.map((value) => [value, value]) };
 }
 
-const percent = (/** @type {number} */ share) => `${Math.round(100 * share)} %`;
+const percent = (/** @type {number} */ share) => `${Math.round(100 * share)}\u00a0%`;
 
 /** @param {Recipe} recipe */
 function called({ encoder, weights, free }) {
@@ -80,8 +82,8 @@ export function verdict({ share, rates, elbo }) {
   const found = `redrawing below it finds the cluster in ${percent(top)} of the draws`;
   const rest = `Its rate is ${shown(rates[2] ?? NaN, 1)} nats, the bound ${shown(elbo)}.`;
   if (top < ASLEEP) return `z₃ sleeps: ${found}, as chance does. ${rest}`;
-  if (top < AWAKE) return `z₃ is half asleep: ${found}, chance in 33 %. ${rest}`;
-  return `z₃ is awake: ${found}, chance in 33 %. ${rest}`;
+  if (top < AWAKE) return `z₃ is half asleep: ${found}, chance in ${percent(CHANCE)}. ${rest}`;
+  return `z₃ is awake: ${found}, chance in ${percent(CHANCE)}. ${rest}`;
 }
 
 /**
@@ -118,11 +120,11 @@ export function panels(run, before) {
   const knows = new Plot({
     x,
     y: [0, 1],
-    width: 330,
-    height: 260,
+    width: 280,
+    height: 250,
     title: " ",
     xlabel: "steps of training",
-    ylabel: "share in the right cluster",
+    ylabel: "right cluster, this level kept",
     ticks: [4, 5],
     alt: `Share of draws in the right cluster with one level kept: ${now}. Chance is a third.`,
   });
@@ -142,9 +144,9 @@ export function panels(run, before) {
   const all = looks.flatMap(({ rates }) => rates);
   const rates = new Plot({
     x,
-    y: [Math.min(0, ...all) * 1.08, Math.max(3, ...all) * 1.08],
-    width: 330,
-    height: 260,
+    y: [Math.min(0, ...all) * 1.08, Math.min(MOST, Math.max(3, ...all) * 1.08)],
+    width: 280,
+    height: 250,
     title: " ",
     xlabel: "steps of training",
     ylabel: "rate, nats",
@@ -168,27 +170,25 @@ export function panels(run, before) {
       { width },
     );
   }
-  const names = LEVELS.map(([name, role], l) => {
-    const value = last ? ` ${shown(last.share[l] ?? NaN)}` : "";
-    return /** @type {[string, typeof role]} */ ([`${name} kept${value}`, role]);
-  });
-  named(knows, names);
-  named(
-    rates,
-    LEVELS.map(([name, role], l) => [
-      `rate of ${name}${last ? ` ${shown(last.rates[l] ?? NaN, 1)}` : ""}`,
-      role,
-    ]),
-  );
+  const names = (
+    /** @type {ArrayLike<number> | undefined} */ values,
+    /** @type {number} */ digits,
+  ) =>
+    LEVELS.map(([name, role], l) => {
+      const words = values ? `${name} ${shown(values[l] ?? NaN, digits)}` : name;
+      return /** @type {[string, typeof role]} */ ([words, role]);
+    });
+  named(knows, names(last?.share, 2));
+  named(rates, names(last?.rates, 1));
 
   const plane = new Plot({
-    x: [-3.1, 3.1],
-    y: [-2.6, 3.5],
-    width: 260,
-    height: 260,
+    x: [-2.9, 2.9],
+    y: [-3, 4],
+    width: 190,
+    height: 250,
     equal: true,
     bare: true,
-    title: "z₃ of top points kept",
+    title: "z₃ kept, rest redrawn",
     alt: last
       ? "Points of the top cluster, redrawn with their z₃ alone kept, over the tree's 27 leaves."
       : "The tree's 27 leaves in three clusters.",
