@@ -119,7 +119,7 @@ export function panels(run, before) {
   ).join(", ");
   const knows = new Plot({
     x,
-    y: [0, 1],
+    y: [0, 1.04],
     width: 280,
     height: 250,
     title: " ",
@@ -182,7 +182,7 @@ export function panels(run, before) {
   named(rates, names(last?.rates, 1));
 
   const plane = new Plot({
-    x: [-2.9, 2.9],
+    x: [-3.4, 3.4],
     y: [-3, 4],
     width: 190,
     height: 250,
