@@ -199,7 +199,7 @@ export function panels(run, before) {
     leaves.map(([across]) => across),
     leaves.map(([, up]) => up),
     "ink",
-    { size: 17, opacity: 0.16 },
+    { size: 13, opacity: 0.18 },
   );
   if (last) {
     plane.points(along(last.landed, 0), along(last.landed, 1), "model", { size: 4, opacity: 0.75 });
