@@ -53,7 +53,7 @@ IDENTIFIERS = {
     """,
     "10_training_hvaes": """
         train: upper-levels-idle information-falls weak-gradients capacity joint-instability
-        warm-up layerwise
+        warm-up top-down layerwise
     """,
     "11_diffusion_preview": """
         diff: fixed-encoder forward-marginal reverse-posterior ideal-denoiser three-terms

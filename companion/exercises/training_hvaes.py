@@ -5,14 +5,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
-from companion.exercises.checking import Exercise, Function, Mistake, extreme
+from companion.exercises.checking import Exercise, Mistake, extreme
 from companion.exercises.predicting import Prediction
-from companion.train import linear_warm_up
 
 Encoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 LogLikelihood = Callable[[Tensor], Tensor]
@@ -24,23 +22,6 @@ def _normal(*shape: int) -> Tensor:
 
 
 # --- predictions ---------------------------------------------------------------------------------
-
-elbo_from_rates = Prediction(
-    answer=15.0,
-    because="25.8 − (8.2 − 0.4 + 3.0) = 15.0: a negative rate counts with its sign.",
-    mistakes={
-        14.2: "the second rate is negative. With which sign does it enter the sum?",
-        14.6: "a negative rate is a rate like the others; do not leave it out.",
-        36.6: "rates are paid: they are subtracted from the reconstruction term.",
-        17.6: "every level pays its rate, not the first alone.",
-        -15.0: "this is minus the ELBO, the loss. The ELBO is what is maximised.",
-        18.0: "the first two levels are paid. And the top?",
-        22.8: "every level pays its rate, not the top alone.",
-        10.8: "this is what the levels pay together. What remains of the reconstruction term?",
-    },
-    tolerance=1e-6,
-    unit="nats",
-)
 
 rate_without_information = Prediction(
     answer="no",
@@ -172,126 +153,181 @@ free_bits_charge = Exercise(
     ),
 )
 
-# --- gradient norms ------------------------------------------------------------------------------
+# --- copied noise --------------------------------------------------------------------------------
 
 
-def _norm_per_level(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
-    return torch.stack([torch.cat([g.flatten() for g in level]).norm() for level in gradients])
+def _copied_noise(rho: Tensor, s: Tensor) -> Tensor:
+    first = torch.log(s) - 0.5 + (1 - rho**2) / (2 * s**2)
+    return torch.stack([first, -0.5 * torch.log(1 - rho**2)])
 
 
-def _each_level(measure: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-    """Return what `measure` gives for each level's gradient as one vector."""
-
-    def answer(gradients: Sequence[Sequence[Tensor]]) -> Tensor:
-        vectors = [torch.cat([g.flatten() for g in level]) for level in gradients]
-        return torch.stack([measure(vector) for vector in vectors])
-
-    return answer
+def _copied_noise_cases() -> Iterable[Any]:
+    for rho, s in ((0.9, 0.7), (-0.6, 1.3), (0.3, 0.4)):
+        yield torch.tensor(rho, dtype=torch.float64), torch.tensor(s, dtype=torch.float64)
+    best = torch.tensor(0.8, dtype=torch.float64), torch.tensor(0.6, dtype=torch.float64)
+    yield extreme("the decoder that is the exact posterior", *best)
 
 
-def _norms_cases() -> Iterable[Any]:
-    for sizes in ([(4, 7), (3, 4), (2, 3)], [(5, 2), (3, 6)]):
-        levels = [[_normal(*shape), _normal(shape[0])] for shape in sizes]
-        yield levels
-    first, second = levels
-    yield extreme("a level of two layers, with four tensors", [first + second, second])
-    yield extreme("a level whose gradient is zero", [first, [torch.zeros_like(g) for g in second]])
+def _copied_noise_by_hand(rho, s):
+    below, above = math.sqrt(1 - rho**2), float(s)
+    first = 0.5 * (below / above) ** 2 - 0.5 + math.log(above)
+    return [first, -math.log(below)]
 
 
-def _norms_spelled_out(gradients):
-    found = []
-    for level in gradients:
-        total = sum(g.square().sum() for g in level)
-        found.append(total.sqrt())
-    return torch.stack(found)
+def _copied_noise_by_torch(rho, s):
+    """Both rates as divergences of the joint law, in two steps."""
+    one = torch.ones_like(rho)
+    joint = torch.stack([torch.stack([one, rho]), torch.stack([rho, one])])
+    inverse = torch.linalg.inv(torch.stack([torch.stack([s**2 + rho**2, rho]), joint[1]]))
+    log_det = torch.log(s**2) - torch.logdet(joint)
+    total = 0.5 * ((inverse @ joint).trace() - 2 + log_det)
+    second = -0.5 * torch.logdet(joint)
+    return torch.stack([total - second, second])
 
 
-def _norms_of_vectors(gradients):
-    return torch.stack([torch.stack([g.norm() for g in level]).norm() for level in gradients])
+def _first_rate(change: Callable[[Tensor, Tensor], Tensor]) -> Callable[..., Tensor]:
+    """Return an answer that has another rate of z_1."""
+    return lambda rho, s: torch.stack([change(rho, s), _copied_noise(rho, s)[1]])
 
 
-def _norms_by_dot(gradients):
-    vectors = [torch.nn.utils.parameters_to_vector(level) for level in gradients]
-    return [torch.dot(v, v).item() ** 0.5 for v in vectors]
-
-
-def _norms_of_norms(gradients):
-    return torch.tensor([np.linalg.norm([g.norm().item() for g in level]) for level in gradients])
-
-
-norm_per_level = Exercise(
-    solution=_norm_per_level,
-    cases=_norms_cases,
-    right=(
-        _norms_spelled_out,
-        _norms_of_vectors,
-        _norms_by_dot,
-        _norms_of_norms,
-    ),
+rates_of_copied_noise = Exercise(
+    solution=_copied_noise,
+    cases=_copied_noise_cases,
+    right=(_copied_noise_by_hand, _copied_noise_by_torch),
     mistakes=(
         Mistake(
-            "the tensors' norms added up",
-            "Norms of parts do not add; their squares do. Take the root once for each level.",
-            lambda gradients: torch.stack([sum(g.norm() for g in level) for level in gradients]),
+            "the closed-form KL at sampled neighbours, as the rate of z₁",
+            "z₁ and z₂ are drawn together: under q, which variance has z₁ − ρ z₂?",
+            _first_rate(lambda rho, s: torch.log(s) - 0.5 + (1 + rho**2) / (2 * s**2)),
         ),
         Mistake(
-            "the squared norm",
-            "The square root is missing.",
-            _each_level(lambda vector: vector.square().sum()),
+            "a rate of 0 at z₁, which knows nothing",
+            "A rate compares q(z₁ | x) with p(z₁ | z₂), and z₂ has seen z₁.",
+            _first_rate(lambda rho, s: torch.zeros_like(s)),
         ),
         Mistake(
-            "a root mean square",
-            "The norm is the root of a sum of squares. Who divides by the number of weights?",
-            _each_level(lambda vector: vector.square().mean().sqrt()),
+            "a rate of 0 at z₂, which knows nothing of x",
+            "The rate of z₂ compares q(z₂ | z₁) with p(z₂). Are they equal?",
+            lambda rho, s: _copied_noise(rho, s) * torch.tensor([1.0, 0.0], dtype=s.dtype),
         ),
         Mistake(
-            "the sum of the absolute values",
-            "The Euclidean norm sums squares.",
-            _each_level(lambda vector: vector.abs().sum()),
+            "the rate of z₁ at the best s, whatever s is",
+            "The decoder's width is s, given: put it in before you minimise.",
+            _first_rate(lambda rho, s: 0.5 * torch.log(1 - rho**2)),
         ),
         Mistake(
-            "the largest entry",
-            "The Euclidean norm sums the squares of all entries.",
-            _each_level(lambda vector: vector.abs().max()),
+            "s in place of s² under the square",
+            "The exponent of a Gaussian divides by twice the variance.",
+            _first_rate(lambda rho, s: torch.log(s) - 0.5 + (1 - rho**2) / (2 * s)),
         ),
         Mistake(
-            "the biases left out",
-            "Each level has several tensors. Do you use them all?",
-            lambda gradients: torch.stack([level[0].norm() for level in gradients]),
+            "the entropy of q(z₁ | x) left out",
+            "E log q(z₁ | x) contains −½ besides the constant that cancels.",
+            _first_rate(lambda rho, s: torch.log(s) + (1 - rho**2) / (2 * s**2)),
         ),
         Mistake(
-            "the last tensor of each level alone",
-            "Does your sum run over all tensors of a level, or is it started anew for each?",
-            lambda gradients: torch.stack([level[-1].norm() for level in gradients]),
+            "the two rates in the other order",
+            "First the rate of z₁, then that of z₂.",
+            lambda rho, s: _copied_noise(rho, s).flip(0),
         ),
         Mistake(
-            "sums that go on from level to level",
-            "Each level has a norm of its own: start its sum at zero.",
-            lambda gradients: _norm_per_level(gradients).square().cumsum(0).sqrt(),
+            "the sum of the two",
+            "Return both rates: the point is what each level pays.",
+            lambda rho, s: _copied_noise(rho, s).sum(),
+        ),
+    ),
+)
+
+# --- the signal of a gradient --------------------------------------------------------------------
+
+
+def _squared_signal(gradients: Tensor) -> Tensor:
+    mean, count = gradients.mean(0), len(gradients)
+    noise = (gradients - mean).square().sum() / (count - 1)
+    return mean.square().sum() - noise / count
+
+
+def _signal_cases() -> Iterable[Any]:
+    for batches, weights in ((5, 3), (7, 4), (4, 6)):
+        yield _normal(weights) + _normal(batches, weights)
+    yield extreme("two minibatches", 2 + _normal(2, 3))
+    yield extreme("noise without a signal", 3 * _normal(6, 5))
+
+
+def _signal_by_pairs(gradients):
+    """The mean product of two different minibatches."""
+    count, total = len(gradients), 0.0
+    for i in range(count):
+        for j in range(count):
+            if i != j:
+                total += float(gradients[i] @ gradients[j])
+    return total / (count * (count - 1))
+
+
+def _signal_by_sums(gradients):
+    count = gradients.shape[0]
+    whole = gradients.sum(0).square().sum() - gradients.square().sum()
+    return whole / (count * (count - 1))
+
+
+def _signal_by_torch(gradients):
+    return gradients.mean(0).square().sum() - gradients.var(0).sum() / len(gradients)
+
+
+squared_signal = Exercise(
+    solution=_squared_signal,
+    cases=_signal_cases,
+    right=(_signal_by_pairs, _signal_by_sums, _signal_by_torch),
+    mistakes=(
+        Mistake(
+            "the squared norm of the mean as it is",
+            "Its expectation is the squared norm that you want plus the variance of the mean.",
+            lambda gradients: gradients.mean(0).square().sum(),
         ),
         Mistake(
-            "the squares of the tensors' norms forgotten",
-            "Under the root stands a sum of squares.",
-            lambda gradients: torch.stack(
-                [sum(g.norm() for g in level).sqrt() for level in gradients]
+            "the variance of one minibatch taken off",
+            "What is the variance of a mean of M independent gradients?",
+            lambda gradients: gradients.mean(0).square().sum() - gradients.var(0).sum(),
+        ),
+        Mistake(
+            "a variance that is itself too small",
+            "Deviations from the mean of the same rows are too small by (M − 1)/M.",
+            lambda gradients: (
+                gradients.mean(0).square().sum()
+                - gradients.var(0, correction=0).sum() / len(gradients)
             ),
         ),
         Mistake(
-            "the spectral norm of each weight matrix",
-            "For a matrix `ord=2` asks torch for its largest singular value: leave it out.",
-            lambda gradients: torch.stack(
-                [sum(torch.linalg.norm(g, 2) ** 2 for g in level).sqrt() for level in gradients]
+            "the estimate cut off at zero",
+            "An estimate that is never negative, of a number that may be zero, is too large.",
+            lambda gradients: _squared_signal(gradients).clamp(min=0),
+        ),
+        Mistake(
+            "the norm in place of its square",
+            "Asked is the squared norm: the root of an unbiased estimate is biased.",
+            lambda gradients: _squared_signal(gradients).clamp(min=0).sqrt(),
+        ),
+        Mistake(
+            "the bias added",
+            "Noise makes the squared norm of the mean too large: take its part off.",
+            lambda gradients: (
+                gradients.mean(0).square().sum() + gradients.var(0).sum() / len(gradients)
             ),
         ),
         Mistake(
-            "the levels from the top down",
-            "Keep the order of the list.",
-            lambda gradients: _norm_per_level(gradients).flip(0),
+            "the mean squared norm of the minibatches",
+            "That is the signal with all the noise. Average the gradients first.",
+            lambda gradients: gradients.square().sum(1).mean(),
         ),
         Mistake(
-            "one norm for the whole model",
-            "The result has one entry for each level.",
-            lambda gradients: _norm_per_level(gradients).norm(),
+            "weights averaged in place of minibatches",
+            "A row is a minibatch: which axis is averaged?",
+            lambda gradients: _squared_signal(gradients.mT),
+        ),
+        Mistake(
+            "a mean over the weights",
+            "A squared norm sums over the weights.",
+            lambda gradients: _squared_signal(gradients) / gradients.shape[1],
         ),
     ),
 )
@@ -484,107 +520,90 @@ two_level_elbo = Exercise(
     ),
 )
 
-# --- warm-up -------------------------------------------------------------------------------------
+# --- weights that rise level by level ------------------------------------------------------------
 
 
-def _warm_up(epoch: int, length: int) -> float:
-    return min(1.0, epoch / length)
+def _level_weights(done: float, spans: Tensor) -> Tensor:
+    begin, end = spans.mT
+    return ((done - begin) / (end - begin)).clamp(0, 1)
 
 
-def _warm_up_cases() -> Iterable[Any]:
-    for length in (2, 3, 5):
-        yield 0, length
-    yield extreme("a warm-up of one epoch", 0, 1)
+SPANS = torch.tensor([[0.0, 0.2], [0.1, 0.5], [0.3, 0.9]], dtype=torch.float64)
 
 
-def _schedule(function: Function, _: int, length: int) -> list[Tensor]:
-    return [torch.stack([function(epoch, length) for epoch in range(length + 3)])]
+def _weights_cases() -> Iterable[Any]:
+    for done in (0.15, 0.4, 0.6):
+        yield done, SPANS.clone()
+    yield 0.45, torch.tensor([[0.4, 0.7], [0.1, 0.8]], dtype=torch.float64)
+    yield extreme("the end of training", 1.0, SPANS.clone())
+    yield extreme("the start of training", 0.0, SPANS.clone())
 
 
-def _warm_up_by_branches(epoch, length):
-    if epoch >= length:
-        return 1
-    return epoch * (1 / length)
+def _weights_by_loop(done, spans):
+    found = []
+    for begin, end in spans.tolist():
+        found.append(min(1.0, max(0.0, (done - begin) / (end - begin))))
+    return torch.tensor(found)
 
 
-def _warm_up_by_the_package(epoch, length):
-    return linear_warm_up(length)(epoch)
+def _weights_by_branches(done, spans):
+    def one(begin, end):
+        if done <= begin:
+            return 0.0
+        return 1.0 if done >= end else (done - begin) / (end - begin)
+
+    return [one(*span) for span in spans.tolist()]
 
 
-warm_up = Exercise(
-    solution=_warm_up,
-    cases=_warm_up_cases,
-    look=_schedule,
-    right=(
-        _warm_up_by_branches,
-        _warm_up_by_the_package,
-    ),
+level_weights = Exercise(
+    solution=_level_weights,
+    cases=_weights_cases,
+    right=(_weights_by_loop, _weights_by_branches),
     mistakes=(
         Mistake(
-            "one epoch early",
-            "Epochs are counted from 0, and epoch 0 has weight 0. Which weight has yours?",
-            lambda epoch, length: min(1.0, (epoch + 1) / length),
+            "weights that do not stop at 1",
+            "After its span a level has the weight 1, or the objective never becomes the ELBO.",
+            lambda done, spans: ((done - spans[:, 0]) / (spans[:, 1] - spans[:, 0])).clamp(min=0),
         ),
         Mistake(
-            "a rise over length − 1 epochs",
-            "The weight should first be 1 in the epoch numbered `length`, not in the one before.",
-            lambda epoch, length: min(1.0, epoch / (length - 1)) if length > 1 else 1.0,
+            "weights below 0",
+            "Before its span a level has the weight 0. A negative weight would pay for rate.",
+            lambda done, spans: ((done - spans[:, 0]) / (spans[:, 1] - spans[:, 0])).clamp(max=1),
         ),
         Mistake(
-            "the quotient turned over",
-            "In the middle of the warm-up the weight is ½: what is divided by what?",
-            lambda epoch, length: min(1.0, length / epoch) if epoch else 1.0,
+            "a rise from the start of training, whatever the span",
+            "A level rises from `spans[i, 0]` on. Where does yours begin?",
+            lambda done, spans: (done / spans[:, 1]).clamp(0, 1),
         ),
         Mistake(
-            "a weight of 0 after the warm-up",
-            "After the warm-up the weight stays at 1.",
-            lambda epoch, length: epoch / length if epoch < length else 0.0,
+            "the start subtracted, but not from the length",
+            "How long is the span from `spans[i, 0]` to `spans[i, 1]`?",
+            lambda done, spans: ((done - spans[:, 0]) / spans[:, 1]).clamp(0, 1),
         ),
         Mistake(
-            "one epoch late",
-            "The weight should first be 1 in the epoch numbered `length`.",
-            lambda epoch, length: min(1.0, epoch / (length + 1)),
+            "weights that fall",
+            "Rates should be cheap at first: a weight rises from 0 to 1.",
+            lambda done, spans: 1 - _level_weights(done, spans),
         ),
         Mistake(
-            "a rise that does not stop at 1",
-            "Look at the epochs after `length`: the objective must become the ELBO and stay it.",
-            lambda epoch, length: epoch / length,
+            "a jump at the end of the span",
+            "Within its span a weight rises in a straight line.",
+            lambda done, spans: (done >= spans[:, 1]).to(spans),
         ),
         Mistake(
-            "a weight that never reaches 1",
-            "Look at the epoch numbered `length` and at later ones. With a weight below 1 the "
-            "objective is not the ELBO.",
-            lambda epoch, length: min(epoch, length) / (length + 1),
+            "a jump at the start of the span",
+            "Within its span a weight rises in a straight line.",
+            lambda done, spans: (done > spans[:, 0]).to(spans),
         ),
         Mistake(
-            "a jump at the end instead of a line",
-            "Whole-number division drops what lies between 0 and 1.",
-            lambda epoch, length: min(1, epoch // length),
+            "the levels from the top down",
+            "Row i of `spans` belongs to entry i of the weights.",
+            lambda done, spans: _level_weights(done, spans).flip(0),
         ),
         Mistake(
-            "a weight that falls",
-            "Codes should be cheap at first and get their price later.",
-            lambda epoch, length: max(0.0, 1 - epoch / length),
-        ),
-        Mistake(
-            "a schedule that starts over",
-            "After the warm-up the weight stays at 1.",
-            lambda epoch, length: (epoch % length) / length,
-        ),
-        Mistake(
-            "epochs counted from 1",
-            "The first epoch has the number 0, so epoch 1 is the first with a weight above 0.",
-            lambda epoch, length: min(1.0, max(0.0, (epoch - 1) / length)),
-        ),
-        Mistake(
-            "the weight 1 in every epoch",
-            "In epoch 0 the weight is 0; from there it rises.",
-            lambda epoch, length: 1.0,
-        ),
-        Mistake(
-            "the full weight from the start",
-            "Minimum or maximum? Epoch 0 has weight 0.",
-            lambda epoch, length: max(1.0, epoch / length),
+            "the first level's weight for all",
+            "Each level has a span of its own.",
+            lambda done, spans: _level_weights(done, spans)[:1].expand(len(spans)),
         ),
     ),
 )
