@@ -42,6 +42,20 @@ def _kl(p: Tensor, q: Tensor) -> Tensor:
     return (p * (p / q).log()).sum(-1)
 
 
+# Section 4.5: the face at which encoder and posterior agree.
+
+silent_face = Prediction(
+    answer=4.0,
+    because="Its cells are 0.05 and 0.20 on the left, 0.03 and 0.12 on the right: 1 to 4 in both.",
+    mistakes={
+        1.0: "its cells are 5 to 1 on the left, but 9 to 1 on the right.",
+        2.0: "as many throws on both sides, so no modelling error; but 3 to 2 against 1 to 1.",
+        3.0: "as many throws on both sides, so no modelling error; but 1 to 3 against 3 to 7.",
+    },
+    advice="The dice have the faces 1, 2, 3 and 4.",
+)
+
+
 # Exercise 1: a change of units.
 
 change_of_units = Prediction(

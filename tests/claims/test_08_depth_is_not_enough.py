@@ -416,13 +416,6 @@ def in_the_chapter(name):
     raise AssertionError(name)
 
 
-def comment_has(words):
-    """Whether a comment in the chapter's code says so, whatever its lines' ends."""
-    notebook = nbformat.read(ROOT / "book/08_depth_is_not_enough.ipynb", nbformat.NO_CONVERT)
-    lines = [line for cell in notebook.cells for line in cell.source.splitlines()]
-    return words in " ".join(line.lstrip("# ") for line in lines if line.lstrip().startswith("# "))
-
-
 def text_has(words):
     """Whether the chapter says so, in its Markdown, whatever its lines' ends."""
     notebook = nbformat.read(ROOT / "book/08_depth_is_not_enough.ipynb", nbformat.NO_CONVERT)
@@ -500,7 +493,7 @@ def test_more_steps_and_more_weights_work_on_the_amortisation_gap_too():
 def test_the_auxiliary_variable_gains_by_more_steps():
     short, longer = (run["gaps"] for run in experiment()["auxiliaries"])
     assert max(longer) < 0.75 * min(short)
-    assert comment_has("The auxiliary variable goes lower with more steps")
+    assert text_has("The auxiliary variable goes lower with more steps")
 
 
 # Would catch a floor on a grid that is too coarse: one VAE of digits, on grids of two steps.

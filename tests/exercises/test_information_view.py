@@ -27,6 +27,28 @@ def test_the_change_of_units_is_what_the_elbo_does():
     assert "sign" in own.change_of_units.verdict(-change)
 
 
+# Would catch another face, or ratios that are not those of the chapter's two tables.
+def test_one_face_of_the_dice_adds_nothing_to_the_inference_error():
+    model = DiscreteModel(torch.tensor([0.5, 0.5], dtype=torch.float64), own._DICE)
+    silent = (model.gap(own._GUESS) < 1e-12).nonzero().flatten() + 1
+    assert silent.tolist() == [4]
+    assert own.silent_face.verdict(4).startswith(CORRECT)
+    given, guessed = model.log_joint().exp(), own._P_DATA[:, None] * own._GUESS
+    cells = [*given[3].tolist(), *guessed[3].tolist()]
+    for cell in cells:
+        assert f"{cell:.2f}" in own.silent_face.because
+    # What is said of the other faces: a to b on the left, c to d on the right.
+    said = {1: (5, 1, 9, 1), 2: (3, 2, 1, 1), 3: (1, 3, 3, 7)}
+    for face, (a, b, c, d) in said.items():
+        hint = own.silent_face.verdict(face)
+        assert f"{a} to {b}" in hint
+        assert f"{c} to {d}" in hint
+        assert (given[face - 1] * torch.tensor([b, -a])).sum().abs() < 1e-12
+        assert (guessed[face - 1] * torch.tensor([d, -c])).sum().abs() < 1e-12
+        alike = (given[face - 1].sum() - guessed[face - 1].sum()).abs() < 1e-12
+        assert ("as many throws" in hint) == bool(alike)
+
+
 # Would catch a model that is only as good as the encoder: the joints must be equal for any of them.
 def test_every_encoder_has_a_model_without_error():
     torch.manual_seed(0)
