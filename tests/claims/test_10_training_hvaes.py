@@ -7,6 +7,7 @@ thresholds far from what was seen; the same measure tells trained from awake mod
 import ast
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -230,20 +231,42 @@ def cluster(encoder, recipe):
 ENCODERS = ("bottom-up", "top-down")
 
 
-# Would catch a number of the chapter that the script has not made, and rows in another order.
-@pytest.mark.claim("train.top-down")
-def test_the_chapter_shows_the_numbers_of_the_script():
+def opening_cell():
+    """The cell that holds the numbers of the script, and hands them to the live figure."""
     book = Path(__file__).parents[2] / "book" / "10_training_hvaes.ipynb"
     cells = json.loads(book.read_text("utf-8"))["cells"]
     (source,) = [s for s in ("".join(c["source"]) for c in cells) if "\nTREE = {\n" in s]
-    tree = ast.parse(source)
-    table = next(n for n in tree.body if isinstance(n, ast.Assign))
+    return source
+
+
+# Would catch a number of the chapter that the script has not made, and rows in another order.
+@pytest.mark.claim("train.top-down")
+def test_the_chapter_shows_the_numbers_of_the_script():
+    table = next(n for n in ast.parse(opening_cell()).body if isinstance(n, ast.Assign))
     shown = ast.literal_eval(table.value)
     assert len(shown) == 12
     for (recipe, encoder), rows in shown.items():
         agreement, bound, evidence = stored(encoder, recipe)
         right = [agreement[:, 2, 0], agreement[:, 1, 1], agreement[:, 0, 2], bound, evidence]
         torch.testing.assert_close(torch.tensor(rows), torch.stack(right), rtol=0, atol=0.0051)
+
+
+# Would catch a bet that is settled by the runs of another recipe.
+@pytest.mark.claim("train.top-down")
+def test_the_bets_of_the_live_figure_are_settled_by_the_runs_that_they_name():
+    given = {}
+    page = SimpleNamespace(figure=lambda name, **known: given.update(known, name=name))
+    exec(opening_cell(), {"torch": torch, "live": page})
+    assert (given["name"], given["number"]) == ("race", "10.1")
+    runs = {
+        "top-down": ("top-down", "plain"),
+        "warm-up": ("bottom-up", "warm-up"),
+        "level by level": ("bottom-up", "level by level"),
+        "1 free nat": ("bottom-up", "free bits"),
+    }
+    assert list(given["stored"]) == list(runs)
+    for change, run in runs.items():
+        assert given["stored"][change] == pytest.approx(cluster(*run).tolist(), abs=0.0051)
 
 
 @pytest.mark.claim("train.warm-up")
