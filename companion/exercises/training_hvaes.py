@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from companion.exercises.checking import Exercise, Mistake, extreme
-from companion.exercises.predicting import Prediction
 
 Encoder = Callable[[Tensor], tuple[Tensor, Tensor]]
 LogLikelihood = Callable[[Tensor], Tensor]
@@ -20,16 +19,6 @@ def _normal(*shape: int) -> Tensor:
     """Return standard Gaussian numbers in float64, from the generator as it stands."""
     return torch.randn(*shape, dtype=torch.float64)
 
-
-# --- predictions ---------------------------------------------------------------------------------
-
-rate_without_information = Prediction(
-    answer="no",
-    because="q(z | x) is the same for every x, so I_q(x; z) = 0; the 2 nats are KL(q(z) ‖ p(z)).",
-    mistakes={
-        "yes": "can you tell two digits apart by a code whose law does not depend on the digit?"
-    },
-)
 
 # --- free bits -----------------------------------------------------------------------------------
 

@@ -120,7 +120,7 @@ export function panels(run, before) {
   const knows = new Plot({
     x,
     y: [0, 1.04],
-    width: 280,
+    width: 236,
     height: 250,
     title: " ",
     xlabel: "steps of training",
@@ -145,7 +145,7 @@ export function panels(run, before) {
   const rates = new Plot({
     x,
     y: [Math.min(0, ...all) * 1.08, Math.min(MOST, Math.max(3, ...all) * 1.08)],
-    width: 280,
+    width: 236,
     height: 250,
     title: " ",
     xlabel: "steps of training",
@@ -184,7 +184,7 @@ export function panels(run, before) {
   const plane = new Plot({
     x: [-3.4, 3.4],
     y: [-3, 4],
-    width: 190,
+    width: 165,
     height: 250,
     equal: true,
     bare: true,
