@@ -9,6 +9,7 @@ In the published page the scripts are loaded once. In JupyterLab, Colab and VS C
 cell is an island: it carries what it needs. No kernel, no widget and no other host takes part.
 """
 
+from companion.live._diffusion import diffusion, digit_diffusion, wheel_diffusion
 from companion.live._digits import code_planes, digit_models, latent_map
 from companion.live._figure import Figure, figure
 from companion.live._tree import tree_levels, tree_model
@@ -16,9 +17,12 @@ from companion.live._tree import tree_levels, tree_model
 __all__ = [
     "Figure",
     "code_planes",
+    "diffusion",
+    "digit_diffusion",
     "digit_models",
     "figure",
     "latent_map",
     "tree_levels",
     "tree_model",
+    "wheel_diffusion",
 ]
