@@ -230,3 +230,69 @@ def test_the_stored_numbers_are_of_this_script_and_of_these_weights():
     assert stored["weights_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert file.stat().st_size <= 200_000
     assert [run["seed"] for run in stored["runs"]] == experiment.SEEDS
+
+
+def energy(run):
+    return torch.tensor(run["energy_distance"])
+
+
+def test_samples_are_nearer_to_held_out_data_than_those_of_a_fitted_gaussian():
+    stored = json.loads(script().RESULTS.read_text())
+    gaussian, real = (stored["references"][n] for n in ("fitted Gaussian", "held-out data"))
+    for run in stored["runs"]:
+        # Of the way from the Gaussian to real data, more than nine tenths.
+        assert energy(run).max() < 0.1 * energy(gaussian).min()
+        assert energy(run).min() > energy(real).max()
+        for judge in ("to_train", "from_held_out"):
+            assert real[judge] < run[judge] < real[judge] + 0.2
+            assert run[judge] < gaussian[judge] - 1
+
+
+@pytest.mark.parametrize("name", ["wheel_forks", "digit_forks"])
+def test_what_an_ending_is_gets_decided_in_the_middle_of_the_way(name):
+    stored = json.loads(script().RESULTS.read_text())
+    at = stored["levels"].index
+    for run in stored["runs"]:
+        common, decided = (run[name][part] for part in ("most_frequent", "decided"))
+        assert common[at(40)] < 0.35
+        assert common[at(10)] > 0.94
+        assert decided[at(35)] == 0
+        assert decided[at(30)] < 0.1 < decided[at(20)]
+        assert decided[at(10)] > 0.8
+
+
+def test_the_loaded_models_give_the_stored_numbers():
+    experiment = script()
+    stored = json.loads(experiment.RESULTS.read_text())["runs"][0]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = experiment.measured((live.wheel_diffusion(), live.digit_diffusion()), 0)
+    finally:
+        torch.set_num_threads(threads)
+    torch.testing.assert_close(energy(found), energy(stored), rtol=0, atol=2e-3)
+    for judge in ("to_train", "from_held_out"):
+        assert found[judge] == pytest.approx(stored[judge], abs=0.05)
+    for name, near in (("wheel_forks", 0.03), ("digit_forks", 0.05)):
+        for part, numbers in stored[name].items():
+            assert found[name][part] == pytest.approx(numbers, abs=near), (name, part)
+
+
+def test_one_seed_gives_the_stored_numbers_again():
+    # Another CPU rounds differently: the seeds' own spread is the measure.
+    experiment = script()
+    runs = json.loads(experiment.RESULTS.read_text())["runs"]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = experiment.measured(experiment.trained(1), 1)
+    finally:
+        torch.set_num_threads(threads)
+    assert energy(found).mean() < 2 * max(energy(run).mean() for run in runs)
+    for judge in ("to_train", "from_held_out"):
+        values = [run[judge] for run in runs]
+        assert min(values) - 0.1 < found[judge] < max(values) + 0.1
+    for name in ("wheel_forks", "digit_forks"):
+        assert found[name]["most_frequent"] == pytest.approx(
+            runs[1][name]["most_frequent"], abs=0.06
+        )
