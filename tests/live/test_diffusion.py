@@ -101,6 +101,9 @@ def test_paths_are_draws_of_the_model(browser):
         torch.testing.assert_close(path[0], model.denoise(path[1:2], 1)[0], rtol=0, atol=1e-5)
         steps = [(path[t - 1], model.reverse(path[t : t + 1], t)) for t in range(2, 51)]
         noise = torch.stack([(z - p.mean[0]) / p.stddev[0] for z, p in steps])
+        guesses = torch.stack([model.denoise(path[t], t) for t in (50, 40, 30, 20, 10)])
+        found = double(values["guesses"])
+        torch.testing.assert_close(found, torch.cat([guesses, path[:1]]), rtol=0, atol=1e-5)
         assert abs(noise.mean()) < 4 / noise.numel() ** 0.5
         assert abs(noise.var() - 1) < 5 * (2 / noise.numel()) ** 0.5
 

@@ -19,6 +19,8 @@ const SIZE = { wheel: 2, digits: 64 };
 const EVERY = Array.from({ length: 17 }, (_, i) => 3 * i + 2);
 /** Below this level the fork tells what the question asks. */
 const SECRET = 38;
+/** Levels of a digit's path that are shown small. */
+const SHOWN = [50, 40, 30, 20, 10, 0];
 const FEATURES = 8;
 /** @type {import("../plot.js").Role[]} */
 const ARMS = ["posterior", "elbo", "gap", "model", "other"];
@@ -245,19 +247,23 @@ export default figure({
     const z = wheel
       ? (data.paths[t] ?? new Float64Array()).slice(2 * index, 2 * index + 2)
       : (whole[t] ?? new Float64Array(64));
-    const guess = z.slice();
-    if (t > 0) step.guess(z, t, guess);
+    const guessed = (/** @type {Float64Array} */ from, /** @type {number} */ level) => {
+      const found = from.slice();
+      if (level > 0) step.guess(from, level, found);
+      return found;
+    };
     const noise = wheel ? data.fork(fresh) : data.strokes(fresh);
     const ends = fork ? endings(step, z, t, noise) : [];
     return {
       z,
-      guess,
+      guess: guessed(z, t),
       ends,
       counts: wheel ? counted(ends) : [],
       profile: wheel && fork ? data.profile(fresh * POINTS + index) : [],
       points: wheel ? data.paths[t] : [],
       noise: fork ? noise : [],
       whole,
+      guesses: whole.length ? SHOWN.map((at) => guessed(whole[at] ?? z, at)) : [],
     };
   },
 
@@ -517,45 +523,42 @@ function blank(plot, layers) {
 const ink = (/** @type {number} */ value) => clamp((value + 1) / 2, [0, 1]);
 
 /**
- * z_t and its guess, large, and below them how the guess came about.
+ * z_t and its guess, large, and below them both along the path.
  *
  * @param {any} state
  * @param {any} values
  */
-function digit({ t }, { z, guess, whole }) {
+function digit({ t }, { z, guess, whole, guesses }) {
   const plot = new Plot({
     x: [0, 346],
     y: [0, 342],
     width: 350,
     height: 346,
     bare: true,
-    alt: "The noisy picture z_t, the guess of x beside it, and z at six levels of the path.",
+    alt:
+      "The noisy picture z and the guess of x beside it; below, six levels of the path: z, and " +
+      "under each its guess.",
   });
-  const side = 160;
-  const [top, right] = [310, 346 - side];
-  for (const [left, picture, name] of /** @type {[number, Float64Array, string][]} */ ([
-    [0, z, t > 0 ? `z, t = ${t}` : "x, t = 0"],
+  const side = 146;
+  const [top, left, right] = [316, 14, 186];
+  for (const [from, picture, name] of /** @type {[number, Float64Array, string][]} */ ([
+    [left, z, t > 0 ? `z, t = ${t}` : "x, t = 0"],
     [right, guess, t > 0 ? "guess" : "x"],
   ])) {
-    plot.pixels(Array.from(picture, ink), 8, {
-      x: [left, left + side],
-      y: [top - side, top],
-    });
-    plot.rim([left, left + side], [top - side, top]).text(left, top, name, { dy: -7, bold: true });
+    const sides = /** @type {[number, number]} */ ([from, from + side]);
+    plot.pixels(Array.from(picture, ink), 8, { x: sides, y: [top - side, top] });
+    plot.rim(sides, [top - side, top]).text(from, top, name, { dy: -7, bold: true });
   }
-  const shown = [50, 40, 30, 20, 10, 0];
-  const strip = tiled(
-    shown.map((level) => whole[level]),
-    6,
-  );
-  const [low, high] = [30, 30 + (346 * 8) / 58];
-  plot.pixels(strip.ink, strip.columns, { x: [0, 346], y: [low, high] });
-  plot.text(0, high, "this path", { dy: -7, bold: true });
-  shown.forEach((level, i) => {
-    const middle = ((10 * i + 4) / 58) * 346;
-    plot.text(middle, low, i ? `${level}` : `t = ${level}`, { anchor: "middle", dy: 17 });
+  const strip = tiled([...SHOWN.map((level) => whole[level]), ...guesses], 6);
+  const wide = right + side - left;
+  const [low, high] = [26, 26 + (wide * 18) / strip.columns];
+  plot.pixels(strip.ink, strip.columns, { x: [left, left + wide], y: [low, high] });
+  plot.text(left, high, "this path: z, and below it the guess", { dy: -7, bold: true });
+  SHOWN.forEach((level, i) => {
+    const middle = left + ((10 * i + 4) / strip.columns) * wide;
+    plot.text(middle, low, `${level}`, { anchor: "middle", dy: 17 });
   });
-  return plot;
+  return plot.text(0, low, "t", { dy: 17 });
 }
 
 /**
@@ -572,10 +575,9 @@ function sheet({ ends }) {
     bare: true,
     alt: "Twelve digits: endings from the present z_t, each with fresh noise.",
   });
-  const side = 306;
   const found = tiled(ends.length ? ends : new Array(12).fill(new Float64Array(64).fill(-1)), 4);
-  plot.pixels(found.ink, found.columns, { x: [0, side], y: [310 - (side * 28) / 38, 310] });
-  return plot.text(0, 310, ends.length ? "twelve endings from this z" : "Fork is off", {
+  plot.pixels(found.ink, found.columns, { x: [0, 306], y: [316 - (306 * 28) / 38, 316] });
+  return plot.text(0, 316, ends.length ? "twelve endings from this z" : "Fork is off", {
     dy: -7,
     bold: true,
   });
