@@ -12,6 +12,7 @@ cell is an island: it carries what it needs. No kernel, no widget and no other h
 from companion.live._diffusion import diffusion, digit_diffusion, wheel_diffusion
 from companion.live._digits import code_planes, digit_models, latent_map
 from companion.live._figure import Figure, figure
+from companion.live._scenes import scene_model
 from companion.live._tree import tree_levels, tree_model
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "digit_models",
     "figure",
     "latent_map",
+    "scene_model",
     "tree_levels",
     "tree_model",
     "wheel_diffusion",

@@ -1,0 +1,74 @@
+"""A hierarchy of pictures: trained before the reader of chapter 9 has trained any."""
+
+from importlib.resources import as_file, files
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, max_pool2d
+
+from companion.conditionals import GaussianConditional, StandardNormal, mlp
+from companion.models import TopDownHVAE
+from companion.weights import load_weights
+
+FILE = files(__package__).joinpath("weights/scenes.safetensors")
+SIDE, UNITS, SCALE = 16, (6, 4, 2), 0.1
+
+
+class Coarse(nn.Module):
+    """A network that sees a picture through a coarse eye: `look` makes it small first.
+
+    What is given beside the picture, the level above, passes as it is.
+    """
+
+    def __init__(self, net: nn.Module, look: str) -> None:
+        super().__init__()
+        self.net, self.look = net, look
+
+    def forward(self, given: Tensor) -> Tensor:
+        pixels, above = given.split([SIDE**2, given.shape[-1] - SIDE**2], dim=-1)
+        picture = pixels.unflatten(-1, (1, SIDE, SIDE))
+        if self.look == "quarters":
+            # 2 × 2: how bright each quarter of the picture is.
+            picture = avg_pool2d(picture, SIDE // 2)
+        elif self.look == "outline":
+            # 13 × 13: the brightest of 4 × 4 pixels, in which the dim parts of a texture are lost.
+            picture = max_pool2d(picture, 4, 1)
+        return self.net(torch.cat([picture.flatten(1), above], dim=-1))
+
+
+def scene_model() -> TopDownHVAE:
+    """Return a hierarchy of `data.scenes`, trained, whose levels mean place, shape and texture.
+
+    Its levels z_1, z_2, z_3 have six, four and two units. The encoder of z_3 sees the mean of each
+    quarter of a picture, that of z_2 its outline, that of z_1 every pixel.
+    ``benchmarks/experiments/scenes.py`` made it: it is the run of seed 0.
+
+    >>> [tuple(z.shape) for z in scene_model().trace(torch.zeros(5, 256), num_samples=4).z]
+    [(4, 5, 6), (4, 5, 4), (4, 5, 2)]
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = untrained()
+    with as_file(FILE) as path:
+        load_weights(model, path)
+    return model.requires_grad_(False)
+
+
+def untrained(looks: tuple[str, str, str] = ("pixels", "outline", "quarters")) -> TopDownHVAE:
+    """Return the hierarchy with random weights; `looks` are the eyes of its three encoders."""
+    one, two, three = UNITS
+    seen = {"pixels": SIDE**2, "outline": (SIDE - 3) ** 2, "quarters": 4}
+    sizes = [
+        (seen[looks[0]] + two, 96, 64, 2 * one),
+        (seen[looks[1]] + three, 96, 64, 2 * two),
+        (seen[looks[2]], 32, 2 * three),
+    ]
+    encoders = [
+        GaussianConditional(Coarse(mlp(*size), look))
+        for size, look in zip(sizes, looks, strict=True)
+    ]
+    decoders = [
+        GaussianConditional(mlp(one, 64, 96, SIDE**2), SCALE),
+        GaussianConditional(mlp(two, 64, 64, 2 * one)),
+        GaussianConditional(mlp(three, 64, 64, 2 * two)),
+    ]
+    return TopDownHVAE(encoders, decoders, StandardNormal(three))
