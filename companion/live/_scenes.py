@@ -31,8 +31,8 @@ class Coarse(nn.Module):
             # 2 × 2: how bright each quarter of the picture is.
             picture = avg_pool2d(picture, SIDE // 2)
         elif self.look == "outline":
-            # 13 × 13: the brightest of 4 × 4 pixels, in which the dim parts of a texture are lost.
-            picture = max_pool2d(picture, 4, 1)
+            # 14 × 14: the brightest of 3 × 3 pixels, in which the dim parts of a texture are lost.
+            picture = max_pool2d(picture, 3, 1)
         return self.net(torch.cat([picture.flatten(1), above], dim=-1))
 
 
@@ -56,10 +56,10 @@ def scene_model() -> TopDownHVAE:
 def untrained(looks: tuple[str, str, str] = ("pixels", "outline", "quarters")) -> TopDownHVAE:
     """Return the hierarchy with random weights; `looks` are the eyes of its three encoders."""
     one, two, three = UNITS
-    seen = {"pixels": SIDE**2, "outline": (SIDE - 3) ** 2, "quarters": 4}
+    seen = {"pixels": SIDE**2, "outline": (SIDE - 2) ** 2, "quarters": 4}
     sizes = [
         (seen[looks[0]] + two, 96, 64, 2 * one),
-        (seen[looks[1]] + three, 96, 64, 2 * two),
+        (seen[looks[1]] + three, 96, 48, 2 * two),
         (seen[looks[2]], 32, 2 * three),
     ]
     encoders = [
@@ -69,6 +69,6 @@ def untrained(looks: tuple[str, str, str] = ("pixels", "outline", "quarters")) -
     decoders = [
         GaussianConditional(mlp(one, 64, 96, SIDE**2), SCALE),
         GaussianConditional(mlp(two, 64, 64, 2 * one)),
-        GaussianConditional(mlp(three, 64, 64, 2 * two)),
+        GaussianConditional(mlp(three, 48, 48, 2 * two)),
     ]
     return TopDownHVAE(encoders, decoders, StandardNormal(three))
