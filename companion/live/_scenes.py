@@ -4,7 +4,7 @@ from importlib.resources import as_file, files
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool2d, max_pool2d
+from torch.nn.functional import avg_pool2d
 
 from companion.conditionals import GaussianConditional, StandardNormal, mlp
 from companion.models import TopDownHVAE
@@ -30,9 +30,9 @@ class Coarse(nn.Module):
         if self.look == "quarters":
             # 2 × 2: how bright each quarter of the picture is.
             picture = avg_pool2d(picture, SIDE // 2)
-        elif self.look == "outline":
-            # 14 × 14: the brightest of 3 × 3 pixels, in which the dim parts of a texture are lost.
-            picture = max_pool2d(picture, 3, 1)
+        elif self.look == "silhouette":
+            # 8 × 8: object or not. The weak parts of a texture, 0.3, count as the strong ones, 1.
+            picture = avg_pool2d((picture / 0.3).clamp(max=1), 2)
         return self.net(torch.cat([picture.flatten(1), above], dim=-1))
 
 
@@ -40,7 +40,7 @@ def scene_model() -> TopDownHVAE:
     """Return a hierarchy of `data.scenes`, trained, whose levels mean place, shape and texture.
 
     Its levels z_1, z_2, z_3 have six, four and two units. The encoder of z_3 sees the mean of each
-    quarter of a picture, that of z_2 its outline, that of z_1 every pixel.
+    quarter of a picture, that of z_2 its silhouette at half the size, that of z_1 every pixel.
     ``benchmarks/experiments/scenes.py`` made it: it is the run of seed 0.
 
     >>> [tuple(z.shape) for z in scene_model().trace(torch.zeros(5, 256), num_samples=4).z]
@@ -53,13 +53,13 @@ def scene_model() -> TopDownHVAE:
     return model.requires_grad_(False)
 
 
-def untrained(looks: tuple[str, str, str] = ("pixels", "outline", "quarters")) -> TopDownHVAE:
+def untrained(looks: tuple[str, str, str] = ("pixels", "silhouette", "quarters")) -> TopDownHVAE:
     """Return the hierarchy with random weights; `looks` are the eyes of its three encoders."""
     one, two, three = UNITS
-    seen = {"pixels": SIDE**2, "outline": (SIDE - 2) ** 2, "quarters": 4}
+    seen = {"pixels": SIDE**2, "silhouette": (SIDE // 2) ** 2, "quarters": 4}
     sizes = [
-        (seen[looks[0]] + two, 96, 64, 2 * one),
-        (seen[looks[1]] + three, 96, 48, 2 * two),
+        (seen[looks[0]] + two, 104, 64, 2 * one),
+        (seen[looks[1]] + three, 96, 64, 2 * two),
         (seen[looks[2]], 32, 2 * three),
     ]
     encoders = [
@@ -67,8 +67,8 @@ def untrained(looks: tuple[str, str, str] = ("pixels", "outline", "quarters")) -
         for size, look in zip(sizes, looks, strict=True)
     ]
     decoders = [
-        GaussianConditional(mlp(one, 64, 96, SIDE**2), SCALE),
+        GaussianConditional(mlp(one, 64, 112, SIDE**2), SCALE),
         GaussianConditional(mlp(two, 64, 64, 2 * one)),
-        GaussianConditional(mlp(three, 48, 48, 2 * two)),
+        GaussianConditional(mlp(three, 64, 64, 2 * two)),
     ]
     return TopDownHVAE(encoders, decoders, StandardNormal(three))
