@@ -385,14 +385,14 @@ def test_the_stored_numbers_of_the_scenes_are_of_this_script():
     assert [(run["kind"], run["seed"]) for run in SCENES["runs"]] == scenes.RUNS
     assert all(run["cpu_seconds"] <= 60 for run in SCENES["runs"])
     assert min(SCENES["classifier"]) >= 0.99
-    sizes = [pictures(kind)[0]["weights"] for kind in ("coarse", "flat")]
+    sizes = [pictures(kind)[0]["weights"] for kind in ("hierarchy", "flat")]
     assert max(sizes) <= 1.05 * min(sizes)
 
 
 @pytest.mark.claim("hvae.levels-visible")
 @pytest.mark.parametrize("seed", scenes.SEEDS)
 def test_the_levels_of_the_scenes_mean_place_shape_and_texture(seed):
-    assert_levels_mean_place_shape_and_texture(pictures("coarse")[seed])
+    assert_levels_mean_place_shape_and_texture(pictures("hierarchy")[seed])
 
 
 # Catches weights of another run, and a level that is redrawn instead of kept.
@@ -402,7 +402,7 @@ def test_the_model_of_the_scenes_is_the_one_that_the_script_made():
     assert SCENES["weights_sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert file.stat().st_size <= 200_000
     net = scenes.classifier()
-    found, stored = scenes.measured(live.scene_model(), 0, net), pictures("coarse")[0]
+    found, stored = scenes.measured(live.scene_model(), 0, net), pictures("hierarchy")[0]
     assert_levels_mean_place_shape_and_texture(found)
     for name in ("held_out_elbo", "held_out_log_p"):
         assert found[name] == pytest.approx(stored[name], abs=0.2)
@@ -414,6 +414,6 @@ def test_the_model_of_the_scenes_is_the_one_that_the_script_made():
 def test_a_short_run_of_the_scenes_puts_place_at_the_top():
     # A third of the epochs: the top level, which sees only the quarters, has found the place.
     net = scenes.classifier()
-    place, _, texture = scenes.measured(scenes.trained("coarse", 1, 30), 1, net)["agreement"][2]
+    place, _, texture = scenes.measured(scenes.trained("hierarchy", 1, 30), 1, net)["agreement"][2]
     assert place >= 0.6
     assert texture <= 0.35

@@ -53,18 +53,13 @@ def scene_model() -> TopDownHVAE:
     return model.requires_grad_(False)
 
 
-def untrained(looks: tuple[str, str, str] = ("pixels", "silhouette", "quarters")) -> TopDownHVAE:
-    """Return the hierarchy with random weights; `looks` are the eyes of its three encoders."""
+def untrained() -> TopDownHVAE:
+    """Return the hierarchy with random weights."""
     one, two, three = UNITS
-    seen = {"pixels": SIDE**2, "silhouette": (SIDE // 2) ** 2, "quarters": 4}
-    sizes = [
-        (seen[looks[0]] + two, 104, 64, 2 * one),
-        (seen[looks[1]] + three, 96, 64, 2 * two),
-        (seen[looks[2]], 32, 2 * three),
-    ]
     encoders = [
-        GaussianConditional(Coarse(mlp(*size), look))
-        for size, look in zip(sizes, looks, strict=True)
+        GaussianConditional(Coarse(mlp(SIDE**2 + two, 104, 64, 2 * one), "pixels")),
+        GaussianConditional(Coarse(mlp(SIDE**2 // 4 + three, 96, 64, 2 * two), "silhouette")),
+        GaussianConditional(Coarse(mlp(4, 32, 2 * three), "quarters")),
     ]
     decoders = [
         GaussianConditional(mlp(one, 64, 112, SIDE**2), SCALE),
