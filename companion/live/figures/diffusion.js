@@ -102,10 +102,9 @@ function walker(net, kind, { log_snr, of_z, of_x, noise }) {
   return {
     size,
     guess,
-    /** Overwrites z; from z_1 it goes to the guess itself. */
+    /** Overwrites z; from z_1 it goes to the guess itself: the tables hold 0, 1 and 0 there. */
     down(z, t, eps, at) {
       guess(z, t, hat);
-      if (t === 1) return z.set(hat);
       const [a, b, s] = [of_z[t - 1], of_x[t - 1], noise[t - 1]];
       for (let i = 0; i < size; i++)
         z[i] = a * (z[i] ?? 0) + b * (hat[i] ?? 0) + s * (eps[at + i] ?? 0);
