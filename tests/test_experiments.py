@@ -66,6 +66,18 @@ def test_chapter_9_shows_the_stored_agreement():
             torch.testing.assert_close(found, stored, rtol=0, atol=0.0051)
 
 
+@pytest.mark.claim("hvae.levels-visible")
+def test_chapter_9_shows_the_stored_agreement_on_scenes():
+    (rows,) = shown_in_chapter_9("SCENES").values()
+    for row, run, flat in zip(rows, pictures("hierarchy"), pictures("flat"), strict=True):
+        _, z2, z3 = run["agreement"]
+        shares = torch.tensor([*z3, *z2, *run["by_shape"]])
+        bounds = torch.tensor([run["held_out_elbo"], flat["held_out_elbo"]])
+        found = torch.tensor([float(number) for number in row.split()])
+        torch.testing.assert_close(found[:-2], shares, rtol=0, atol=0.0051)
+        torch.testing.assert_close(found[-2:], bounds, rtol=0, atol=0.051)
+
+
 def log_p(kind, recipe):
     """Return the held-out log p(x) of three seeds: flat models and two levels, or three levels."""
     if kind.startswith("three levels, "):
