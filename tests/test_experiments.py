@@ -433,3 +433,9 @@ def test_a_short_run_of_the_scenes_puts_place_at_the_top():
     place, _, texture = scenes.measured(scenes.trained("hierarchy", 1, 30), 1, net)["agreement"][2]
     assert place >= 0.6
     assert texture <= 0.35
+
+
+def test_the_hierarchy_of_the_scenes_has_the_higher_bounds():
+    for ours, flat in zip(pictures("hierarchy"), pictures("flat"), strict=True):
+        for bound in ("held_out_elbo", "held_out_log_p"):
+            assert ours[bound] > flat[bound] + 1

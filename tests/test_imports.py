@@ -39,7 +39,7 @@ ENGINE = [
 INSIDE = {
     "exact": [{"blocks", "discrete", "linear"}, {"chain", "optimal", "quadrature"}],
     "diffusion": [{"schedule"}, {"denoisers"}, {"model"}, {"bounds"}],
-    "live": [{"_bundle", "_diffusion", "_digits", "_tree"}, {"_figure"}],
+    "live": [{"_bundle", "_diffusion", "_digits", "_scenes", "_tree"}, {"_figure"}],
     "diagnostics": [{"disentanglement", "information", "samples"}],
     "exercises": [
         *ENGINE,
