@@ -20,11 +20,19 @@ def script(name):
     return module
 
 
-NAMES = ("tree", "stacks", "digits", "collapse", "depth", "generators", "scenes")
-tree, stacks, digits, collapse, depth, generators, scenes = SCRIPTS = [
-    script(name) for name in NAMES
-]
-STORED, STACKS, DIGITS, COLLAPSE, DEPTH, GENERATORS, SCENES = (
+NAMES = (
+    "tree",
+    "stacks",
+    "digits",
+    "collapse",
+    "depth",
+    "generators",
+    "scenes",
+    "capstone",
+)
+SCRIPTS = [script(name) for name in NAMES]
+tree, stacks, digits, collapse, depth, generators, scenes, capstone = SCRIPTS
+STORED, STACKS, DIGITS, COLLAPSE, DEPTH, GENERATORS, SCENES, CAPSTONE = (
     json.loads(one.RESULTS.read_text()) for one in SCRIPTS
 )
 
@@ -439,3 +447,52 @@ def test_the_hierarchy_of_the_scenes_has_the_higher_bounds():
     for ours, flat in zip(pictures("hierarchy"), pictures("flat"), strict=True):
         for bound in ("held_out_elbo", "held_out_log_p"):
             assert ours[bound] > flat[bound] + 1
+
+
+# --- the capstone --------------------------------------------------------------------------------
+
+
+def of_the_capstone(model):
+    """Return the runs of one of the capstone's models, a seed each."""
+    return [run for run in CAPSTONE["runs"] if run["model"] == model]
+
+
+def test_in_the_capstone_the_hierarchy_wins_and_plain_training_leaves_two_levels_idle():
+    assert CAPSTONE["script_sha256"] == capstone.fingerprint()
+    assert [(run["model"], run["seed"]) for run in CAPSTONE["runs"]] == capstone.RUNS
+    runs = zip(*map(of_the_capstone, capstone.MODELS), strict=True)
+    for flat, plain, awake in runs:
+        assert abs(flat["weights"] / awake["weights"] - 1) < 0.03
+        assert awake["held_out_log_p"] > flat["held_out_log_p"] + 0.5
+        assert awake["held_out_elbo"] > flat["held_out_elbo"] + 0.4
+        assert flat["held_out_log_p"] > plain["held_out_log_p"] + 0.1
+        assert max(plain["rates"][1:]) < 0.01
+        assert plain["agreement"][2][0] < 0.36  # of z_3, on the cluster: chance is a third
+        assert min(awake["rates"]) > 0.9
+        leaf, branch, cluster = awake["agreement"]
+        assert cluster[0] > 0.75
+        assert branch[1] > 0.8
+        assert leaf[2] > 0.85
+
+
+def test_chapter_13_shows_the_stored_numbers():
+    notebook = json.loads((FOLDER.parents[1] / "book/13_capstone.ipynb").read_text())
+    sources = ["".join(cell["source"]) for cell in notebook["cells"]]
+    (source,) = [source for source in sources if 'SEEDS = """' in source]
+    lines = source.split('"""')[1].strip().splitlines()
+    for line, model in zip(lines, capstone.MODELS, strict=True):
+        stored = torch.tensor([run["held_out_log_p"] for run in of_the_capstone(model)])
+        found = torch.tensor([float(number) for number in line.split()[-3:]])
+        torch.testing.assert_close(found, stored, rtol=0, atol=0.0051)
+
+
+def test_one_run_of_the_capstone_gives_the_stored_numbers_again():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        found = capstone.run(("awake", 0))
+    finally:
+        torch.set_num_threads(threads)
+    stored = [run["held_out_log_p"] for run in of_the_capstone("awake")]
+    assert min(stored) - 0.2 < found["held_out_log_p"] < max(stored) + 0.2
+    assert min(found["rates"]) > 0.9
