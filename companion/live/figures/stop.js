@@ -34,7 +34,7 @@ export default figure({
       xlabel: "steps of training",
       ylabel: "nats",
       ticks: [0, 5],
-      alt: `The ELBO of three runs, rising to step ${step}, under a line at the highest that there is.`,
+      alt: `The ELBO of three runs, rising to step ${step}, under a line at the mean log p_data.`,
     });
     const told = new Plot({
       x: [0, LOOKS - 0.7],
@@ -49,7 +49,7 @@ export default figure({
     });
     score
       .line([0, LOOKS - 0.7], [ceiling, ceiling], "prior", { width: 1.5, dash: "4 4" })
-      .text(0, ceiling, "highest that there is", { role: "prior", dx: 4, dy: -6 });
+      .text(0, ceiling, "mean log p_data", { role: "prior", dx: 4, dy: -6 });
     told
       .line([0, LOOKS - 0.7], [Math.LN2, Math.LN2], "prior", { width: 1.5, dash: "4 4" })
       .text(0, Math.LN2, "yes or no", { role: "prior", dx: 4, dy: -6 });
