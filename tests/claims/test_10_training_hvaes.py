@@ -304,6 +304,8 @@ def test_what_wakes_the_top_of_the_tree_and_at_what_price():
     warm = cluster("top-down", "warm-up")
     assert (warm < 0.36).sum() == 2
     assert (warm > 0.7).sum() == 3
+    reached = stored("top-down", "warm-up")[1]
+    assert 0.1 < reached[warm > 0.7].mean() - reached[warm < 0.36].mean() < 0.25
 
 
 def by_spans(spans):
@@ -346,6 +348,9 @@ def test_the_level_that_is_charged_last_gets_the_work():
     assert top_first[0] > 0.8
     assert max(top_first[1:]) < 0.36
     assert lowest < bound - 0.2
+    asleep, plain = by_spans([[-1.0, 0.0]] * 3)
+    assert max(asleep[1:]) < 0.36
+    assert 0.1 < bound - plain < 0.3
     quick, better = by_spans([[0.0, 0.1], [0.0, 0.2], [0.05, 0.3]])
     assert 0.7 < quick[2] < awake[2]
     assert abs(better - higher) < 0.1
