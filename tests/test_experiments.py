@@ -116,6 +116,8 @@ def test_stacks_that_are_awake_beat_every_flat_vae_and_plain_ones_do_not(kind):
     flat = {k: torch.stack([log_p(k, r) for r in stacks.RECIPES]) for k in stacks.KINDS}
     best = torch.cat([runs for k, runs in flat.items() if k.startswith("flat")]).max(0).values
     assert (log_p(kind, "free bits") > best + 0.1).all()
+    assert (log_p(kind, "warm-up") > best + 0.05).all()
+    assert 0.15 < (log_p(kind, "warm-up") - best).mean() < 0.3
     assert (log_p(kind, "plain") < flat["flat, 2 units"][0] + 0.1).all()
     exact = torch.tensor([run["exact_log_p"] for run in STACKS["runs"] if run["recipe"] == "plain"])
     assert (log_p(kind, "free bits") < exact.min() - 1).all()
@@ -128,7 +130,9 @@ def test_the_race_is_of_equal_weights_and_of_this_script():
     for run in STACKS["runs"]:
         assert abs(run["weights"] / stacks.WEIGHTS - 1) < 0.02
         if run["recipe"] == "free bits":  # no opponent sleeps
-            assert sum(run["rates"]) > 3
+            assert 3 < sum(run["rates"]) < 5
+    for encoder in tree.ENCODERS:
+        assert all(3 < sum(run["rates"]) < 5 for run in branches("free bits", encoder)[:3])
 
 
 def test_one_run_of_the_race_gives_the_stored_numbers_again():

@@ -564,6 +564,49 @@ def test_with_two_levels_it_lies_below_the_bound_of_a_product():
             close(bound - notes[i], z.mutual_information([0], [1]))
 
 
+# Why, for L = 3, on tables: r is a Markov chain, and s draws both neighbours from one z_1. What the
+# text may not say is that r itself forgets z_1 given z_2 as s does: its entropies differ.
+@pytest.mark.claim("hvae.kl-form")
+def test_with_three_levels_it_lies_below_the_bound_of_neighbours_drawn_apart():
+    def table(*shape):
+        return (2 * normal(*shape)).softmax(-1)
+
+    def entropy(p):
+        return -torch.xlogy(p, p).sum()
+
+    differ = []
+    for seed in range(20):
+        torch.manual_seed(seed)
+        # Given one x: q(z_1), q(z_2 | z_1), q(z_3 | z_2), and log p(x, z_1, z_2, z_3).
+        first, second, third = table(3), table(3, 4), table(4, 2)
+        likelihood, p1, p2, p3 = -3 * torch.rand(3).double(), table(4, 3), table(2, 4), table(2)
+        log_p = likelihood[:, None, None] + p1.T.log()[:, :, None] + p2.T.log() + p3.log()
+        q = torch.einsum("a,ab,bc->abc", first, second, third)
+        s = torch.einsum("a,ab,ac->abc", first, second, second @ third)
+        z2 = q.sum((0, 2))
+        r = first[:, None, None] * s.sum(0)  # z_1 and z_2 apart given x, z_2 and z_3 given z_1
+        close(r.sum(0), s.sum(0))
+
+        given_z2 = entropy(s.sum(0)) - entropy(z2)
+        given_both = entropy(s) - entropy(s.sum(2))
+        given_z1 = entropy(q.sum(1)) - entropy(first)
+        close(given_both, given_z1)
+        assert given_z2 >= given_both
+        assert given_z1 >= entropy(q.sum(0)) - entropy(z2)
+        own = entropy(r) - entropy(r.sum(2))  # H_r(z_3 | z_2, z_1)
+        close(own, given_z2)
+        differ.append(own - given_z1)
+
+        closed = first @ likelihood + entropy(first) + (q.sum((0, 1)) @ p3.log())
+        closed = closed + torch.einsum("a,b,ba->", first, z2, p1.log())
+        closed = closed + torch.einsum("bc,cb->", s.sum(0), p2.log())
+        closed = closed + entropy(q.sum(2)) - entropy(first) + entropy(q.sum(0)) - entropy(z2)
+        bound = (r * log_p).sum() + entropy(r)
+        assert closed <= bound + 1e-12
+        assert bound <= log_p.flatten().logsumexp(0)
+    assert max(differ) > 1e-3
+
+
 def expected_kl(q, p, given):
     """E KL(q(u | v) ‖ p(u | v)) of two linear Gaussian conditionals over v ~ given."""
     shift = q.weight - p.weight
@@ -919,6 +962,17 @@ def test_at_zero_gap_the_other_pair_stays_apart():
     assert (exact.closed_form_rates(X, q) > 0.05).all()
 
 
+# Why, for every encoder that climbs: what the averaged ELBO lacks to E log p_data is a sum of KLs.
+@pytest.mark.claim("hvae.aligned")
+@pytest.mark.parametrize("encoders", ENCODERS)
+def test_what_the_averaged_elbo_lacks_to_its_ceiling(encoders):
+    exact, q = chain(), ENCODERS[encoders]()
+    joint = chain_joint(LAW, q)
+    of_x = expected_kl(joint.conditional(0, [1]), exact.decoders[0], joint.marginal(1))
+    lacks = parts(exact, LAW, q)[1].sum() + of_x
+    close(exact_elbo(exact, LAW, q), -LAW.entropy() - lacks)
+
+
 # How training spreads the rate: the total is I_q(x; z_1), its split the luck of the start.
 @pytest.mark.claim("hvae.distributes")
 def test_training_fixes_the_total_but_not_the_split():
@@ -971,6 +1025,25 @@ def test_which_term_moves_which_conditional(seed):
         [True, True, True, True],  # q(z_1 | x): the reconstruction and every level
         [False, True, True, True],  # q(z_2 | z_1): the neighbour below, its own, the one above
         [False, False, True, True],  # q(z_3 | z_2)
+    ]
+
+
+# With an encoder that comes down, draws enter their own term and all below, none above.
+@pytest.mark.claim("hvae.localised")
+def test_which_term_moves_which_conditional_from_the_top_down():
+    torch.manual_seed(0)
+    sizes = list(pairwise(SIZES))
+    decoders = [GaussianConditional(mlp(b, 6, 2 * a)) for a, b in sizes]
+    reads = [SIZES[0] + above for above in SIZES[2:]] + [SIZES[0]]
+    encoders = [
+        GaussianConditional(mlp(size, 6, 2 * b)) for size, (_, b) in zip(reads, sizes, strict=True)
+    ]
+    model = TopDownHVAE(encoders, decoders, StandardNormal(SIZES[-1])).double()
+    terms, _, encoders = terms_and_parts(model)
+    assert [[moves(term, module) for term in terms] for module in encoders] == [
+        [True, True, False, False],  # q(z_1 | z_2, x): the reconstruction and its own
+        [True, True, True, False],  # q(z_2 | z_3, x)
+        [True, True, True, True],  # q(z_3 | x)
     ]
 
 
