@@ -471,7 +471,7 @@ def _not_meant(change: Callable[[set[int], int], set[int]]) -> Callable[..., boo
 
 
 def _rates(model: LatentVariableModel, x: Tensor) -> str:
-    rates = ", ".join(f"{rate.mean:.2f}" for rate in level_rates(model, x, 16))
+    rates = ", ".join(f"{rate.mean:z.2f}" for rate in level_rates(model, x, 16))
     return f"Rates from the bottom up: {rates} nats."
 
 
