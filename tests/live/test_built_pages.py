@@ -14,7 +14,11 @@ KILOBYTE = 1000
 ENGINE = 25 * KILOBYTE
 FIGURE = 60 * KILOBYTE
 # The chapters whose figures hold networks of their own.
-HEAVY = {"01_big_picture": 150 * KILOBYTE}
+HEAVY = {
+    "01_big_picture": 150 * KILOBYTE,
+    "09_hierarchical_vae": 80 * KILOBYTE,
+    "13_capstone": 80 * KILOBYTE,
+}
 PLAYGROUND = "playground"
 # What is trained has buttons and choices in place of handles; these have tests of their own.
 TRAINED = (PLAYGROUND, "race")
