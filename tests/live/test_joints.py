@@ -70,28 +70,3 @@ def test_keys_make_both_errors_vanish_one_handle_after_the_other(browser):
     tab.wait_for_function("window.values.joint < 1e-9")
     tab.get_by_text("both errors are gone").first.wait_for()
     tab.close()
-
-
-# Would catch keys that step over the values that section 4.5 names, and a catch too wide to leave.
-@pytest.mark.browser
-def test_keys_stop_at_the_values_that_the_text_names(browser):
-    tab = shown(browser, live.figure("joints", alt="", variance=VARIANCE))
-    for name, key, wanted in [
-        ("Decoder: weight", "ArrowLeft", ["w = 0.80", "w = 1.00", "w = 1.40"]),
-        ("Decoder: weight", "ArrowRight", ["w = 1.00"]),
-        ("Encoder: width", "ArrowDown", ["s = 0.45"]),
-        ("Encoder: slope", "ArrowUp", ["a = 0.40", "a = 0.80", "a = 1.20"]),
-        ("Encoder: slope", "ArrowDown", ["a = 0.80", "a = 0.40"]),
-    ]:
-        tab.get_by_role("slider", name=name).focus()
-        for value in wanted:
-            for _ in range(50):
-                tab.keyboard.press(key)
-                tab.evaluate(
-                    "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
-                )
-                if tab.get_by_text(value).count():
-                    break
-            else:
-                pytest.fail(f"no key stops at {value}")
-    tab.close()

@@ -14,13 +14,10 @@ import { Plot, shown } from "../plot.js";
 const WIDE = 4.2;
 const HIGH = 3.6;
 const xs = linspace(-WIDE, WIDE, 161);
-/**
- * Where an error vanishes a handle catches, and at every tenth, so that keys reach the values that
- * the text names. CATCH is more than half of a key's step, and less than one.
- */
+/** Where an error vanishes a handle catches: a bit more than half of a key's step. */
 const CATCH = 0.024;
 const caught = (/** @type {number} */ value, /** @type {number} */ target) =>
-  [target, Math.round(10 * value) / 10].find((at) => Math.abs(value - at) < CATCH) ?? value;
+  Math.abs(value - target) < CATCH ? target : value;
 const marginal = (/** @type {any} */ { w, sigma }) => Math.hypot(w, sigma);
 
 /**
